@@ -1,0 +1,206 @@
+//! What one job is and what came of it: the words that the command line, the daemon, the worker process and the
+//! ledger share. `JobSpec` goes to the worker, `JobReport` comes back; both cross as one line of JSON.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// How far an output must be proved before it may be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// What is not verified is not published.
+    #[default]
+    Required,
+    /// Publish what could not be checked, and say so; a mismatch is still never published.
+    BestEffort,
+    Off,
+}
+
+/// What agreed, weakest first, so that `max` and `>=` mean what they say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    None,
+    Structural,
+    Reference,
+    Oracle,
+    Golden,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetSpec {
+    /// A target's public name: `onnx`, `keras`, `h5`, `torch`, ...
+    pub name: String,
+    /// Options of that target, as its plugin documents them (`opset`, `external_data`, ...).
+    #[serde(default)]
+    pub options: BTreeMap<String, serde_json::Value>,
+}
+
+/// A plugin file pinned by content: the worker loads these bytes or nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginPin {
+    pub path: PathBuf,
+    /// Lower-case hex.
+    pub sha256: String,
+}
+
+/// Bounds of one worker process; each has a key under `[limits]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerLimits {
+    pub memory_bytes_max: u64,
+    pub cpu_seconds_max: u64,
+    pub wall_seconds_max: u64,
+    pub output_bytes_max: u64,
+    pub open_files_max: u64,
+}
+
+impl Default for WorkerLimits {
+    fn default() -> Self {
+        WorkerLimits {
+            memory_bytes_max: 32 << 30,
+            cpu_seconds_max: 3600,
+            wall_seconds_max: 1800,
+            output_bytes_max: 64 << 30,
+            open_files_max: 256,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VerifySpec {
+    pub policy: Policy,
+    /// Fixed tolerances on top of the one that the evaluator derives; both or neither.
+    pub rtol: Option<f64>,
+    pub atol: Option<f64>,
+    pub seed: u64,
+    /// `libonnxruntime.so`, when it is configured or was found.
+    pub onnxruntime: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// The artifact's name without its suffix: names the bundle and every file in it.
+    pub name: String,
+    /// The artifact where the worker reads it: in place (`convert`) or in the daemon's staging.
+    pub artifact: PathBuf,
+    /// Architecture JSON that goes with a weights-only file.
+    pub architecture: Option<PathBuf>,
+    /// Inputs and outputs that the user recorded from the original framework.
+    pub golden: Option<PathBuf>,
+    /// Content digest when the claim already knows it; else the worker hashes while it reads.
+    pub digest: Option<String>,
+    pub targets: Vec<TargetSpec>,
+    /// Where the worker writes its outputs; empty at the start, on the file system of the bundle's place.
+    pub staging: PathBuf,
+    pub verify: VerifySpec,
+    pub plugins: Vec<PluginPin>,
+    /// Winners that the config names where two plugins claim one class or format: claim -> plugin id.
+    #[serde(default)]
+    pub winners: BTreeMap<String, String>,
+    pub limits: WorkerLimits,
+    /// Threads that the worker and its plugins share.
+    pub threads: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    Verified,
+    Unverified,
+    Parked,
+    Failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verification {
+    pub level: Level,
+    /// `rten 0.27.0`, `onnxruntime 1.23.0`, `none`.
+    pub runtime: String,
+    pub max_abs_error: f64,
+    pub max_rel_error: f64,
+    /// Output rows compared.
+    pub samples: u64,
+    /// Why the level is no higher, what was decomposed for the check; empty when there is nothing to add.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutputFile {
+    /// Relative to the bundle.
+    pub path: String,
+    pub sha256: String,
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    pub target: String,
+    /// The primary file or directory, relative to the bundle.
+    pub path: String,
+    /// Of the primary file.
+    pub sha256: String,
+    pub verification: Verification,
+    /// Every file of this output, the primary one first.
+    pub files: Vec<OutputFile>,
+}
+
+/// A finding as it is reported: see `recast_plugin_api::diag` for the codes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    pub code: String,
+    /// `error`, `warning` (a loss) or `note`.
+    pub severity: String,
+    /// Layer path, file member, or node.
+    pub at: String,
+    pub detail: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hint: String,
+}
+
+/// A plugin that took part, for lineage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PluginUse {
+    pub id: String,
+    pub name: String,
+    pub version: String,
+    pub sha256: String,
+    /// `reader`, `writer`, `layers`.
+    pub role: String,
+    pub extension: String,
+    pub rustc: String,
+    /// `Acme>SpectralNorm x4`.
+    pub layers: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobReport {
+    pub status: Status,
+    /// sha256 of the artifact's content, lower-case hex.
+    pub digest: String,
+    pub source_format: String,
+    pub source_version: String,
+    pub outputs: Vec<Output>,
+    pub diagnostics: Vec<Finding>,
+    /// What a parked job waits for, as claims: `layer:my_pkg>MyLayer`, `format:npz`.
+    pub waits_for: Vec<String>,
+    pub plugins: Vec<PluginUse>,
+    /// Stage -> milliseconds: read, lower, passes, write, verify, total.
+    pub timings_ms: BTreeMap<String, f64>,
+    /// 0, or the exit code of the first error's class (see `exit`).
+    pub exit_code: i32,
+}
+
+/// Exit codes: scripts rely on them.
+pub mod exit {
+    pub const OK: i32 = 0;
+    pub const BUG: i32 = 1;
+    pub const USAGE: i32 = 2;
+    pub const UNSUPPORTED: i32 = 3;
+    pub const MALFORMED: i32 = 4;
+    pub const VERIFICATION: i32 = 5;
+    pub const IO: i32 = 6;
+    pub const PLUGIN_CRASH: i32 = 7;
+}
