@@ -1,1 +1,8 @@
+//! What a recast plugin author sees: safe traits around the frozen ABI (`plugin`), the layer model that sources make
+//! (`model`), the graph that layers plugins lower to and targets write from (`ir`), and findings (`diag`).
 
+pub mod diag;
+pub mod ir;
+pub mod messages;
+pub mod model;
+pub mod plugin;

@@ -1,0 +1,310 @@
+//! The configuration. `raw` mirrors the file; this is what it means: paths resolved, durations, bounds, all checked.
+
+mod raw;
+
+pub use raw::{HardLinks, RawConfig, WatchMode};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::digest;
+use crate::job::{Policy, TargetSpec, VerifySpec, WorkerLimits};
+use crate::tree::Bounds;
+
+/// Bytes of a configuration file.
+pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// Watched folders in one configuration.
+pub const WATCHES_MAX: usize = 256;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{path}: {error}")]
+    Read { path: PathBuf, error: std::io::Error },
+    #[error("{path}: {error}")]
+    Parse { path: PathBuf, error: Box<toml::de::Error> },
+    /// What the file says can't be: the key, and why.
+    #[error("{key}: {why}")]
+    Invalid { key: String, why: String },
+}
+
+fn invalid<T>(key: impl Into<String>, why: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError::Invalid { key: key.into(), why: why.into() })
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Watch {
+    pub path: PathBuf,
+    pub out: PathBuf,
+    pub targets: Vec<TargetSpec>,
+    pub policy: Policy,
+    pub settle: Duration,
+    pub poll: Duration,
+    pub mode: WatchMode,
+    /// Suffix of the marker that says an entry is ready, where the producer writes one.
+    pub sentinel: Option<String>,
+    pub ignore: Vec<String>,
+    pub bounds: Bounds,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    pub worker: WorkerLimits,
+    pub worker_threads: usize,
+    pub jobs_in_flight_max: usize,
+    /// Copies of artifacts that wait, claimed, for a worker.
+    pub queue_length_max: usize,
+    /// How long an entry may stay incomplete before that is reported as its fault.
+    pub settle_max: Duration,
+    pub rescan: Duration,
+    pub attempts_max: u32,
+    pub backoff: Duration,
+    pub backoff_max: Duration,
+    pub drain: Duration,
+    /// Free space that has to be left, as a multiple of the artifact's size.
+    pub free_space_factor: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plugins {
+    pub path: Vec<PathBuf>,
+    /// When not empty, only these digests are loaded.
+    pub allow: BTreeSet<String>,
+    pub winners: BTreeMap<String, String>,
+}
+
+/// The options of the check that are the same for every artifact.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verify {
+    pub rtol: Option<f64>,
+    pub atol: Option<f64>,
+    pub seed: u64,
+    pub onnxruntime: Option<PathBuf>,
+}
+
+impl Verify {
+    pub fn spec(&self, policy: Policy) -> VerifySpec {
+        VerifySpec {
+            policy,
+            rtol: self.rtol,
+            atol: self.atol,
+            seed: self.seed,
+            onnxruntime: self.onnxruntime.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub watches: Vec<Watch>,
+    pub plugins: Plugins,
+    pub limits: Limits,
+    pub verify: Verify,
+    /// Options by target name, also for targets that no watch asks for.
+    pub targets: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
+    pub state: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        let shipped = RawConfig::default().resolve(Path::new(""));
+        shipped.expect("the built-in configuration is valid: a test says so")
+    }
+}
+
+impl Config {
+    /// Reads and checks a file; relative paths in it are relative to its directory.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let read_error = |error| ConfigError::Read { path: path.to_owned(), error };
+        let bytes = std::fs::metadata(path).map_err(read_error)?.len();
+        if bytes > CONFIG_BYTES_MAX {
+            return invalid(path.display().to_string(), format!("{bytes} bytes, at most {CONFIG_BYTES_MAX}"));
+        }
+        let text = std::fs::read_to_string(path).map_err(read_error)?;
+        let absolute = std::path::absolute(path).map_err(read_error)?;
+        let base = absolute.parent().unwrap_or(Path::new("/"));
+        let raw: RawConfig =
+            toml::from_str(&text).map_err(|error| ConfigError::Parse { path: path.to_owned(), error: Box::new(error) })?;
+        raw.resolve(base)
+    }
+
+    /// What a command without a configuration file goes by.
+    pub fn without_watches() -> Config {
+        Config { watches: Vec::new(), ..Config::default() }
+    }
+
+    pub fn target(&self, name: &str) -> TargetSpec {
+        TargetSpec { name: name.to_owned(), options: self.targets.get(name).cloned().unwrap_or_default() }
+    }
+}
+
+impl RawConfig {
+    pub fn resolve(self, base: &Path) -> Result<Config, ConfigError> {
+        let targets = self.target_options()?;
+        let verify = self.resolve_verify(base)?;
+        let limits = self.resolve_limits()?;
+        if self.watch.len() > WATCHES_MAX {
+            return invalid("watch", format!("{} folders, at most {WATCHES_MAX}", self.watch.len()));
+        }
+        let mut watches = Vec::new();
+        for (index, watch) in self.watch.iter().enumerate() {
+            watches.push(self.resolve_watch(index, watch, base, &targets)?);
+        }
+        check_apart(&watches)?;
+        let state = base.join(&self.state.dir);
+        let key = if self.lineage.key.as_os_str().is_empty() {
+            state.join("lineage.key")
+        } else {
+            base.join(&self.lineage.key)
+        };
+        Ok(Config { watches, plugins: self.resolve_plugins(base)?, limits, verify, targets, state, key })
+    }
+
+    fn target_options(&self) -> Result<BTreeMap<String, BTreeMap<String, serde_json::Value>>, ConfigError> {
+        let mut all = BTreeMap::new();
+        for (target, options) in &self.targets {
+            let mut checked = BTreeMap::new();
+            for (option, value) in options {
+                let Ok(json) = serde_json::to_value(value) else {
+                    return invalid(format!("targets.{target}.{option}"), "not a value that a plugin can be given");
+                };
+                checked.insert(option.clone(), json);
+            }
+            all.insert(target.clone(), checked);
+        }
+        Ok(all)
+    }
+
+    fn resolve_watch(
+        &self,
+        index: usize,
+        raw: &raw::RawWatch,
+        base: &Path,
+        options: &BTreeMap<String, BTreeMap<String, serde_json::Value>>,
+    ) -> Result<Watch, ConfigError> {
+        let key = |name: &str| format!("watch[{index}].{name}");
+        if raw.targets.is_empty() {
+            return invalid(key("targets"), "names no target");
+        }
+        let unique: BTreeSet<&String> = raw.targets.iter().collect();
+        if unique.len() != raw.targets.len() {
+            return invalid(key("targets"), "names a target twice");
+        }
+        if raw.sentinel.as_deref().is_some_and(|s| s.is_empty() || s.contains('/')) {
+            return invalid(key("sentinel"), "is a suffix such as \".ready\"");
+        }
+        let targets = raw.targets.iter().map(|name| TargetSpec {
+            name: name.clone(),
+            options: options.get(name).cloned().unwrap_or_default(),
+        });
+        Ok(Watch {
+            path: base.join(&raw.path),
+            out: base.join(&raw.out),
+            targets: targets.collect(),
+            policy: raw.policy,
+            settle: seconds(&key("settle_seconds"), raw.settle_seconds, 0.01)?,
+            poll: seconds(&key("poll_seconds"), raw.poll_seconds, 0.05)?,
+            mode: raw.mode,
+            sentinel: raw.sentinel.clone(),
+            ignore: raw.ignore.clone(),
+            bounds: Bounds {
+                files_max: at_least_one("limits.entry_files_max", self.limits.entry_files_max)?,
+                bytes_max: at_least_one("limits.entry_bytes_max", self.limits.entry_bytes_max.0)?,
+                depth_max: self.limits.entry_depth_max,
+                hard_links_allowed: raw.hard_links == HardLinks::Copy,
+            },
+        })
+    }
+
+    fn resolve_plugins(&self, base: &Path) -> Result<Plugins, ConfigError> {
+        for digest in &self.plugins.allow {
+            if !digest::is_sha256_hex(digest) {
+                return invalid("plugins.allow", format!("{digest:?} is not a sha256 in lower-case hex"));
+            }
+        }
+        Ok(Plugins {
+            path: self.plugins.path.iter().map(|path| base.join(path)).collect(),
+            allow: self.plugins.allow.iter().cloned().collect(),
+            winners: self.plugins.winners.clone(),
+        })
+    }
+
+    fn resolve_verify(&self, base: &Path) -> Result<Verify, ConfigError> {
+        let raw = &self.verify;
+        if raw.rtol.is_some() != raw.atol.is_some() {
+            return invalid("verify", "rtol and atol are given together or not at all");
+        }
+        for (key, value) in [("verify.rtol", raw.rtol), ("verify.atol", raw.atol)] {
+            if value.is_some_and(|v| !v.is_finite() || v < 0.0) {
+                return invalid(key, "is a number of at least 0");
+            }
+        }
+        Ok(Verify {
+            rtol: raw.rtol,
+            atol: raw.atol,
+            seed: raw.seed,
+            onnxruntime: raw.onnxruntime.as_ref().map(|path| base.join(path)),
+        })
+    }
+
+    fn resolve_limits(&self) -> Result<Limits, ConfigError> {
+        let raw = &self.limits;
+        let count = |key: &str, value: u64| at_least_one(&format!("limits.{key}"), value);
+        let wait = |key: &str, value: f64| seconds(&format!("limits.{key}"), value, 0.001);
+        let limits = Limits {
+            worker: WorkerLimits {
+                memory_bytes_max: count("worker_memory_bytes_max", raw.worker_memory_bytes_max.0)?,
+                cpu_seconds_max: count("worker_cpu_seconds_max", raw.worker_cpu_seconds_max)?,
+                wall_seconds_max: count("worker_wall_seconds_max", raw.worker_wall_seconds_max)?,
+                output_bytes_max: count("worker_output_bytes_max", raw.worker_output_bytes_max.0)?,
+                open_files_max: count("worker_open_files_max", raw.worker_open_files_max)?,
+            },
+            worker_threads: if raw.worker_threads == 0 { cores() } else { raw.worker_threads },
+            jobs_in_flight_max: count("jobs_in_flight_max", raw.jobs_in_flight_max)? as usize,
+            queue_length_max: count("queue_length_max", raw.queue_length_max)? as usize,
+            settle_max: wait("settle_seconds_max", raw.settle_seconds_max)?,
+            rescan: wait("rescan_seconds", raw.rescan_seconds)?,
+            attempts_max: count("attempts_max", u64::from(raw.attempts_max))? as u32,
+            backoff: wait("backoff_seconds", raw.backoff_seconds)?,
+            backoff_max: wait("backoff_seconds_max", raw.backoff_seconds_max)?,
+            drain: wait("drain_seconds", raw.drain_seconds)?,
+            free_space_factor: raw.free_space_factor,
+        };
+        if limits.backoff_max < limits.backoff {
+            return invalid("limits.backoff_seconds_max", "is shorter than backoff_seconds");
+        }
+        Ok(limits)
+    }
+}
+
+/// What a daemon publishes must not come back to it as a drop.
+fn check_apart(watches: &[Watch]) -> Result<(), ConfigError> {
+    for (index, watch) in watches.iter().enumerate() {
+        if watches[..index].iter().any(|earlier| earlier.path == watch.path) {
+            return invalid(format!("watch[{index}].path"), "is watched already");
+        }
+        if let Some(inside) = watches.iter().find(|other| watch.out.starts_with(&other.path)) {
+            let why = format!("lies inside the watched folder {}", inside.path.display());
+            return invalid(format!("watch[{index}].out"), why);
+        }
+    }
+    Ok(())
+}
+
+fn seconds(key: &str, value: f64, least: f64) -> Result<Duration, ConfigError> {
+    const YEAR_SECONDS: f64 = 366.0 * 86_400.0;
+    if !value.is_finite() || value < least || value > YEAR_SECONDS {
+        return invalid(key, format!("is a number of seconds, at least {least}"));
+    }
+    Ok(Duration::from_secs_f64(value))
+}
+
+fn at_least_one(key: &str, value: u64) -> Result<u64, ConfigError> {
+    if value == 0 { invalid(key, "is at least 1") } else { Ok(value) }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}

@@ -1,0 +1,255 @@
+//! The configuration as the file spells it. An unknown key is an error: a misspelt limit must not pass for a default.
+
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::job::{Policy, WorkerLimits};
+use crate::tree::Bounds;
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    // Not the default's folder: a file that names none watches none.
+    #[serde(default = "Vec::new")]
+    pub watch: Vec<RawWatch>,
+    #[serde(default)]
+    pub state: RawState,
+    #[serde(default)]
+    pub plugins: RawPlugins,
+    #[serde(default)]
+    pub limits: RawLimits,
+    #[serde(default)]
+    pub verify: RawVerify,
+    /// Options of a target as its plugin documents them: the plugin checks them, not this file's reader.
+    #[serde(default)]
+    pub targets: BTreeMap<String, BTreeMap<String, toml::Value>>,
+    #[serde(default)]
+    pub lineage: RawLineage,
+}
+
+impl Default for RawConfig {
+    /// The shipped configuration: it converts the samples of this repository.
+    fn default() -> Self {
+        RawConfig {
+            watch: vec![RawWatch { path: "tests/samples".into(), out: "out".into(), ..RawWatch::default() }],
+            state: RawState::default(),
+            plugins: RawPlugins::default(),
+            limits: RawLimits::default(),
+            verify: RawVerify::default(),
+            targets: BTreeMap::from([(
+                "onnx".to_owned(),
+                BTreeMap::from([("opset".to_owned(), toml::Value::Integer(17))]),
+            )]),
+            lineage: RawLineage::default(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum WatchMode {
+    /// The kernel says when to look; network file systems are polled.
+    #[default]
+    Auto,
+    Poll,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum HardLinks {
+    #[default]
+    Refuse,
+    Copy,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawWatch {
+    pub path: PathBuf,
+    pub out: PathBuf,
+    #[serde(default = "onnx")]
+    pub targets: Vec<String>,
+    #[serde(default)]
+    pub policy: Policy,
+    #[serde(default = "settle_seconds")]
+    pub settle_seconds: f64,
+    #[serde(default = "poll_seconds")]
+    pub poll_seconds: f64,
+    #[serde(default)]
+    pub mode: WatchMode,
+    #[serde(default)]
+    pub sentinel: Option<String>,
+    #[serde(default)]
+    pub hard_links: HardLinks,
+    #[serde(default = "ignore")]
+    pub ignore: Vec<String>,
+}
+
+fn onnx() -> Vec<String> {
+    vec!["onnx".to_owned()]
+}
+
+fn settle_seconds() -> f64 {
+    2.0
+}
+
+fn poll_seconds() -> f64 {
+    5.0
+}
+
+fn ignore() -> Vec<String> {
+    ["README*", "LICENSE*", "*.md", "*.txt", "*.py"].map(str::to_owned).to_vec()
+}
+
+impl Default for RawWatch {
+    fn default() -> Self {
+        RawWatch {
+            path: PathBuf::new(),
+            out: PathBuf::new(),
+            targets: onnx(),
+            policy: Policy::default(),
+            settle_seconds: settle_seconds(),
+            poll_seconds: poll_seconds(),
+            mode: WatchMode::default(),
+            sentinel: None,
+            hard_links: HardLinks::default(),
+            ignore: ignore(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawState {
+    pub dir: PathBuf,
+}
+
+impl Default for RawState {
+    fn default() -> Self {
+        RawState { dir: "state".into() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawPlugins {
+    pub path: Vec<PathBuf>,
+    pub allow: Vec<String>,
+    pub winners: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawVerify {
+    pub rtol: Option<f64>,
+    pub atol: Option<f64>,
+    pub seed: u64,
+    pub onnxruntime: Option<PathBuf>,
+}
+
+impl Default for RawVerify {
+    fn default() -> Self {
+        RawVerify { rtol: None, atol: None, seed: 42, onnxruntime: None }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawLineage {
+    /// Empty: `lineage.key` in the state directory.
+    pub key: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawLimits {
+    pub worker_memory_bytes_max: ByteCount,
+    pub worker_cpu_seconds_max: u64,
+    pub worker_wall_seconds_max: u64,
+    pub worker_output_bytes_max: ByteCount,
+    pub worker_open_files_max: u64,
+    pub worker_threads: usize,
+    pub jobs_in_flight_max: u64,
+    pub queue_length_max: u64,
+    pub settle_seconds_max: f64,
+    pub rescan_seconds: f64,
+    pub entry_bytes_max: ByteCount,
+    pub entry_files_max: u64,
+    pub entry_depth_max: u32,
+    pub attempts_max: u32,
+    pub backoff_seconds: f64,
+    pub backoff_seconds_max: f64,
+    pub drain_seconds: f64,
+    pub free_space_factor: u64,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        let worker = WorkerLimits::default();
+        let entry = Bounds::default();
+        RawLimits {
+            worker_memory_bytes_max: ByteCount(worker.memory_bytes_max),
+            worker_cpu_seconds_max: worker.cpu_seconds_max,
+            worker_wall_seconds_max: worker.wall_seconds_max,
+            worker_output_bytes_max: ByteCount(worker.output_bytes_max),
+            worker_open_files_max: worker.open_files_max,
+            worker_threads: 0,
+            jobs_in_flight_max: 2,
+            queue_length_max: 16,
+            settle_seconds_max: 3600.0,
+            rescan_seconds: 60.0,
+            entry_bytes_max: ByteCount(entry.bytes_max),
+            entry_files_max: entry.files_max,
+            entry_depth_max: entry.depth_max,
+            attempts_max: 5,
+            backoff_seconds: 5.0,
+            backoff_seconds_max: 600.0,
+            drain_seconds: 25.0,
+            free_space_factor: 2,
+        }
+    }
+}
+
+/// A number of bytes, spelled as a number or as `"32 GiB"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteCount(pub u64);
+
+const UNITS: &[(&str, u64)] = &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("B", 1)];
+
+impl ByteCount {
+    fn parse(text: &str) -> Option<ByteCount> {
+        let (number, factor) =
+            UNITS.iter().find_map(|(unit, factor)| text.strip_suffix(unit).map(|number| (number, *factor)))?;
+        number.trim().parse::<u64>().ok()?.checked_mul(factor).map(ByteCount)
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteCount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Spelling {
+            Number(u64),
+            Text(String),
+        }
+        let wrong = || serde::de::Error::custom("a number of bytes, or text such as \"32 GiB\"");
+        match Spelling::deserialize(deserializer).map_err(|_| wrong())? {
+            Spelling::Number(bytes) => Ok(ByteCount(bytes)),
+            Spelling::Text(text) => ByteCount::parse(&text).ok_or_else(wrong),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_spelled_with_binary_units() {
+        assert_eq!(ByteCount::parse("32 GiB"), Some(ByteCount(32 << 30)));
+        assert_eq!(ByteCount::parse("7B"), Some(ByteCount(7)));
+        assert_eq!(ByteCount::parse("32 GB"), None);
+        assert_eq!(ByteCount::parse("99999999 TiB"), None);
+    }
+}

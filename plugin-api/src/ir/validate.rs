@@ -1,0 +1,1 @@
+//! Whole-graph checks that report every finding.

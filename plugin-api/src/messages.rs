@@ -1,0 +1,144 @@
+//! Requests and replies of the three plugin kinds, as they cross the boundary (protobuf by `prost`).
+//! Unknown fields are ignored by older builds, so options grow without touching the ABI.
+
+use crate::ir::wire::{GraphProto, TypeProto};
+use crate::model::{Arg, Layer, NamedArg};
+use prost::Message;
+
+/// To a source: read this artifact.
+#[derive(Clone, PartialEq, Message)]
+pub struct ReadRequest {
+    #[prost(uint32, tag = "1")]
+    pub schema_rev: u32,
+    /// Absolute; a file or a directory.
+    #[prost(string, tag = "2")]
+    pub path: String,
+    /// Absolute; the architecture JSON of a weights-only file.
+    #[prost(string, optional, tag = "3")]
+    pub architecture: Option<String>,
+    #[prost(message, optional, tag = "4")]
+    pub limits: Option<ReadLimits>,
+}
+
+/// Bounds that a source holds while it reads; zero means the plugin's own default.
+#[derive(Clone, PartialEq, Message)]
+pub struct ReadLimits {
+    #[prost(uint64, tag = "1")]
+    pub tensor_bytes_max: u64,
+    #[prost(uint64, tag = "2")]
+    pub json_bytes_max: u64,
+    #[prost(uint32, tag = "3")]
+    pub json_depth_max: u32,
+    #[prost(uint32, tag = "4")]
+    pub layers_max: u32,
+}
+
+/// To a layers plugin: lower one call of one layer.
+#[derive(Clone, PartialEq, Message)]
+pub struct LowerRequest {
+    #[prost(uint32, tag = "1")]
+    pub schema_rev: u32,
+    /// With weights and children; nested models are never sent, the host lowers them itself.
+    #[prost(message, optional, tag = "2")]
+    pub layer: Option<Layer>,
+    /// The tensors of the call, flattened in order of first appearance in `args`, then `kwargs`.
+    #[prost(message, repeated, tag = "3")]
+    pub inputs: Vec<LowerInput>,
+    /// As in `model::Call`, but each `ValueRef::index` is a position in `inputs` (and `call` is absent).
+    #[prost(message, repeated, tag = "4")]
+    pub args: Vec<Arg>,
+    #[prost(message, repeated, tag = "5")]
+    pub kwargs: Vec<NamedArg>,
+    #[prost(string, tag = "6")]
+    pub keras_version: String,
+    /// `keras-h5`, ...: the few differences that follow the container.
+    #[prost(string, tag = "7")]
+    pub format: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct LowerInput {
+    #[prost(message, optional, tag = "1")]
+    pub ty: Option<TypeProto>,
+    /// Type of the Keras mask that travels with this tensor, where there is one (bool, as Keras computes it).
+    #[prost(message, optional, tag = "2")]
+    pub mask: Option<TypeProto>,
+}
+
+/// From a layers plugin: the layer's ops as a graph. Its inputs are, for each `LowerInput` in order, the tensor and,
+/// where there is one, its mask. Its params are weights of the layer (or of its children).
+#[derive(Clone, PartialEq, Message)]
+pub struct Lowered {
+    #[prost(message, optional, tag = "1")]
+    pub graph: Option<GraphProto>,
+    /// In the layer's output order.
+    #[prost(message, repeated, tag = "2")]
+    pub outputs: Vec<LoweredOutput>,
+}
+
+/// Ids of values of `Lowered::graph`.
+#[derive(Clone, PartialEq, Message)]
+pub struct LoweredOutput {
+    #[prost(uint32, tag = "1")]
+    pub value: u32,
+    #[prost(uint32, optional, tag = "2")]
+    pub mask: Option<u32>,
+}
+
+/// To a target: write this graph.
+#[derive(Clone, PartialEq, Message)]
+pub struct WriteRequest {
+    #[prost(uint32, tag = "1")]
+    pub schema_rev: u32,
+    #[prost(message, optional, tag = "2")]
+    pub graph: Option<GraphProto>,
+    /// The artifact's name without suffix; output files are named after it.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// Options of this target, JSON object.
+    #[prost(string, tag = "4")]
+    pub options: String,
+    /// sha256 of the artifact, lower-case hex; empty where it is not known yet.
+    #[prost(string, tag = "5")]
+    pub source_digest: String,
+    /// The layer model, for targets that write layers rather than ops (`Caps::wants_layers`).
+    #[prost(message, optional, tag = "6")]
+    pub layers: Option<crate::model::LayerModel>,
+    /// The daemon's version, for producer fields.
+    #[prost(string, tag = "7")]
+    pub recast_version: String,
+}
+
+/// What a target can be given; the shared passes make the graph fit, `admit` refuses what can't be made to.
+#[derive(Clone, PartialEq, Message)]
+pub struct Caps {
+    #[prost(uint32, tag = "1")]
+    pub schema_rev: u32,
+    /// The public target name that these are for: `onnx`.
+    #[prost(string, tag = "2")]
+    pub target: String,
+    /// Names of ops (`Op::name`) that the target writes.
+    #[prost(string, repeated, tag = "3")]
+    pub ops: Vec<String>,
+    /// `channels_first`, `channels_last`, or empty for both.
+    #[prost(string, tag = "4")]
+    pub layout: String,
+    /// Kernel order of Conv: `oihw`, `hwio`, or empty for both.
+    #[prost(string, tag = "5")]
+    pub kernel: String,
+    /// Dtypes by recast's names (`f32`); empty for all.
+    #[prost(string, repeated, tag = "6")]
+    pub dtypes: Vec<String>,
+    /// 0 for no bound.
+    #[prost(uint32, tag = "7")]
+    pub rank_max: u32,
+    /// What runs the written file in a check: `onnx`, `keras`, `python-torch`; empty for none.
+    #[prost(string, tag = "8")]
+    pub runtime: String,
+    /// The suffix of the primary output: `.onnx`, `_torch/`.
+    #[prost(string, tag = "9")]
+    pub suffix: String,
+    /// The target writes from the layer model (`.keras`, `.h5`), not from the graph alone.
+    #[prost(bool, tag = "10")]
+    pub wants_layers: bool,
+}

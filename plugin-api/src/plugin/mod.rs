@@ -1,0 +1,98 @@
+//! How a plugin is written: implement `Source`, `Target` or `Layers`, and export it.
+//!
+//! ```ignore
+//! struct ScaledTanh;
+//!
+//! impl Layers for ScaledTanh {
+//!     const CLASSES: &'static [&'static str] = &["acme>ScaledTanh"];
+//!     fn lower(&self, cx: &LowerCx, request: &LowerRequest) -> Result<Lowered, Findings> { ... }
+//! }
+//!
+//! recast_plugin_api::export_plugin! {
+//!     id: "com.acme.layers",
+//!     name: "Acme's layers",
+//!     layers: ScaledTanh,
+//! }
+//! ```
+//!
+//! Build it as a `cdylib` and put the file where recast looks for plugins. The macro writes the manifest from the
+//! traits' constants, catches panics, forwards `tracing` events to the host, and exports both entry symbols; the author
+//! writes no `unsafe` and sees no pointer. Building with `panic = "abort"` is refused: a panic must stay an answer.
+//!
+//! Instances are constants without state. One call runs at a time; what a plugin wants to remember between calls it
+//! keeps in statics of its own, and it must not count on them: each job is a new process.
+
+mod cx;
+mod error;
+mod export;
+mod guard;
+mod log;
+mod manifest;
+mod proto;
+mod tensor;
+
+pub use cx::{Cx, File, LowerCx, OutputFile, ReadCx, ScratchFile, WriteCx};
+pub use error::{HostError, status_of};
+pub use manifest::{Format, MANIFEST_BYTES_MAX, Manifest, Provided};
+pub use proto::{CapsList, ErrorProto, EvalReply, EvalTensor, SampleFile, SelftestCases};
+pub use tensor::{Tensor, dtype_code, dtype_of_code};
+
+/// What `export_plugin!` expands to; not for authors.
+#[doc(hidden)]
+pub mod internal {
+    pub use super::export::*;
+    pub use super::manifest::constant::*;
+    pub use recast_abi;
+}
+
+use crate::diag::Findings;
+use crate::messages::{Caps, LowerRequest, Lowered, ReadRequest, WriteRequest};
+use crate::model::LayerModel;
+
+/// Reads artifacts of one or more formats.
+pub trait Source: Send + Sync + 'static {
+    const FORMATS: &'static [Format];
+
+    /// Is this yours? `head` is the beginning of the file (at most 4 KiB, empty for a directory), `name` its name.
+    /// 0 is no, 100 is certain; the highest answer of all plugins reads the artifact.
+    fn probe(&self, head: &[u8], name: &str) -> u8;
+
+    /// The artifact as layers. Every file that a tensor points into is listed in `LayerModel::files`.
+    fn read(&self, cx: &ReadCx<'_>, request: &ReadRequest) -> Result<LayerModel, Findings>;
+
+    /// Small files that the conformance kit reads, cuts and flips bits in.
+    fn samples(&self) -> Vec<SampleFile> {
+        Vec::new()
+    }
+}
+
+/// Writes one or more formats.
+pub trait Target: Send + Sync + 'static {
+    /// Public target names: `onnx`.
+    const TARGETS: &'static [&'static str];
+
+    /// One for each name.
+    fn capabilities(&self) -> Vec<Caps>;
+
+    /// Writes through `cx.create`; the graph in the request fits the capabilities of `target`.
+    fn write(&self, cx: &WriteCx<'_>, target: &str, request: &WriteRequest) -> Result<(), Findings>;
+}
+
+/// Lowers layer classes.
+pub trait Layers: Send + Sync + 'static {
+    /// As in `model::Layer::class`: `Dense`, `my_pkg>MyLayer`.
+    const CLASSES: &'static [&'static str];
+
+    fn lower(&self, cx: &LowerCx<'_>, request: &LowerRequest) -> Result<Lowered, Findings>;
+
+    /// The layer computed by the plugin itself, as a second opinion on `lower`: one array for each output. The inputs
+    /// are the tensors `input/0`, `input/1`, ... `None`: no second opinion on this layer.
+    fn eval(&self, _cx: &LowerCx<'_>, _request: &LowerRequest) -> Result<Option<EvalReply>, Findings> {
+        Ok(None)
+    }
+
+    /// Requests that the conformance kit lowers; at least one for each class.
+    fn examples(&self) -> Vec<LowerRequest> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,155 @@
+"""What every script here shares: Keras set up to be repeatable, honest weights, inputs, goldens and the liveness check."""
+import os
+import sys
+import zlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import numpy as np
+import tensorflow as tf
+import keras
+
+tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.config.threading.set_inter_op_parallelism_threads(1)
+
+KERAS = int(keras.__version__.split(".")[0])
+BATCH = 2
+UNKNOWN_DIMENSIONS = (6, 7, 5)
+
+
+def home():
+    """The work home: environments, zoo models and downloads, never in the repository."""
+    default = os.path.join(os.path.expanduser("~"), ".cache", "recast-conformance")
+    return os.environ.get("RECAST_CONFORMANCE_HOME", default)
+
+
+def seed_of(name):
+    return zlib.crc32(name.encode())
+
+
+def begin(name):
+    """Fresh automatic layer names and fixed seeds, so that a fixture comes out the same on every run."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed_of(name) % 2**31)
+
+
+def random_weight(rng, name, shape, dtype):
+    """One array that no default hides: scales and variances positive and unlike 1, biases unlike 0."""
+    kind = name.split("/")[-1].split(":")[0]
+    if kind in ("variance", "moving_variance", "gamma", "scale"):
+        value = rng.uniform(0.5, 1.5, shape)
+    elif len(shape) >= 2:
+        fan_in = np.prod(shape) / shape[-1]
+        value = rng.normal(0, 1.2 / np.sqrt(max(fan_in, 1)), shape)
+    else:
+        value = rng.uniform(-0.5, 0.5, shape)
+    return value.astype(dtype)
+
+
+def randomise(model, rng):
+    """Every weight gets a value of its own, states of seed generators and counters excepted."""
+    for weight in model.weights:
+        name = getattr(weight, "path", None) or weight.name
+        dtype = np.dtype(getattr(weight.dtype, "as_numpy_dtype", weight.dtype))
+        if np.issubdtype(dtype, np.floating):
+            weight.assign(random_weight(rng, name, tuple(weight.shape), dtype))
+    for layer in all_layers(model):
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()  # Normalization computes from copies of its weights
+
+
+def all_layers(model):
+    for layer in getattr(model, "layers", []):
+        yield layer
+        yield from all_layers(layer)
+
+
+def inputs_of(model):
+    return [(tuple(i.shape), np.dtype(getattr(i.dtype, "as_numpy_dtype", i.dtype))) for i in model.inputs]
+
+
+def concrete(shape):
+    unknown = iter(UNKNOWN_DIMENSIONS)
+    return (BATCH,) + tuple(next(unknown) if d is None else d for d in shape[1:])
+
+
+def random_input(rng, shape, dtype):
+    if dtype == np.bool_:
+        return rng.random(shape) < 0.6
+    if dtype == np.uint8:
+        return rng.integers(0, 256, shape).astype(dtype)
+    if np.issubdtype(dtype, np.integer):
+        return rng.integers(1, 8, shape).astype(dtype)
+    return rng.normal(0, 1.5, shape).astype(dtype)
+
+
+def feed(model, rng, makers=()):
+    """One array per model input, in order; makers[i](rng, shape, dtype) overrides the default for input i."""
+    makers = list(makers) + [None] * len(model.inputs)
+    return [
+        (make or random_input)(rng, concrete(shape), dtype)
+        for make, (shape, dtype) in zip(makers, inputs_of(model))
+    ]
+
+
+def flatten(outputs):
+    if isinstance(outputs, dict):
+        return [leaf for key in sorted(outputs) for leaf in flatten(outputs[key])]
+    if isinstance(outputs, (list, tuple)):
+        return [leaf for item in outputs for leaf in flatten(item)]
+    return [np.asarray(outputs)]
+
+
+def call(model, xs, compiled=False):
+    """The model's own outputs at inference, in model-output order."""
+    tensors = [tf.constant(x) for x in xs]
+    arguments = tensors if len(tensors) > 1 else tensors[0]
+    run = lambda values: model(values, training=False)
+    return flatten(tf.function(run, jit_compile=True)(arguments) if compiled else run(arguments))
+
+
+class Degenerate(Exception):
+    """The outputs could not tell a right converter from a wrong one."""
+
+
+def check_alive(ys, others, share=1e-2, every_output=True):
+    """Outputs are finite, vary, differ between rows, and differ when the inputs do (others: outputs of other inputs)."""
+    for i, (y, other) in enumerate(zip(ys, others)):
+        if not np.issubdtype(y.dtype, np.floating):
+            continue
+        if y.size == 0 or not np.isfinite(y).all():
+            raise Degenerate(f"output {i}: empty or not finite")
+        spread = float(y.max() - y.min())
+        if spread < 1e-6:
+            raise Degenerate(f"output {i}: constant {y.flat[0]}")
+        if every_output and y.ndim > 1 and y.shape[0] > 1:
+            rows = float(np.abs(y[0] - y[1]).max())
+            if rows < share * spread:
+                raise Degenerate(f"output {i}: rows differ by {rows:.3g} of a spread of {spread:.3g}")
+        if y.shape == other.shape and float(np.abs(y - other).max()) < share * spread:
+            raise Degenerate(f"output {i}: does not follow the inputs")
+
+
+def save_golden(path, xs, ys):
+    arrays = {f"x{i}": x for i, x in enumerate(xs)}
+    arrays.update({f"y{i}": y for i, y in enumerate(ys)})
+    np.savez(path, **arrays)
+
+
+def save_h5(model, path):
+    if KERAS >= 3:
+        import logging
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        model.save(path, include_optimizer=False)
+    else:
+        import warnings
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.save(path, save_format="h5", include_optimizer=False)
+
+
+def say(*words):
+    print(*words, file=sys.stderr, flush=True)
