@@ -3,7 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use recast_plugin_api::diag::Code;
+
+use crate::digest;
 
 /// How far an output must be proved before it may be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -173,6 +178,9 @@ pub struct PluginUse {
     pub rustc: String,
     /// `Acme>SpectralNorm x4`.
     pub layers: Vec<String>,
+    /// What a writer wrote in this job.
+    #[serde(default)]
+    pub targets: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -193,6 +201,38 @@ pub struct JobReport {
     pub exit_code: i32,
 }
 
+impl JobSpec {
+    /// Digest of everything but the artifact and the plugins that decides what a job writes and how it is checked.
+    pub fn options_digest(&self, golden_sha256: Option<&str>, architecture_sha256: Option<&str>) -> String {
+        let canonical = serde_json::json!({
+            "recast": env!("CARGO_PKG_VERSION"),
+            "targets": self.targets,
+            "verify": self.verify,
+            "winners": self.winners,
+            "golden": golden_sha256,
+            "architecture": architecture_sha256,
+        });
+        digest::of_bytes(canonical.to_string().as_bytes())
+    }
+}
+
+/// What makes two jobs the same job. The plugins are not in it: a job remembers which of them it used, and is done
+/// again when one of those is replaced, not whenever any plugin comes or goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobKey {
+    pub digest: String,
+    pub options_digest: String,
+    pub name: String,
+}
+
+impl JobKey {
+    pub fn hex(&self, out: &Path) -> String {
+        let mut text = format!("recast-job/1\n{}\n{}\n{}\n", self.digest, self.options_digest, self.name).into_bytes();
+        text.extend_from_slice(out.as_os_str().as_bytes());
+        digest::of_bytes(&text)
+    }
+}
+
 /// Exit codes: scripts rely on them.
 pub mod exit {
     pub const OK: i32 = 0;
@@ -203,4 +243,51 @@ pub mod exit {
     pub const VERIFICATION: i32 = 5;
     pub const IO: i32 = 6;
     pub const PLUGIN_CRASH: i32 = 7;
+
+    /// Several artifacts, one exit code: the one that outweighs the others.
+    pub fn worst(codes: impl IntoIterator<Item = i32>) -> i32 {
+        const LIGHTEST_FIRST: [i32; 8] = [OK, UNSUPPORTED, MALFORMED, VERIFICATION, IO, PLUGIN_CRASH, USAGE, BUG];
+        let weight = |code: &i32| LIGHTEST_FIRST.iter().position(|known| known == code).unwrap_or(LIGHTEST_FIRST.len());
+        codes.into_iter().max_by_key(weight).unwrap_or(OK)
+    }
+}
+
+impl Finding {
+    pub fn error(code: Code, at: impl Into<String>, detail: impl Into<String>) -> Finding {
+        Finding {
+            code: code.as_str().to_owned(),
+            severity: "error".to_owned(),
+            at: at.into(),
+            detail: detail.into(),
+            hint: String::new(),
+        }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Finding {
+        self.hint = hint.into();
+        self
+    }
+}
+
+impl JobReport {
+    /// A job that came to nothing, for one reason.
+    pub fn failed(finding: Finding) -> JobReport {
+        let exit_code = Code::parse(&finding.code).map_or(exit::BUG, |code| code.class().exit_code());
+        JobReport {
+            status: Status::Failed,
+            digest: String::new(),
+            source_format: String::new(),
+            source_version: String::new(),
+            outputs: Vec::new(),
+            diagnostics: vec![finding],
+            waits_for: Vec::new(),
+            plugins: Vec::new(),
+            timings_ms: BTreeMap::new(),
+            exit_code,
+        }
+    }
+
+    pub fn has(&self, code: Code) -> bool {
+        self.diagnostics.iter().any(|finding| finding.code == code.as_str() && finding.severity == "error")
+    }
 }

@@ -3,6 +3,7 @@
 
 pub mod diag;
 pub mod ir;
+pub mod lower;
 pub mod messages;
 pub mod model;
 pub mod plugin;

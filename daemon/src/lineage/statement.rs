@@ -106,7 +106,8 @@ fn dependencies(facts: &Facts, output: &Output) -> Vec<Value> {
     })];
     all.extend(facts.architecture.iter().map(|ingredient| file(ingredient, "architecture")));
     all.extend(facts.golden.iter().map(|ingredient| file(ingredient, "golden")));
-    let took_part = |plugin: &&PluginUse| plugin.role != "writer" || writes(plugin, output, report);
+    // The writer of another output of the same job had no part in this one.
+    let took_part = |plugin: &&PluginUse| plugin.targets.is_empty() || plugin.targets.contains(&output.target);
     all.extend(report.plugins.iter().filter(took_part).map(plugin_dependency));
     all.extend(facts.parent.iter().map(|parent| {
         json!({
@@ -118,13 +119,6 @@ fn dependencies(facts: &Facts, output: &Output) -> Vec<Value> {
         })
     }));
     all
-}
-
-/// With several writers, the record of an output names its own where the report says which that is.
-fn writes(plugin: &PluginUse, output: &Output, report: &JobReport) -> bool {
-    let names_targets = |plugin: &PluginUse| plugin.layers.iter().any(|claim| claim.starts_with("target:"));
-    let any_named = report.plugins.iter().any(|other| other.role == "writer" && names_targets(other));
-    !any_named || plugin.layers.iter().any(|claim| claim == &format!("target:{}", output.target))
 }
 
 fn plugin_dependency(plugin: &PluginUse) -> Value {

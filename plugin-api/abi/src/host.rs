@@ -52,8 +52,10 @@ pub struct RecastHostTensorV1 {
     pub reserved: u32,
     /// `name` is a param's name: layer path, `/`, role.
     pub get: unsafe extern "C" fn(ctx: *mut c_void, name: RecastBytes, out: *mut RecastTensorView) -> i32,
-    /// Tells that the view is not used again: a tensor that had to be rearranged is freed.
-    pub done: unsafe extern "C" fn(ctx: *mut c_void, name: RecastBytes),
+    /// Any tensor of the request's graph, by its `TensorProto`: constants have no name.
+    pub view: unsafe extern "C" fn(ctx: *mut c_void, tensor: RecastBytes, out: *mut RecastTensorView) -> i32,
+    /// Tells that a view is not used again: a tensor that had to be rearranged is freed.
+    pub done: unsafe extern "C" fn(ctx: *mut c_void, view: *const RecastTensorView),
 }
 
 /// `recast.host.output/1`: the files that a target writes. The host writes and hashes each chunk where it lies.

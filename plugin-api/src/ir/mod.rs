@@ -25,6 +25,7 @@ pub use op::*;
 pub use types::{DType, Data, Shape, Tensor, Type};
 
 use crate::diag::{Code, Diag};
+use std::collections::HashMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub u32);
@@ -77,6 +78,17 @@ pub struct Graph {
     pub outputs: Vec<Output>,
     /// Dimensions that were taken to be equal.
     pub equal: Vec<(Dim, Dim)>,
+    index: ParamIndex,
+}
+
+/// (path, role) to a position in `params`: derived, so two graphs never differ by it.
+#[derive(Debug, Clone, Default)]
+struct ParamIndex(HashMap<(String, String), usize>);
+
+impl PartialEq for ParamIndex {
+    fn eq(&self, _: &ParamIndex) -> bool {
+        true
+    }
 }
 
 /// Bounds of a graph, checked where one is decoded or built from a file.
@@ -117,10 +129,17 @@ impl Graph {
 
     /// Adds a weight, or finds it when (path, role) was added before with the same tensor.
     pub fn param(&mut self, path: &str, role: &str, tensor: Tensor) -> ValueId {
-        let found = self.params.iter().find(|p| p.path == path && p.role == role && p.tensor == tensor);
-        if let Some(param) = found {
-            return param.value;
+        let key = (path.to_string(), role.to_string());
+        match self.index.0.get(&key) {
+            Some(&at) if self.params.get(at).is_some_and(|p| p.tensor == tensor) => self.params[at].value,
+            _ => {
+                self.index.0.insert(key, self.params.len());
+                self.push_param(path, role, tensor)
+            }
         }
+    }
+
+    fn push_param(&mut self, path: &str, role: &str, tensor: Tensor) -> ValueId {
         let value = self.new_value(tensor.ty());
         self.params.push(Param { path: path.into(), role: role.into(), tensor, value });
         value
@@ -249,8 +268,7 @@ impl<'a> Rebuild<'a> {
 
     pub fn copy_params(&mut self) {
         for param in &self.from.params {
-            let value = self.graph.new_value(param.tensor.ty());
-            self.graph.params.push(Param { value, ..param.clone() });
+            let value = self.graph.push_param(&param.path, &param.role, param.tensor.clone());
             self.map(param.value, value);
         }
     }

@@ -358,9 +358,7 @@ fn decode(proto: &GraphProto, depth: usize) -> Result<Graph, Diag> {
     }
     for param in &proto.params {
         let tensor = param.tensor.as_ref().ok_or_else(|| bad(&param.path, "param without tensor"))?.decode_tensor()?;
-        let value = decoder.graph.new_value(tensor.ty());
-        let (path, role) = (param.path.clone(), param.role.clone());
-        decoder.graph.params.push(super::Param { path, role, tensor, value });
+        let value = decoder.graph.push_param(&param.path, &param.role, tensor);
         decoder.define(&param.path, param.value, value)?;
     }
     for node in &proto.nodes {

@@ -4,6 +4,7 @@
 use super::error::HostError;
 use super::tensor::Tensor;
 use crate::diag::{Code, Diag, DiagProto, Findings};
+use crate::ir::{self, wire::TensorProto};
 use crate::messages::{LowerRequest, Lowered};
 use prost::Message;
 use recast_abi::*;
@@ -93,25 +94,25 @@ impl<'a> Cx<'a> {
             .max(1)
     }
 
-    /// A tensor by its param's name; weights only exist once a source has read them.
-    fn find_tensor(&self, name: &str) -> Result<Tensor<'a>, HostError> {
+    /// A tensor that `fill` asks the host for.
+    fn borrow_tensor(
+        &self,
+        fill: impl FnOnce(&RecastHostTensorV1, *mut RecastTensorView) -> i32,
+    ) -> Result<Tensor<'a>, HostError> {
         // SAFETY: the table of this id.
         let table = unsafe { self.extension::<RecastHostTensorV1>(id::HOST_TENSOR) }?;
-        let empty = RecastTensorView {
-            dtype: 0,
-            rank: 0,
-            dims: std::ptr::null(),
-            data: RecastBytes::EMPTY,
-            align: 1,
-            flags: 0,
-        };
-        let mut view = empty;
-        // SAFETY: the table's contract; `view` is writable.
-        let code = unsafe { (table.get)(self.host.ctx, RecastBytes::new(name.as_bytes()), &mut view) };
-        check("tensor", code)?;
-        // SAFETY: `get` filled the view.
-        unsafe { Tensor::new(view, (*self, table, name.to_owned())) }
-            .ok_or(HostError::Status("dtype of a tensor", status::UNSUPPORTED))
+        let nothing = RecastBytes::EMPTY;
+        let mut view =
+            RecastTensorView { dtype: 0, rank: 0, dims: std::ptr::null(), data: nothing, align: 1, flags: 0 };
+        check("tensor", fill(table, &mut view))?;
+        // SAFETY: the host filled the view.
+        unsafe { Tensor::new(view, *self, table) }.ok_or(HostError::Status("dtype of a tensor", status::UNSUPPORTED))
+    }
+
+    fn find_tensor(&self, name: &str) -> Result<Tensor<'a>, Diag> {
+        let bytes = RecastBytes::new(name.as_bytes());
+        // SAFETY: the table's contract: `bytes` is readable, `view` writable.
+        self.borrow_tensor(|table, view| unsafe { (table.get)(self.host.ctx, bytes, view) }).map_err(|e| e.at(name))
     }
 }
 
@@ -209,9 +210,18 @@ impl ScratchFile<'_> {
 }
 
 impl<'a> WriteCx<'a> {
-    /// A weight, as the graph's param of this name says (axes permuted where it says so).
+    /// A weight by its param's name, as the graph says (axes permuted where it says so).
     pub fn tensor(&self, name: &str) -> Result<Tensor<'a>, Diag> {
-        self.find_tensor(name).map_err(|e| e.at(name))
+        self.find_tensor(name)
+    }
+
+    /// The elements of any tensor of the graph: a constant, say.
+    pub fn view(&self, tensor: &ir::Tensor) -> Result<Tensor<'a>, Diag> {
+        let proto = TensorProto::from(tensor).encode_to_vec();
+        let proto = RecastBytes::new(&proto);
+        // SAFETY: the table's contract: `proto` is readable, `view` writable.
+        let found = self.borrow_tensor(|table, view| unsafe { (table.view)(self.host.ctx, proto, view) });
+        found.map_err(|e| e.at("constant"))
     }
 
     /// A new output file, `name.onnx` or `name_torch/model.py`. The first one is the primary file.
@@ -264,7 +274,7 @@ impl Drop for OutputFile<'_> {
 impl<'a> LowerCx<'a> {
     /// A weight of the layer. A lowering that only moves weights into params does not need their bytes.
     pub fn tensor(&self, name: &str) -> Result<Tensor<'a>, Diag> {
-        self.find_tensor(name).map_err(|e| e.at(name))
+        self.find_tensor(name)
     }
 
     /// Lowers a wrapped layer, whichever plugin owns its class. Findings of a failure are reported already, so the

@@ -238,6 +238,11 @@ pub const fn only<T: Copy>(given: &[T]) -> Option<T> {
     }
 }
 
+/// What an optional macro argument expanded to, or nothing.
+pub fn all<T, const N: usize>(given: [Vec<T>; N]) -> Vec<T> {
+    given.into_iter().flatten().collect()
+}
+
 /// Host extensions that a plugin can't do without, where it does not list them itself.
 pub const fn needs(given: &[&'static [&'static str]], is_target: bool) -> &'static [&'static str] {
     match given {
@@ -311,18 +316,8 @@ macro_rules! export_plugin {
                 unsafe {
                     recast::selftest(
                         host,
-                        || {
-                            [$($crate::plugin::Layers::examples(&<$layers as recast::Constant>::VALUE),)?]
-                                .into_iter()
-                                .flatten()
-                                .collect::<Vec<$crate::messages::LowerRequest>>()
-                        },
-                        || {
-                            [$($crate::plugin::Source::samples(&<$source as recast::Constant>::VALUE),)?]
-                                .into_iter()
-                                .flatten()
-                                .collect::<Vec<$crate::plugin::SampleFile>>()
-                        },
+                        || recast::all([$($crate::plugin::Layers::examples(&<$layers as recast::Constant>::VALUE))?]),
+                        || recast::all([$($crate::plugin::Source::samples(&<$source as recast::Constant>::VALUE))?]),
                     )
                 }
             }

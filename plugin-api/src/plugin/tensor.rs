@@ -4,21 +4,24 @@ use super::cx::Cx;
 use crate::ir::DType;
 use recast_abi::{RecastHostTensorV1, RecastTensorView, dtype};
 
-/// A borrowed tensor; the host may free what it had to rearrange once this is dropped.
+/// A borrowed tensor; the host frees what it had to rearrange when this is dropped.
 pub struct Tensor<'a> {
     view: RecastTensorView,
     dtype: DType,
-    release: Option<(Cx<'a>, &'a RecastHostTensorV1, String)>,
+    cx: Cx<'a>,
+    table: &'a RecastHostTensorV1,
 }
+
+// SAFETY: the bytes are not written to, and the ABI allows `done` on any thread.
+unsafe impl Send for Tensor<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Tensor<'_> {}
 
 impl<'a> Tensor<'a> {
     /// # Safety
-    /// `view` must hold what `RecastHostTensorV1::get` promises, until `release` is used.
-    pub(super) unsafe fn new(
-        view: RecastTensorView,
-        release: (Cx<'a>, &'a RecastHostTensorV1, String),
-    ) -> Option<Tensor<'a>> {
-        Some(Tensor { view, dtype: dtype_of_code(view.dtype)?, release: Some(release) })
+    /// `view` must be what `table` gave for the call of `cx`; it is given back once.
+    pub(super) unsafe fn new(view: RecastTensorView, cx: Cx<'a>, table: &'a RecastHostTensorV1) -> Option<Tensor<'a>> {
+        Some(Tensor { view, dtype: dtype_of_code(view.dtype)?, cx, table })
     }
 
     pub fn dtype(&self) -> DType {
@@ -42,10 +45,8 @@ impl<'a> Tensor<'a> {
 
 impl Drop for Tensor<'_> {
     fn drop(&mut self) {
-        if let Some((cx, table, name)) = self.release.take() {
-            // SAFETY: the table and its ctx belong to the call that this tensor borrows from.
-            unsafe { (table.done)(cx.host().ctx, recast_abi::RecastBytes::new(name.as_bytes())) }
-        }
+        // SAFETY: the table and its ctx belong to the call that this tensor borrows from.
+        unsafe { (self.table.done)(self.cx.host().ctx, &self.view) }
     }
 }
 

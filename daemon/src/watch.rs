@@ -1,0 +1,3 @@
+//! Watching drop folders.
+
+pub mod names;
