@@ -122,13 +122,20 @@ pub struct Verification {
     pub level: Level,
     /// `rten 0.27.0`, `onnxruntime 1.23.0`, `none`.
     pub runtime: String,
+    #[serde(deserialize_with = "number_or_nan")]
     pub max_abs_error: f64,
+    #[serde(deserialize_with = "number_or_nan")]
     pub max_rel_error: f64,
     /// Output rows compared.
     pub samples: u64,
     /// Why the level is no higher, what was decomposed for the check; empty when there is nothing to add.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
+}
+
+/// JSON has no NaN: it is written as null, and has to come back.
+fn number_or_nan<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

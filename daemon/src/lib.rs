@@ -2,11 +2,19 @@
 //!
 //! It links no plugin and knows no format and no layer class.
 
+pub mod attempt;
 pub mod config;
+pub mod convert;
 pub mod digest;
+pub mod host;
 pub mod job;
+pub mod ledger;
 pub mod lineage;
+pub mod lower;
 pub mod publish;
 pub mod report;
+pub mod runner;
+pub mod systemd;
 pub mod tree;
+pub mod verify;
 pub mod watch;

@@ -30,3 +30,22 @@ pub enum LineageError {
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
+
+/// The record of how the artifact with this digest was made itself: the one that lies beside it, or one in the index.
+pub fn parent_of(
+    sha256: &str,
+    sidecar: Option<&std::path::Path>,
+    store: &Store,
+) -> Result<Option<statement::Ingredient>, LineageError> {
+    let mut candidates = Vec::from_iter(sidecar.map(std::path::Path::to_owned));
+    candidates.extend(store.made_as(sha256)?);
+    for path in candidates {
+        // A record that is gone, broken, or another file's says nothing about this artifact.
+        let Ok(record) = store::read_record(&path) else { continue };
+        if record.claims.subjects.iter().any(|subject| subject.sha256 == sha256) {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            return Ok(Some(statement::Ingredient { name, sha256: record.sha256 }));
+        }
+    }
+    Ok(None)
+}

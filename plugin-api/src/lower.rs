@@ -43,14 +43,19 @@ pub struct Config {
 impl Config {
     pub fn new(path: &str, text: &str) -> Result<Config, Diag> {
         let bad = |detail: String| Diag::new(Code::BadConfig, path, detail);
-        let json: Json = serde_json::from_str(text).map_err(|e| bad(format!("config is not JSON: {e}")))?;
-        if !json.is_object() {
-            return Err(bad("config is not an object".into()));
-        }
+        let mut json: Json = serde_json::from_str(text).map_err(|e| bad(format!("config is not JSON: {e}")))?;
+        let object = json.as_object_mut().ok_or_else(|| bad("config is not an object".into()))?;
+        object.values_mut().for_each(unwrap_array);
         Ok(Config { path: path.into(), json })
     }
 
-    fn bad(&self, key: &str, want: &str) -> Diag {
+    /// The layer that this is the configuration of.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What to say when the value of `key` is not `want`.
+    pub fn bad(&self, key: &str, want: &str) -> Diag {
         let found = self.json.get(key).map_or("missing".to_string(), |value| {
             let text = value.to_string();
             text.chars().take(80).collect()
@@ -150,6 +155,16 @@ impl Config {
     }
 }
 
+/// Keras writes numpy values as `{"class_name": "__numpy__", "config": {"value": ..}}`; what counts is the value.
+fn unwrap_array(value: &mut Json) {
+    let class = value.get("class_name").and_then(Json::as_str);
+    if matches!(class, Some("__numpy__" | "__tensor__" | "ndarray"))
+        && let Some(inner) = value.get("config").and_then(|config| config.get("value"))
+    {
+        *value = inner.clone();
+    }
+}
+
 /// A non-negative axis; `None` when it is out of range.
 pub fn resolve_axis(axis: i64, rank: usize) -> Option<usize> {
     let resolved = if axis < 0 { axis + rank as i64 } else { axis };
@@ -161,8 +176,26 @@ fn whole(value: &Json) -> Option<u64> {
     value.as_u64().or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && *f >= 0.0).map(|f| f as u64))
 }
 
+/// What a lowering asks of the host: `LowerCx` within a plugin, a stand-in within a test.
+pub trait LowerHost {
+    /// Lowers a wrapped layer, whichever plugin owns its class.
+    fn lower_child(&self, request: &LowerRequest) -> Result<Lowered, Findings>;
+    /// Takes a finding that does not end the call.
+    fn report(&self, diag: &Diag);
+}
+
+impl LowerHost for LowerCx<'_> {
+    fn lower_child(&self, request: &LowerRequest) -> Result<Lowered, Findings> {
+        LowerCx::lower_child(self, request)
+    }
+
+    fn report(&self, diag: &Diag) {
+        crate::plugin::Cx::report(self, diag);
+    }
+}
+
 pub struct Lowering<'a> {
-    cx: Option<&'a LowerCx<'a>>,
+    cx: Option<&'a dyn LowerHost>,
     pub request: &'a LowerRequest,
     pub layer: &'a Layer,
     pub config: Config,
@@ -173,7 +206,7 @@ pub struct Lowering<'a> {
 
 impl<'a> Lowering<'a> {
     /// Unpacks a request. `cx` is only needed for wrapped layers.
-    pub fn new(cx: Option<&'a LowerCx<'a>>, request: &'a LowerRequest) -> Result<Lowering<'a>, Findings> {
+    pub fn new(cx: Option<&'a dyn LowerHost>, request: &'a LowerRequest) -> Result<Lowering<'a>, Findings> {
         let layer = request.layer.as_ref();
         let layer = layer.ok_or_else(|| Diag::new(Code::PluginMisbehaved, "", "a request without layer"))?;
         let config = Config::new(&layer.path, &layer.config)?;
@@ -200,6 +233,13 @@ impl<'a> Lowering<'a> {
         self.error(Code::UnsupportedLayer, format!("{}: {}", self.layer.class, detail.into()))
     }
 
+    /// Tells a finding that does not end the call: a loss, a note.
+    pub fn report(&self, diag: &Diag) {
+        if let Some(cx) = self.cx {
+            cx.report(diag);
+        }
+    }
+
     /// Major version of the Keras that wrote the file.
     pub fn keras_major(&self) -> u32 {
         let major = self.request.keras_version.split('.').next().unwrap_or("");
@@ -209,6 +249,17 @@ impl<'a> Lowering<'a> {
     /// All tensors of the call, in order.
     pub fn inputs(&self) -> &[Val] {
         &self.inputs
+    }
+
+    /// Casts the floating-point tensors of the call to `to`, as Keras autocasts them; others stay what they are.
+    pub fn cast_float_inputs(&mut self, to: DType) -> Result<(), Diag> {
+        for index in 0..self.inputs.len() {
+            let value = self.inputs[index].value;
+            if self.ty(value).dtype.is_float() {
+                self.inputs[index].value = self.cast(value, to)?;
+            }
+        }
+        Ok(())
     }
 
     /// The only tensor of the call's positional arguments.
@@ -238,6 +289,40 @@ impl<'a> Lowering<'a> {
             collect(&Arg { kind: Some(kind.clone()) }, &self.inputs, &mut out);
         }
         out
+    }
+
+    /// An argument by its place in Keras' call signature or by its name.
+    pub fn argument(&self, place: usize, name: &str) -> Option<&'a ArgKind> {
+        let positional = self.request.args.get(place).and_then(|arg| arg.kind.as_ref());
+        positional.or_else(|| self.kwarg(name))
+    }
+
+    /// The tensors of an argument in place, `None` where its list holds something else (a null mask, say).
+    pub fn argument_values(&self, place: usize, name: &str) -> Vec<Option<Val>> {
+        let one = |kind: &ArgKind| match kind {
+            ArgKind::Value(value) => self.inputs.get(value.index as usize).copied(),
+            ArgKind::Json(_) | ArgKind::List(_) | ArgKind::Dict(_) => None,
+        };
+        match self.argument(place, name) {
+            Some(ArgKind::List(list)) => list.items.iter().map(|item| item.kind.as_ref().and_then(one)).collect(),
+            Some(kind) => one(kind).map(Some).into_iter().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// A true-or-false argument of the call; false when it is absent or null.
+    pub fn argument_flag(&self, place: usize, name: &str) -> Result<bool, Diag> {
+        let bad = || self.error(Code::BadConfig, format!("argument '{name}' should be true or false"));
+        match self.argument(place, name) {
+            None => Ok(false),
+            Some(ArgKind::Json(text)) => match serde_json::from_str(text) {
+                Ok(Json::Null) => Ok(false),
+                Ok(Json::Bool(flag)) => Ok(flag),
+                Ok(Json::Number(number)) => Ok(number.as_f64() != Some(0.0)),
+                _ => Err(bad()),
+            },
+            Some(_) => Err(bad()),
+        }
     }
 
     /// A constant keyword argument; `None` when it is absent, null or a tensor.
@@ -274,11 +359,7 @@ impl<'a> Lowering<'a> {
     /// Takes a weight of this layer by its role.
     pub fn param(&mut self, role: &str) -> Result<ValueId, Diag> {
         let found = self.opt_param(role)?;
-        found.ok_or_else(|| {
-            let roles: Vec<&str> = self.layer.weights.iter().map(|weight| weight.role.as_str()).collect();
-            let held = if roles.is_empty() { "none".to_string() } else { roles.join(", ") };
-            self.error(Code::WeightMissing, format!("no '{role}' in the file; the layer's weights: {held}"))
-        })
+        found.ok_or_else(|| self.missing(role))
     }
 
     pub fn opt_param(&mut self, role: &str) -> Result<Option<ValueId>, Diag> {
@@ -300,6 +381,42 @@ impl<'a> Lowering<'a> {
         let want: Vec<String> = sizes.iter().map(|size| size.map_or("any".into(), |n| n.to_string())).collect();
         let detail = format!("'{role}' is {}, should be [{}]", self.ty(value), want.join(", "));
         Err(self.error(Code::WeightShape, detail))
+    }
+
+    /// Takes a weight as `param_shaped` does, its elements seen under another shape of as many.
+    pub fn param_as(&mut self, role: &str, sizes: &[Option<u64>], shape: &[u64]) -> Result<ValueId, Diag> {
+        let tensor = self.layer.weight(role).and_then(|weight| weight.tensor.as_ref());
+        let view = tensor.map(|tensor| tensor.decode_tensor()).transpose()?.filter(|tensor| {
+            let fits = |(have, want): (&u64, &Option<u64>)| want.is_none_or(|want| want == *have);
+            tensor.shape.len() == sizes.len() && tensor.shape.iter().zip(sizes).all(fits)
+        });
+        match view.and_then(|tensor| tensor.reshaped(shape)) {
+            Some(view) => {
+                self.taken.insert(role.into());
+                Ok(self.graph.param(&self.layer.path, role, view))
+            }
+            // Says what is missing or misshapen.
+            None => self.param_shaped(role, sizes),
+        }
+    }
+
+    /// Takes a weight whose shape is `stored`, seen under another shape with as many elements (no bytes move).
+    pub fn param_reshaped(&mut self, role: &str, stored: &[u64], shape: &[u64]) -> Result<ValueId, Diag> {
+        let tensor = self.layer.weight(role).and_then(|weight| weight.tensor.as_ref());
+        let tensor = tensor.ok_or_else(|| self.missing(role))?.decode_tensor()?;
+        let fits = tensor.shape == stored;
+        let seen = tensor.reshaped(shape).filter(|_| fits).ok_or_else(|| {
+            let detail = format!("'{role}' is {}, should be {stored:?}", tensor.ty());
+            self.error(Code::WeightShape, detail)
+        })?;
+        self.taken.insert(role.into());
+        Ok(self.graph.param(&self.layer.path, role, seen))
+    }
+
+    fn missing(&self, role: &str) -> Diag {
+        let roles: Vec<&str> = self.layer.weights.iter().map(|weight| weight.role.as_str()).collect();
+        let held = if roles.is_empty() { "none".to_string() } else { roles.join(", ") };
+        self.error(Code::WeightMissing, format!("no '{role}' in the file; the layer's weights: {held}"))
     }
 
     /// Declares a stored array that has no part in inference (a seed, a counter).

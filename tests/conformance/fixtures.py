@@ -64,6 +64,7 @@ def make(name, case):
     xs, others = (kit.feed(model, rng, case.makers) for _ in range(2))
     ys = kit.call(model, xs, case.compiled)
     kit.check_alive(ys, kit.call(model, others, case.compiled), share=1e-3, every_output=case.every_output)
+    kit.check_weights_matter(model, rng, xs, ys, case.compiled)
     stem = os.path.join(OUT, name)
     paths = save(model, case, stem)
     kit.save_golden(f"{stem}.golden.npz", xs, ys)

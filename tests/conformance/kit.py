@@ -41,6 +41,8 @@ def random_weight(rng, name, shape, dtype):
     kind = name.split("/")[-1].split(":")[0]
     if kind in ("variance", "moving_variance", "gamma", "scale"):
         value = rng.uniform(0.5, 1.5, shape)
+    elif kind == "embeddings":
+        value = rng.normal(0, 1, shape)
     elif len(shape) >= 2:
         fan_in = np.prod(shape) / shape[-1]
         value = rng.normal(0, 1.2 / np.sqrt(max(fan_in, 1)), shape)
@@ -56,9 +58,14 @@ def randomise(model, rng):
         dtype = np.dtype(getattr(weight.dtype, "as_numpy_dtype", weight.dtype))
         if np.issubdtype(dtype, np.floating):
             weight.assign(random_weight(rng, name, tuple(weight.shape), dtype))
+    finalize(model)
+
+
+def finalize(model):
+    """Normalization computes from copies of its weights."""
     for layer in all_layers(model):
         if hasattr(layer, "finalize_state"):
-            layer.finalize_state()  # Normalization computes from copies of its weights
+            layer.finalize_state()
 
 
 def all_layers(model):
@@ -131,6 +138,29 @@ def check_alive(ys, others, share=1e-2, every_output=True):
                 raise Degenerate(f"output {i}: rows differ by {rows:.3g} of a spread of {spread:.3g}")
         if y.shape == other.shape and float(np.abs(y - other).max()) < share * spread:
             raise Degenerate(f"output {i}: does not follow the inputs")
+
+
+RTOL, ATOL = 1e-3, 1e-5     # what run.py accepts
+MOVED = 0.4
+# A bias of the keys shifts all scores of a query alike, which softmax takes back; vector_u serves training alone.
+UNSEEN = ("key/bias", "vector_u")
+
+
+def check_weights_matter(model, rng, xs, ys, compiled=False):
+    """Each stored array, moved alone, must move an output well past the tolerance: else its loss would go unseen."""
+    for weight in model.weights:
+        name = getattr(weight, "path", None) or weight.name
+        value = np.asarray(weight)
+        unseen = name.split(":")[0].endswith(UNSEEN)
+        if unseen or not np.issubdtype(value.dtype, np.floating):
+            continue
+        weight.assign(value + rng.uniform(-MOVED, MOVED, value.shape).astype(value.dtype))
+        finalize(model)
+        moved = any((np.abs(a - b) > 10 * (ATOL + RTOL * np.abs(b))).any() for a, b in zip(call(model, xs, compiled), ys))
+        weight.assign(value)
+        if not moved:
+            raise Degenerate(f"{name} doesn't matter")
+    finalize(model)
 
 
 def save_golden(path, xs, ys):

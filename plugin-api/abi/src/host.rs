@@ -1,6 +1,6 @@
 //! What a host offers: one table for each extension id, got from `RecastHost::get_extension`.
 //!
-//! [any thread] for each function. `ctx` is `RecastHost::ctx` of the call that it is used in; views and bytes that a
+//! [any thread] for each function but `lower_child`. `ctx` is `RecastHost::ctx` of the call that it is used in; views and bytes that a
 //! host function hands out live until that call returns.
 
 use crate::{RecastBytes, RecastTensorView};
@@ -90,9 +90,9 @@ pub struct RecastHostLowerV1 {
     pub struct_size: u32,
     /// Zero.
     pub reserved: u32,
-    /// `LowerRequest` -> `Lowered`, given to `reply` before this returns; `reply` is not called on failure. May be
-    /// called while the host is inside another call to the same plugin: the same thread enters `lower` again. The
-    /// findings of a failure are reported by the host already; the plugin only passes the status on.
+    /// [thread of the call] `LowerRequest` -> `Lowered`, given to `reply` before this returns; `reply` is not called on
+    /// failure. The same plugin may own the child: its `lower` is then entered again on this thread. The findings of a
+    /// failure are reported by the host already; the plugin only passes the status on.
     pub lower_child: unsafe extern "C" fn(
         ctx: *mut c_void,
         request: RecastBytes,

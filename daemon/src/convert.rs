@@ -1,0 +1,131 @@
+//! `recast convert`: one artifact, read where it lies. The same job, report and bundle as the daemon's.
+
+use recast_plugin_api::diag::Code;
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::attempt::{self, Attempt, Outcome, Source, Workshop};
+use crate::digest;
+use crate::job::{Finding, JobReport, JobSpec, PluginPin, TargetSpec, VerifySpec, WorkerLimits};
+use crate::lineage::statement::Ingredient;
+use crate::publish::Area;
+use crate::runner::{Cancel, EventSink};
+use crate::tree::{self, Bounds, Trouble};
+use crate::watch::names;
+
+/// What is asked for, the same for every artifact of one command.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub targets: Vec<TargetSpec>,
+    pub out: PathBuf,
+    /// When not given, what lies beside the artifact under the names that the daemon looks for.
+    pub architecture: Option<PathBuf>,
+    pub golden: Option<PathBuf>,
+    pub verify: VerifySpec,
+    pub plugins: Vec<PluginPin>,
+    pub winners: std::collections::BTreeMap<String, String>,
+    pub limits: WorkerLimits,
+    pub threads: usize,
+    pub bounds: Bounds,
+}
+
+/// Converts one artifact; what stops it before a worker starts is in the report, too.
+pub async fn convert(
+    shop: &Workshop,
+    request: &Request,
+    path: &Path,
+    area: &Area,
+    events: EventSink,
+    cancel: Cancel,
+) -> Outcome {
+    match prepare(request, path, area) {
+        Ok(attempt) => attempt::run(shop, attempt, events, cancel).await,
+        Err(finding) => Outcome { report: JobReport::failed(finding), published: None, fatal: None },
+    }
+}
+
+fn io_finding(at: &Path, error: &io::Error) -> Finding {
+    Finding::error(Code::Io, at.to_string_lossy(), error.to_string())
+}
+
+fn trouble_finding(at: &Path, trouble: Trouble) -> Finding {
+    let at = at.to_string_lossy();
+    match trouble {
+        Trouble::Io(error) => Finding::error(Code::Io, at, error.to_string()),
+        Trouble::Changed => Finding::error(Code::Changed, at, "it changed while it was looked at"),
+        Trouble::Refused(refusal) if refusal.reason.starts_with("too-") => {
+            Finding::error(Code::LimitExceeded, at, refusal.detail)
+        }
+        Trouble::Refused(refusal) => Finding::error(Code::UnsafeLink, at, format!("{}: {}", refusal.reason, refusal.detail)),
+    }
+}
+
+fn prepare(request: &Request, given: &Path, area: &Area) -> Result<Attempt, Finding> {
+    // The asker's own links are followed; those inside the artifact are not.
+    let path = std::fs::canonicalize(given).map_err(|error| io_finding(given, &error))?;
+    let file_name = path.file_name().unwrap_or(OsStr::new("")).to_owned();
+    let survey = tree::survey_path(&path, &request.bounds).map_err(|trouble| trouble_finding(given, trouble))?;
+    let name = names::artifact_name(&file_name, survey.is_dir)
+        .map_err(|refusal| Finding::error(Code::Io, given.to_string_lossy(), refusal.detail))?;
+    let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
+    let beside = names::companions(&file_name, survey.is_dir, |candidate| dir.join(candidate).is_file());
+    let place = |given: &Option<PathBuf>, found: Option<std::ffi::OsString>| {
+        given.clone().or(found.map(|found| dir.join(found)))
+    };
+    let golden = place(&request.golden, beside.golden);
+    let architecture = place(&request.architecture, beside.architecture);
+    let staging = area.job_dir().map_err(|error| io_finding(area.path(), &error))?;
+    let source = Source {
+        file_name: tree::printable(&file_name),
+        bytes: survey.bytes,
+        golden: ingredient(golden.as_deref())?,
+        architecture: ingredient(architecture.as_deref())?,
+        record: beside.record.map(|record| dir.join(record)),
+    };
+    let spec = JobSpec {
+        name,
+        artifact: path.clone(),
+        architecture,
+        golden,
+        digest: None,
+        targets: request.targets.clone(),
+        staging,
+        verify: request.verify.clone(),
+        plugins: request.plugins.clone(),
+        winners: request.winners.clone(),
+        limits: request.limits.clone(),
+        threads: request.threads,
+    };
+    let before = survey.fingerprint();
+    let bounds = request.bounds.clone();
+    Ok(Attempt {
+        spec,
+        source,
+        out: request.out.clone(),
+        is_latest: Box::new(|| true),
+        recheck: Box::new(move |report| unchanged(&path, &bounds, before, report)),
+    })
+}
+
+fn ingredient(path: Option<&Path>) -> Result<Option<Ingredient>, Finding> {
+    let Some(path) = path else { return Ok(None) };
+    let followed = std::fs::canonicalize(path).map_err(|error| io_finding(path, &error))?;
+    let (sha256, _) = digest::of_file(&followed).map_err(|error| io_finding(path, &error))?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(Some(Ingredient { name, sha256 }))
+}
+
+/// Plugins ran in the worker that says what it read: the digest that goes into the record is computed here again.
+fn unchanged(path: &Path, bounds: &Bounds, before: [u8; 32], report: &JobReport) -> Result<(), Finding> {
+    let changed = |detail: &str| Finding::error(Code::Changed, path.to_string_lossy(), detail.to_owned());
+    let digest = digest::of_artifact(path, bounds).map_err(|trouble| trouble_finding(path, trouble))?;
+    let after = tree::survey_path(path, bounds).map_err(|trouble| trouble_finding(path, trouble))?;
+    if after.fingerprint() != before {
+        return Err(changed("it was changed while it was converted"));
+    }
+    if digest != report.digest {
+        return Err(changed("the worker read other bytes than those that lie there"));
+    }
+    Ok(())
+}

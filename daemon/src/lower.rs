@@ -1,0 +1,312 @@
+//! Layer model to graph: walks the calls of a model in evaluation order, asks the plugin that owns each class for the
+//! layer's ops, and puts them together. Knows models, calls and masks; knows no layer class.
+//!
+//! Every finding of the whole model is collected: a layer that can't be lowered only silences those that need it.
+
+use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::ir::dim::is_symbol_char;
+use recast_plugin_api::ir::wire::GraphProto;
+use recast_plugin_api::ir::{DType, Dim, Graph, RANK_MAX, Type};
+use recast_plugin_api::lower::{Val, splice};
+use recast_plugin_api::messages::{LowerInput, LowerRequest, Lowered, LoweredOutput};
+use recast_plugin_api::model::{Arg, Call, Layer, LayerModel, Model, ModelInput, NamedArg, SCHEMA_REV, ValueRef};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Models and wrappers inside each other.
+pub const NESTING_MAX: usize = 64;
+
+/// What lowering needs of the plugins.
+pub trait LayerOwners {
+    /// Does a plugin own this class?
+    fn owns(&self, class: &str) -> bool;
+    /// Asks the owner. Wrapped layers come back through `Lowerer::lower_child`.
+    fn lower(&self, lowerer: &Lowerer<'_>, request: &LowerRequest) -> Result<Lowered, Findings>;
+}
+
+/// One lowering in progress; plugins reach it again for the layers that they wrap.
+pub struct Lowerer<'a> {
+    owners: &'a dyn LayerOwners,
+    keras_version: &'a str,
+    format: &'a str,
+    depth: usize,
+}
+
+/// A class that nothing lowers, with the layers that need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    pub class: String,
+    pub paths: Vec<String>,
+}
+
+/// Every class of the layer model that no plugin owns, in order of first appearance.
+pub fn missing_classes(model: &LayerModel, owners: &dyn LayerOwners) -> Vec<Missing> {
+    let mut missing: Vec<Missing> = Vec::new();
+    for layer in layers_of(model) {
+        if layer.model.is_some() || owners.owns(&layer.class) {
+            continue;
+        }
+        match missing.iter_mut().find(|known| known.class == layer.class) {
+            Some(known) => known.paths.push(layer.path.clone()),
+            None => missing.push(Missing { class: layer.class.clone(), paths: vec![layer.path.clone()] }),
+        }
+    }
+    missing
+}
+
+/// The findings for missing classes: what is missing, where, and what to do about it.
+pub fn missing_findings(missing: &[Missing]) -> Findings {
+    let finding = |missing: &Missing| {
+        let paths = missing.paths.join(", ");
+        Diag::new(Code::UnknownLayer, paths, format!("no plugin lowers the class '{}'", missing.class)).hint(format!(
+            "put a layers plugin that claims '{}' into a plugin directory ('recast plugins new NAME' starts one); the \
+             job then runs by itself",
+            missing.class
+        ))
+    };
+    missing.iter().map(finding).collect()
+}
+
+/// Every layer of a layer model, nested models and wrapped layers included, in the order of the file.
+pub fn layers_of(model: &LayerModel) -> Vec<&Layer> {
+    fn visit<'a>(layer: &'a Layer, depth: usize, out: &mut Vec<&'a Layer>) {
+        if depth > NESTING_MAX {
+            return;
+        }
+        out.push(layer);
+        let inner = layer.model.iter().flat_map(|model| &model.layers);
+        let children = layer.children.iter().filter_map(|child| child.layer.as_ref());
+        inner.chain(children).for_each(|layer| visit(layer, depth + 1, out));
+    }
+    let mut out = Vec::new();
+    model.root.iter().flat_map(|root| &root.layers).for_each(|layer| visit(layer, 0, &mut out));
+    out
+}
+
+/// The whole layer model as one graph, with the inputs and outputs of its root under Keras' names.
+pub fn lower(model: &LayerModel, owners: &dyn LayerOwners) -> Result<Graph, Findings> {
+    let root = model.root.as_ref().ok_or_else(|| Diag::new(Code::PluginMisbehaved, "", "a layer model without root"))?;
+    let missing = missing_classes(model, owners);
+    if !missing.is_empty() {
+        return Err(missing_findings(&missing));
+    }
+    let mut graph = Graph::new(root.name.clone());
+    let mut inputs = Vec::new();
+    for (input, ty) in root.inputs.iter().zip(input_types(&root.inputs)?) {
+        inputs.push(Val::plain(graph.input(input.name.clone(), ty)));
+    }
+    let lowerer = Lowerer { owners, keras_version: &model.keras_version, format: &model.format, depth: 0 };
+    let outputs = lowerer.model(root, &mut graph, &inputs)?;
+    for (output, val) in root.outputs.iter().zip(outputs) {
+        graph.output(output.name.clone(), val.value);
+    }
+    Ok(graph)
+}
+
+/// Types of a model's inputs; free dimensions get their symbols here.
+fn input_types(inputs: &[ModelInput]) -> Result<Vec<Type>, Findings> {
+    let names: Vec<Vec<Option<String>>> = inputs.iter().map(symbol_names).collect();
+    let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+    for input in &names {
+        let distinct: BTreeSet<&str> = input.iter().flatten().map(String::as_str).collect();
+        distinct.into_iter().for_each(|name| *uses.entry(name).or_default() += 1);
+    }
+    let mut findings = Findings::new();
+    let mut types = Vec::new();
+    for (input, names) in inputs.iter().zip(&names) {
+        let Some(dtype) = DType::from_keras(&input.dtype) else {
+            findings.push(Diag::new(Code::UnsupportedType, &input.name, format!("dtype '{}'", input.dtype)));
+            continue;
+        };
+        if input.dims.len() > RANK_MAX {
+            findings.push(Diag::new(Code::LimitExceeded, &input.name, format!("rank {}", input.dims.len())));
+            continue;
+        }
+        let dim = |(dim, name): (&recast_plugin_api::model::InputDim, &Option<String>)| match (dim.size, name) {
+            (Some(size), _) => Dim::Known(size),
+            // Two inputs with a free length each: nothing says that the lengths are equal.
+            (None, Some(name)) if name != BATCH && uses[name.as_str()] > 1 => {
+                Dim::symbol(&format!("{}_{name}", symbol_text(&input.name)))
+            }
+            (None, name) => Dim::symbol(name.as_deref().unwrap_or(BATCH)),
+        };
+        types.push(Type::new(dtype, input.dims.iter().zip(names).map(dim).collect::<Vec<_>>()));
+    }
+    if findings.is_empty() { Ok(types) } else { Err(findings) }
+}
+
+const BATCH: &str = "batch";
+
+fn symbol_text(name: &str) -> String {
+    let text: String = name.chars().map(|c| if is_symbol_char(c) { c } else { '_' }).collect();
+    // A leading digit would read as a number.
+    if text.starts_with(|c: char| c.is_ascii_digit()) { format!("_{text}") } else { text }
+}
+
+/// A name for each free dimension of an input: `batch`, then what people call the axes of its rank.
+fn symbol_names(input: &ModelInput) -> Vec<Option<String>> {
+    let free: Vec<usize> = (1..input.dims.len()).filter(|&axis| input.dims[axis].size.is_none()).collect();
+    let usual: &[&str] = match (input.dims.len(), free.len()) {
+        (2 | 3, 1) => &["time"],
+        (4, 2) => &["height", "width"],
+        (5, 3) => &["depth", "height", "width"],
+        _ => &[],
+    };
+    let name = |axis: usize| match free.iter().position(|&at| at == axis) {
+        Some(at) => Some(usual.get(at).map_or(format!("dim{axis}"), |name| name.to_string())),
+        None => (axis == 0 && input.dims[0].size.is_none()).then(|| BATCH.to_string()),
+    };
+    (0..input.dims.len()).map(name).collect()
+}
+
+impl Lowerer<'_> {
+    /// Lowers a wrapped layer or nested model into a graph of its own.
+    pub fn lower_child(&self, request: &LowerRequest) -> Result<Lowered, Findings> {
+        let layer = request.layer.as_ref();
+        let layer = layer.ok_or_else(|| Diag::new(Code::PluginMisbehaved, "", "lower_child without a layer"))?;
+        let inner = self.deeper(&layer.path)?;
+        let Some(model) = &layer.model else {
+            return inner.owners.lower(&inner, request);
+        };
+        let mut graph = Graph::new(layer.path.clone());
+        let mut inputs = Vec::new();
+        for (index, input) in request.inputs.iter().enumerate() {
+            let ty = input.ty.as_ref().ok_or_else(|| Diag::new(Code::PluginMisbehaved, &layer.path, "untyped input"))?;
+            let value = graph.input(format!("x{index}"), ty.decode_type()?);
+            let mask = input.mask.as_ref().map(|mask| mask.decode_type()).transpose()?;
+            let mask = mask.map(|ty| graph.input(format!("mask{index}"), ty));
+            inputs.push(Val { value, mask });
+        }
+        let outputs = inner.model(model, &mut graph, &inputs)?;
+        let output = |val: Val| LoweredOutput { value: val.value.0, mask: val.mask.map(|mask| mask.0) };
+        Ok(Lowered { graph: Some(GraphProto::from(&graph)), outputs: outputs.into_iter().map(output).collect() })
+    }
+
+    fn deeper(&self, at: &str) -> Result<Lowerer<'_>, Diag> {
+        if self.depth == NESTING_MAX {
+            return Err(Diag::new(Code::LimitExceeded, at, format!("models nested over {NESTING_MAX} deep")));
+        }
+        Ok(Lowerer { depth: self.depth + 1, ..*self })
+    }
+
+    /// Lowers every call of a model; returns the model's outputs.
+    fn model(&self, model: &Model, graph: &mut Graph, inputs: &[Val]) -> Result<Vec<Val>, Findings> {
+        if inputs.len() != model.inputs.len() {
+            let detail = format!("takes {} inputs, is called with {}", model.inputs.len(), inputs.len());
+            return Err(Diag::new(Code::Malformed, &model.name, detail).into());
+        }
+        let mut findings = Findings::new();
+        // `None`: the call failed, and its finding is noted; what needs it is passed over.
+        let mut results: Vec<Option<Vec<Val>>> = Vec::with_capacity(model.calls.len());
+        for call in &model.calls {
+            let outcome = self.call(model, call, graph, inputs, &results);
+            results.push(outcome.unwrap_or_else(|mut found| {
+                findings.append(&mut found);
+                None
+            }));
+        }
+        if findings.iter().any(Diag::is_error) {
+            return Err(findings);
+        }
+        let output = |output: &recast_plugin_api::model::ModelOutput| {
+            let found = output.value.as_ref().and_then(|value| find(value, inputs, &results));
+            found.ok_or_else(|| Diag::new(Code::Malformed, &output.name, "an output that no layer gives").into())
+        };
+        model.outputs.iter().map(output).collect()
+    }
+
+    /// One call. `Ok(None)`: an input of it failed before.
+    fn call(
+        &self,
+        model: &Model,
+        call: &Call,
+        graph: &mut Graph,
+        inputs: &[Val],
+        results: &[Option<Vec<Val>>],
+    ) -> Result<Option<Vec<Val>>, Findings> {
+        let layer = model.layers.get(call.layer as usize);
+        let layer = layer.ok_or_else(|| Diag::new(Code::PluginMisbehaved, &model.name, "a call of no layer"))?;
+        let mut args = call.args.clone();
+        let mut kwargs = call.kwargs.clone();
+        let Some(values) = resolve(&mut args, &mut kwargs, layer, inputs, results)? else { return Ok(None) };
+        if let Some(inner) = &layer.model {
+            return self.deeper(&layer.path)?.model(inner, graph, &values).map(Some);
+        }
+        let typed = |val: &Val| LowerInput {
+            ty: Some(graph.ty(val.value).into()),
+            mask: val.mask.map(|mask| graph.ty(mask).into()),
+        };
+        let request = LowerRequest {
+            schema_rev: SCHEMA_REV,
+            layer: Some(layer.clone()),
+            inputs: values.iter().map(typed).collect(),
+            args,
+            kwargs,
+            keras_version: self.keras_version.into(),
+            format: self.format.into(),
+        };
+        let lowered = self.owners.lower(self, &request)?;
+        splice(graph, &lowered, &values, &layer.path).map(Some)
+    }
+}
+
+fn find(value: &ValueRef, inputs: &[Val], results: &[Option<Vec<Val>>]) -> Option<Val> {
+    match value.call {
+        None => inputs.get(value.index as usize).copied(),
+        Some(call) => results.get(call as usize)?.as_ref()?.get(value.index as usize).copied(),
+    }
+}
+
+/// The tensors of a call, each once, and the references in its arguments turned into positions among them.
+fn resolve(
+    args: &mut [Arg],
+    kwargs: &mut [NamedArg],
+    layer: &Layer,
+    inputs: &[Val],
+    results: &[Option<Vec<Val>>],
+) -> Result<Option<Vec<Val>>, Diag> {
+    let mut refs: Vec<&mut ValueRef> = Vec::new();
+    args.iter_mut().for_each(|arg| arg.values_mut(&mut refs));
+    kwargs.iter_mut().filter_map(|named| named.arg.as_mut()).for_each(|arg| arg.values_mut(&mut refs));
+    let mut values = Vec::new();
+    for value in refs {
+        if value.call.is_some_and(|call| results.get(call as usize).is_some_and(Option::is_none)) {
+            return Ok(None);
+        }
+        let found = find(value, inputs, results);
+        let found = found.ok_or_else(|| Diag::new(Code::Malformed, &layer.path, "is called with a tensor that no layer gives"))?;
+        *value = ValueRef { call: None, index: values.len() as u32 };
+        values.push(found);
+    }
+    Ok(Some(values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use recast_plugin_api::model::InputDim;
+
+    fn input(name: &str, dims: &[Option<u64>]) -> ModelInput {
+        let dims = dims.iter().map(|&size| InputDim { size }).collect();
+        ModelInput { name: name.into(), dtype: "float32".into(), dims }
+    }
+
+    #[test]
+    fn free_dimensions_get_the_names_that_people_use() {
+        let text = |inputs: &[ModelInput]| -> Vec<String> {
+            input_types(inputs).unwrap().iter().map(Type::to_string).collect()
+        };
+        assert_eq!(text(&[input("x", &[None, None, Some(4)])]), ["f32[batch, time, 4]"]);
+        assert_eq!(text(&[input("x", &[None, Some(3), None, None])]), ["f32[batch, 3, height, width]"]);
+        let two = [input("q", &[None, None, Some(4)]), input("k:0", &[None, None, Some(4)])];
+        assert_eq!(text(&two), ["f32[batch, q_time, 4]", "f32[batch, k_0_time, 4]"]);
+        assert_eq!(text(&[input("x", &[Some(1), None, Some(2), None])]), ["f32[1, height, 2, width]"]);
+    }
+
+    #[test]
+    fn an_unknown_dtype_is_a_finding() {
+        let mut strange = input("x", &[None]);
+        strange.dtype = "qint8".into();
+        let findings = input_types(&[strange]).unwrap_err();
+        assert_eq!(findings[0].code, Code::UnsupportedType);
+    }
+}

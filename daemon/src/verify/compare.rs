@@ -1,0 +1,119 @@
+//! Two arrays that should be equal: how far apart they are, how far apart they may be, and whether the comparison could
+//! have failed at all.
+
+use recast_reference::Array;
+
+/// Room between the rounding that one perturbed run shows and what a real float32 run may add up to: the runtime may
+/// sum in another order, fuse multiply and add, and approximate exp by a few units in the last place.
+const ROUNDING_ROOM: f64 = 16.0;
+/// Units in the last place of float32 that any single result may be off by.
+const ULPS: f64 = 8.0;
+const F32_EPSILON: f64 = 1.192_092_9e-7;
+/// Unlike inputs must give outputs that differ by this many tolerances, or a file that ignores its input would pass.
+const TELLING_RATIO: f64 = 10.0;
+
+/// What may differ: `absolute` plus `relative` times the expected value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tolerance {
+    pub absolute: f64,
+    pub relative: f64,
+}
+
+impl Tolerance {
+    /// From the exact result and one in which every op's result was rounded at random as float32 would: the difference
+    /// is the rounding that this graph must suffer.
+    pub fn derived(exact: &Array, perturbed: &Array) -> Tolerance {
+        let (a, b) = (exact.numbers(), perturbed.numbers());
+        let finite = a.iter().zip(b.iter()).filter(|(x, y)| x.is_finite() && y.is_finite());
+        let rounding = finite.map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
+        let floor = ULPS * F32_EPSILON * scale(&a);
+        Tolerance { absolute: (ROUNDING_ROOM * rounding).max(floor), relative: ULPS * F32_EPSILON }
+    }
+
+    /// For outputs that another float32 framework computed: both sides carry rounding.
+    pub fn doubled(self) -> Tolerance {
+        Tolerance { absolute: 2.0 * self.absolute, relative: 2.0 * self.relative }
+    }
+
+    fn allows(self, expected: f64, found: f64) -> bool {
+        (expected - found).abs() <= self.absolute + self.relative * expected.abs()
+    }
+}
+
+fn scale(values: &[f64]) -> f64 {
+    values.iter().filter(|v| v.is_finite()).fold(0.0, |max, v| v.abs().max(max))
+}
+
+/// How far apart two arrays are.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Distance {
+    pub max_abs: f64,
+    /// Relative to the larger of the expected value and a thousandth of the array's largest one.
+    pub max_rel: f64,
+    /// Elements outside the tolerance, NaN and infinity on one side only included.
+    pub outside: u64,
+    pub elements: u64,
+}
+
+impl Distance {
+    pub fn join(self, other: Distance) -> Distance {
+        Distance {
+            max_abs: self.max_abs.max(other.max_abs),
+            max_rel: self.max_rel.max(other.max_rel),
+            outside: self.outside + other.outside,
+            elements: self.elements + other.elements,
+        }
+    }
+}
+
+/// Compares element by element; `Err` says why the arrays can't be compared.
+pub fn distance(expected: &Array, found: &Array, tolerance: Tolerance) -> Result<Distance, String> {
+    if expected.shape != found.shape {
+        return Err(format!("shape {:?}, should be {:?}", found.shape, expected.shape));
+    }
+    let (a, b) = (expected.numbers(), found.numbers());
+    let floor = (scale(&a) * 1e-3).max(f64::MIN_POSITIVE);
+    let mut result = Distance { elements: a.len() as u64, ..Distance::default() };
+    for (&x, &y) in a.iter().zip(b.iter()) {
+        if x == y || (x.is_nan() && y.is_nan()) {
+            continue;
+        }
+        let difference = (x - y).abs();
+        if !difference.is_finite() {
+            result.outside += 1;
+            result.max_abs = f64::INFINITY;
+            result.max_rel = f64::INFINITY;
+            continue;
+        }
+        result.max_abs = result.max_abs.max(difference);
+        result.max_rel = result.max_rel.max(difference / x.abs().max(floor));
+        result.outside += u64::from(!tolerance.allows(x, y));
+    }
+    Ok(result)
+}
+
+/// Why a comparison with this expected output could not have failed; `None` when it could. `rows` is set when axis 0
+/// is the batch, so that its rows come from unlike inputs.
+pub fn vacuous(expected: &Array, tolerance: Tolerance, rows: bool) -> Option<&'static str> {
+    let values = expected.numbers();
+    if values.is_empty() {
+        return Some("it is empty");
+    }
+    if values.iter().any(|v| !v.is_finite()) {
+        return Some("it holds NaN or infinity");
+    }
+    let (low, high) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
+    if values.len() > 1 && high - low <= TELLING_RATIO * tolerance.absolute {
+        return Some("it is constant");
+    }
+    let batch = expected.shape.first().copied().unwrap_or(0);
+    if rows && batch > 1 {
+        let row = values.len() / batch;
+        let (first, second) = (&values[..row], &values[row..2 * row]);
+        let differs = first.iter().zip(second).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
+        if differs <= TELLING_RATIO * tolerance.absolute {
+            return Some("unlike inputs give the same (it is saturated, or does not depend on the input)");
+        }
+    }
+    None
+}

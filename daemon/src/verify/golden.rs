@@ -1,0 +1,93 @@
+//! The third opinion: outputs that the user recorded from the original framework.
+
+use super::compare::{self, Distance, Tolerance};
+use super::runtime::Runtime;
+use super::{Candidate, Check, Outcome, bindings, evaluate_pair, is_batched};
+use crate::job::{Level, Verification};
+use recast_plugin_api::diag::{Code, Diag};
+use recast_plugin_api::ir::Graph;
+use recast_reference::Array;
+use recast_reference::npz::read_npz;
+use std::path::Path;
+
+/// Rows of a recorded batch that are compared at once with the f64 evaluator.
+const ROWS_MAX: usize = 4;
+
+/// Recorded arrays in graph order: by the tensor's own name, or as `x0`, `x1` / `y0`, `y1`.
+fn take(arrays: &[(String, Array)], names: &[&str], letter: char) -> Result<Vec<Array>, Diag> {
+    let find = |key: &str| arrays.iter().find(|(name, _)| name == key).map(|(_, array)| array.clone());
+    let one = |(index, name): (usize, &&str)| {
+        let numbered = format!("{letter}{index}");
+        find(&numbered).or_else(|| find(name)).ok_or_else(|| {
+            let held: Vec<&str> = arrays.iter().map(|(name, _)| name.as_str()).collect();
+            let detail = format!("neither '{numbered}' nor '{name}' is recorded; there are: {}", held.join(", "));
+            Diag::new(Code::GoldenInvalid, *name, detail)
+        })
+    };
+    names.iter().enumerate().map(one).collect()
+}
+
+fn recorded(graph: &Graph, path: &Path) -> Result<(Vec<Array>, Vec<Array>), Diag> {
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let arrays = read_npz(path).map_err(|diag| Diag { code: Code::GoldenInvalid, at: file, ..diag })?;
+    let inputs: Vec<&str> = graph.inputs.iter().map(|input| input.name.as_str()).collect();
+    let outputs: Vec<&str> = graph.outputs.iter().map(|output| output.name.as_str()).collect();
+    let mut given = take(&arrays, &inputs, 'x')?;
+    for (array, input) in given.iter_mut().zip(&graph.inputs) {
+        // numpy likes float64 and int64; the model takes what it takes.
+        *array = array.cast(graph.ty(input.value).dtype);
+    }
+    Ok((given, take(&arrays, &outputs, 'y')?))
+}
+
+/// Compares the written file's outputs for the recorded inputs with the recorded outputs; the level becomes `golden`.
+pub fn verify(check: &Check<'_>, runtime: &dyn Runtime, path: &Path, reference: Outcome) -> Result<Outcome, Diag> {
+    let (inputs, expected) = recorded(check.graph, path)?;
+    let (inputs, expected) = first_rows(check.graph, inputs, expected);
+    let shapes: Vec<Vec<u64>> = inputs.iter().map(|a| a.shape.iter().map(|&n| n as u64).collect()).collect();
+    let bound = bindings::from_shapes(check.graph, &shapes)?;
+    let (exact, perturbed) = evaluate_pair(check, &bound.graph, &inputs, true)?;
+    let mut candidate = Candidate::load(check, runtime)?;
+    let found = candidate.run(&bound, &inputs)?;
+    let mut total = Distance::default();
+    let mut telling = false;
+    for (index, output) in check.graph.outputs.iter().enumerate() {
+        let tolerance = Tolerance::derived(&exact[index], &perturbed[index]).doubled();
+        let far = |why: String| Diag::new(Code::Mismatch, &output.name, why);
+        let near = compare::distance(&expected[index], &found[index], tolerance)
+            .map_err(|why| far(format!("against the recorded output: {why}")))?;
+        if near.outside > 0 {
+            let detail = format!(
+                "{} of {} elements differ from the recorded output by up to {:.3e} where {:.3e} is rounding",
+                near.outside, near.elements, near.max_abs, tolerance.absolute
+            );
+            let hint = "the graph means something else than the original model, or the recording is of another model";
+            return Err(far(detail).hint(hint));
+        }
+        let rows = is_batched(check.graph.shape(output.value));
+        telling |= compare::vacuous(&expected[index], tolerance, rows).is_none();
+        total = total.join(near);
+    }
+    if !telling {
+        return Err(Diag::new(Code::VacuousCheck, "", "every recorded output is constant or the same for all inputs"));
+    }
+    let verification = Verification {
+        level: Level::Golden,
+        max_abs_error: total.max_abs.max(reference.verification.max_abs_error),
+        max_rel_error: total.max_rel.max(reference.verification.max_rel_error),
+        samples: reference.verification.samples + shapes.first().and_then(|s| s.first()).copied().unwrap_or(1),
+        ..reference.verification
+    };
+    Ok(Outcome { verification, ..reference })
+}
+
+/// The first rows of everything, where every input and output has the batch first.
+fn first_rows(graph: &Graph, inputs: Vec<Array>, outputs: Vec<Array>) -> (Vec<Array>, Vec<Array>) {
+    let values = graph.inputs.iter().map(|input| input.value).chain(graph.outputs.iter().map(|output| output.value));
+    let batched = values.into_iter().all(|value| is_batched(graph.shape(value)));
+    if !batched {
+        return (inputs, outputs);
+    }
+    let cut = |arrays: Vec<Array>| arrays.into_iter().map(|array| array.first_rows(ROWS_MAX)).collect();
+    (cut(inputs), cut(outputs))
+}

@@ -1,0 +1,200 @@
+//! Seeded inputs that fit a graph: token ids inside the vocabulary with padding in the middle, masks that mask, images
+//! of unlike content, steps that a Masking layer drops.
+
+use recast_plugin_api::ir::{BinaryFunction, DType, Graph, Op, ReduceFunction, UnaryFunction, ValueId};
+use recast_reference::Array;
+
+/// What an input is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Float,
+    /// Whole numbers below the bound, with zeros (padding) among them.
+    Index(u64),
+    Bool,
+}
+
+/// splitmix64: small, seeded, the same on every machine.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// In [0, 1).
+    pub fn uniform(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// About normal: the sum of twelve uniforms.
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
+    }
+}
+
+/// Without a vocabulary to stay in, whole-number inputs stay small.
+const INDEX_BOUND_DEFAULT: u64 = 10;
+
+/// One array for each input of a graph without symbols.
+pub fn make(graph: &Graph, seed: u64) -> Vec<Array> {
+    let steps = has_step_mask(graph);
+    let make = |(index, input): (usize, &recast_plugin_api::ir::Input)| {
+        let mut random = Random::new(seed ^ (index as u64 + 1).wrapping_mul(0x517c_c1b7_2722_0a95));
+        let ty = graph.ty(input.value);
+        let shape: Vec<usize> = ty.shape.iter().map(|dim| dim.known().unwrap_or(1) as usize).collect();
+        let count = shape.iter().product();
+        let values = match kind(graph, input.value, ty.dtype) {
+            Kind::Float => floats(&mut random, &shape, steps && shape.len() >= 3),
+            Kind::Index(bound) => indices(&mut random, &shape, bound),
+            // Mostly true, never all: a mask that masks nothing shows nothing.
+            Kind::Bool => (0..count).map(|i| (i % 5 != 3 && random.uniform() < 0.8) as u8 as f64).collect(),
+        };
+        Array::from_numbers(ty.dtype, shape, values)
+    };
+    graph.inputs.iter().enumerate().map(make).collect()
+}
+
+/// Noise in even rows; in odd ones a ramp with a little noise. Rows that differ in kind show an output that does not
+/// depend on its input.
+fn floats(random: &mut Random, shape: &[usize], masked_steps: bool) -> Vec<f64> {
+    let rows = shape.first().copied().unwrap_or(1).max(1);
+    let count: usize = shape.iter().product();
+    let row = (count / rows).max(1);
+    let mut values: Vec<f64> = (0..count)
+        .map(|i| match (i / row) % 2 {
+            0 => random.normal(),
+            _ => 2.0 * ((i % row) as f64 + 0.5) / row as f64 - 1.0 + 0.1 * random.normal(),
+        })
+        .map(|value| value as f32 as f64)
+        .collect();
+    if masked_steps && shape[1] > 2 {
+        let step = row / shape[1];
+        for r in 0..rows {
+            // One step in the middle and one at the end, shifted from row to row.
+            for t in [1 + r % (shape[1] - 2), shape[1] - 1] {
+                values[r * row + t * step..r * row + (t + 1) * step].fill(0.0);
+            }
+        }
+    }
+    values
+}
+
+fn indices(random: &mut Random, shape: &[usize], bound: u64) -> Vec<f64> {
+    let count: usize = shape.iter().product();
+    let row = shape.last().copied().unwrap_or(1).max(1);
+    let mut draw = || {
+        let low = u64::from(bound > 1);
+        low + (random.uniform() * (bound - low) as f64) as u64
+    };
+    let mut values: Vec<f64> = (0..count).map(|_| draw().min(bound - 1) as f64).collect();
+    if row > 2 {
+        for r in 0..count / row {
+            // Zero is what Keras pads with: in the middle, at the end, and in odd rows at the start.
+            values[r * row + 1 + r % (row - 2)] = 0.0;
+            values[r * row + row - 1] = 0.0;
+            if r % 2 == 1 {
+                values[r * row] = 0.0;
+            }
+        }
+    }
+    values
+}
+
+/// Is a mask computed from whole steps, as the Masking layer does (any over the last axis of x != value)?
+fn has_step_mask(graph: &Graph) -> bool {
+    graph.nodes().iter().any(|node| matches!(&node.op, Op::Reduce(op) if op.function == ReduceFunction::Any))
+}
+
+fn kind(graph: &Graph, input: ValueId, dtype: DType) -> Kind {
+    match (index_bound(graph, input), dtype) {
+        (_, DType::Bool) => Kind::Bool,
+        (Some(bound), _) => Kind::Index(bound.max(1)),
+        (None, dtype) if dtype.is_float() => Kind::Float,
+        (None, _) => Kind::Index(INDEX_BOUND_DEFAULT),
+    }
+}
+
+/// The smallest table that the input (or something that only moves its elements about) indexes.
+fn index_bound(graph: &Graph, input: ValueId) -> Option<u64> {
+    let mut moved = vec![false; graph.value_count()];
+    moved[input.0 as usize] = true;
+    let mut bound: Option<u64> = None;
+    let mut lower = |size: Option<u64>| {
+        if let Some(size) = size {
+            bound = Some(bound.map_or(size, |known| known.min(size)));
+        }
+    };
+    for node in graph.nodes() {
+        let is = |index: usize| node.inputs.get(index).copied().flatten().is_some_and(|v| moved[v.0 as usize]);
+        if let Op::Gather(op) = &node.op
+            && is(1)
+        {
+            lower(node.inputs[0].and_then(|table| graph.shape(table)[op.axis].known()));
+        }
+        if let Op::OneHot(op) = &node.op
+            && is(0)
+        {
+            lower(Some(op.depth));
+        }
+        if moves(&node.op) && is(0) {
+            node.outputs.iter().for_each(|output| moved[output.0 as usize] = true);
+        }
+    }
+    bound
+}
+
+/// Ops whose output holds elements of the first input, unchanged.
+fn moves(op: &Op) -> bool {
+    match op {
+        Op::Unary(op) => matches!(op.function, UnaryFunction::Floor | UnaryFunction::Trunc | UnaryFunction::Round),
+        Op::Binary(op) => matches!(op.function, BinaryFunction::Max | BinaryFunction::Min),
+        Op::Cast(_)
+        | Op::Clip(_)
+        | Op::Reshape(_)
+        | Op::Transpose(_)
+        | Op::Concat(_)
+        | Op::Slice(_)
+        | Op::Pad(_)
+        | Op::Tile(_)
+        | Op::BroadcastTo(_)
+        | Op::Reverse(_) => true,
+        Op::Activation(_)
+        | Op::Where(_)
+        | Op::MatMul(_)
+        | Op::Einsum(_)
+        | Op::Conv(_)
+        | Op::ConvTranspose(_)
+        | Op::Pool(_)
+        | Op::BatchNorm(_)
+        | Op::LayerNorm(_)
+        | Op::GroupNorm(_)
+        | Op::RmsNorm(_)
+        | Op::Softmax(_)
+        | Op::LogSoftmax(_)
+        | Op::Reduce(_)
+        | Op::ArgReduce(_)
+        | Op::Cumulative(_)
+        | Op::TopK(_)
+        | Op::Gather(_)
+        | Op::GatherElements(_)
+        | Op::OneHot(_)
+        | Op::Triangle(_)
+        | Op::Resize(_)
+        | Op::Lstm(_)
+        | Op::Gru(_)
+        | Op::SimpleRnn(_)
+        | Op::Attention(_)
+        | Op::Scan(_)
+        | Op::Constant(_)
+        | Op::DimSize(_)
+        | Op::Iota(_) => false,
+    }
+}

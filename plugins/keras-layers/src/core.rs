@@ -1,0 +1,271 @@
+//! Dense and its kin, embeddings, masking, the activation layers, and what is the identity at inference.
+
+use crate::activations::{self, Activation};
+use crate::policy::{as_float, compute_dtype, float_input, mask, one, weight};
+use crate::table::{Masks, Row};
+use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::ir::{BinaryFunction, Clip, DType, Dim, Einsum, Gather, MatMul, ReduceFunction, UnaryFunction};
+use recast_plugin_api::ir::{ValueId, Where};
+use recast_plugin_api::lower::{Lowering, Val};
+
+const CORE: &str = "core";
+const ACTIVATION: &str = "activation";
+const REGULARIZATION: &str = "regularization";
+const NOISE: &str = "identity at inference; refused when called with training=True";
+
+pub const ROWS: &[Row] = &[
+    Row::new("Dense", CORE, Masks::Pass, dense, "any rank"),
+    Row::new("EinsumDense", CORE, Masks::Drop, einsum_dense, ""),
+    Row::new("Embedding", CORE, Masks::Own, embedding, "mask_zero makes a mask").raw(),
+    Row::new("ReversibleEmbedding", CORE, Masks::Own, reversible_embedding, "both directions").raw(),
+    Row::new("Identity", CORE, Masks::Pass, identity, "").raw(),
+    Row::new("Lambda", CORE, Masks::Drop, lambda, "refused: its code is never run"),
+    Row::new("Masking", CORE, Masks::Own, masking, "masked steps become zero"),
+    Row::new("Activation", ACTIVATION, Masks::Pass, activation, ""),
+    Row::new("ELU", ACTIVATION, Masks::Pass, activation_layer, ""),
+    Row::new("LeakyReLU", ACTIVATION, Masks::Pass, activation_layer, ""),
+    Row::new("PReLU", ACTIVATION, Masks::Pass, prelu, "shared_axes"),
+    Row::new("ReLU", ACTIVATION, Masks::Pass, activation_layer, ""),
+    Row::new("Softmax", ACTIVATION, Masks::Pass, softmax, "one axis or several; masks"),
+    Row::new("ThresholdedReLU", ACTIVATION, Masks::Pass, activation_layer, ""),
+    Row::new("ActivityRegularization", REGULARIZATION, Masks::Pass, identity, "identity at inference"),
+    Row::new("AlphaDropout", REGULARIZATION, Masks::Pass, dropout, NOISE),
+    Row::new("Dropout", REGULARIZATION, Masks::Pass, dropout, NOISE),
+    Row::new("GaussianDropout", REGULARIZATION, Masks::Pass, dropout, NOISE),
+    Row::new("GaussianNoise", REGULARIZATION, Masks::Pass, gaussian_noise, NOISE),
+    Row::new("SpatialDropout1D", REGULARIZATION, Masks::Pass, dropout, NOISE),
+    Row::new("SpatialDropout2D", REGULARIZATION, Masks::Pass, dropout, NOISE),
+    Row::new("SpatialDropout3D", REGULARIZATION, Masks::Pass, dropout, NOISE),
+];
+
+/// The activation of the configuration (linear when it names none), over `x`.
+pub fn activated(l: &mut Lowering<'_>, x: ValueId) -> Result<ValueId, Diag> {
+    activations::read(l, "activation", "linear")?.apply(l, x)
+}
+
+/// x kernel (in, units) + bias, over the last axis.
+fn dense(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    let x = float_input(l)?;
+    let last = l.rank(x).checked_sub(1).ok_or_else(|| l.unsupported("a scalar input"))?;
+    let size = l.known(x, last)?;
+    let units = l.config.u64("units")?;
+    let kernel = weight(l, "kernel", &[Some(size), Some(units)])?;
+    let mut y = l.add(MatMul {}, &[x, kernel])?;
+    if l.config.bool_or("use_bias", true)? {
+        let bias = weight(l, "bias", &[Some(units)])?;
+        y = l.binary(BinaryFunction::Add, y, bias)?;
+    }
+    Ok(one(activated(l, y)?))
+}
+
+/// Any contraction of the input with a kernel; the stored bias broadcasts against the trailing axes of the result.
+fn einsum_dense(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    let x = float_input(l)?;
+    let equation = spelled_out(l.config.str("equation")?, l.rank(x));
+    let equation = equation.ok_or_else(|| l.config.bad("equation", "a contraction of the input with a kernel"))?;
+    let kernel = l.param("kernel")?;
+    let kernel = in_compute_dtype(l, kernel)?;
+    let mut y = l.add(Einsum { equation }, &[x, kernel])?;
+    if l.config.get("bias_axes").is_some() {
+        let bias = l.param("bias")?;
+        let bias = in_compute_dtype(l, bias)?;
+        y = l.binary(BinaryFunction::Add, y, bias)?;
+    }
+    Ok(one(activated(l, y)?))
+}
+
+fn in_compute_dtype(l: &mut Lowering<'_>, value: ValueId) -> Result<ValueId, Diag> {
+    let to = compute_dtype(l)?;
+    l.cast(value, to)
+}
+
+/// The equation with letters in the place of `...`, for an input of this rank.
+fn spelled_out(equation: &str, rank: usize) -> Option<String> {
+    let equation: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
+    if !equation.contains("...") {
+        return Some(equation);
+    }
+    let named = equation.split(',').next()?.chars().filter(char::is_ascii_alphabetic).count();
+    let free = ('a'..='z').chain('A'..='Z').filter(|letter| !equation.contains(*letter));
+    let elided: String = free.take(rank.checked_sub(named)?).collect();
+    Some(equation.replace("...", &elided))
+}
+
+fn embedding(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    let x = l.input()?.value;
+    let (rows, width) = (l.config.u64("input_dim")?, l.config.u64("output_dim")?);
+    let table = weight(l, "embeddings", &[Some(rows), Some(width)])?;
+    let indices = as_indices(l, x)?;
+    let y = l.add(Gather { axis: 0 }, &[table, indices])?;
+    let mask = if l.config.bool_or("mask_zero", false)? {
+        Some(l.binary_scalar(BinaryFunction::NotEqual, x, 0.0)?)
+    } else {
+        None
+    };
+    Ok(vec![Val { value: y, mask }])
+}
+
+fn as_indices(l: &mut Lowering<'_>, x: ValueId) -> Result<ValueId, Diag> {
+    if matches!(l.ty(x).dtype, DType::I32 | DType::I64) { Ok(x) } else { l.cast(x, DType::I32) }
+}
+
+/// A lookup, or with `reverse=True` the product with the transposed table (or with a table of its own).
+fn reversible_embedding(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    let tied = l.config.bool_or("tie_weights", true)?;
+    let reverse = l.kwarg_json("reverse")?.and_then(|value| value.as_bool()).unwrap_or(false);
+    if !reverse {
+        l.ignore("reverse_embeddings");
+        return embedding(l);
+    }
+    let (rows, width) = (l.config.u64("input_dim")?, l.config.u64("output_dim")?);
+    let x = float_input(l)?;
+    let kernel = if tied {
+        let table = weight(l, "embeddings", &[Some(rows), Some(width)])?;
+        l.transpose(table, &[1, 0])?
+    } else {
+        l.ignore("embeddings");
+        weight(l, "reverse_embeddings", &[Some(width), Some(rows)])?
+    };
+    let to = match l.config.get("reverse_dtype").and_then(|name| name.as_str()) {
+        Some(name) => DType::from_keras(name).ok_or_else(|| l.config.bad("reverse_dtype", "a dtype"))?,
+        None => compute_dtype(l)?,
+    };
+    let (x, kernel) = (l.cast(x, to)?, l.cast(kernel, to)?);
+    let mut y = l.add(MatMul {}, &[x, kernel])?;
+    if l.config.get("logit_soft_cap").is_some() {
+        let cap = l.config.f64("logit_soft_cap")?;
+        let scaled = l.binary_scalar(BinaryFunction::Div, y, cap)?;
+        let tanh = l.unary(UnaryFunction::Tanh, scaled)?;
+        y = l.binary_scalar(BinaryFunction::Mul, tanh, cap)?;
+    }
+    Ok(one(y))
+}
+
+fn identity(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    Ok(l.positional())
+}
+
+fn lambda(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    let detail = format!("the Lambda layer '{}' holds Python code, which is never read or run", l.layer.name);
+    Err(l
+        .error(Code::UnsafeCode, detail)
+        .hint("make it a registered layer in Keras, and supply that class as a plugin: `recast plugins new`")
+        .into())
+}
+
+/// A step whose features all equal `mask_value` is masked, and becomes zero.
+fn masking(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    let x = l.input()?.value;
+    let last = l.rank(x).checked_sub(1).ok_or_else(|| l.unsupported("a scalar input"))?;
+    let compared = as_float(l, x)?;
+    let differs = l.binary_scalar(BinaryFunction::NotEqual, compared, l.config.f64_or("mask_value", 0.0)?)?;
+    let keep = l.reduce(ReduceFunction::Any, differs, &[last], true)?;
+    let zero = l.scalar_like(x, 0.0)?;
+    let y = l.add(Where {}, &[keep, x, zero])?;
+    let mask = l.squeeze(keep, last)?;
+    Ok(vec![Val { value: y, mask: Some(mask) }])
+}
+
+fn activation(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    let x = l.input()?.value;
+    let activation = activations::read(l, "activation", "linear")?;
+    // Piecewise linear functions keep integers; all others work on floats.
+    let keeps = matches!(activation, Activation::Linear | Activation::Unary(UnaryFunction::Relu) | Activation::Clip(..));
+    let x = if keeps { x } else { as_float(l, x)? };
+    Ok(one(activation.apply(l, x)?))
+}
+
+fn activation_layer(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    let x = float_input(l)?;
+    let activation = activations::from_layer(&l.layer.class, &l.config, l.keras_major())?;
+    let activation = activation.ok_or_else(|| l.error(Code::Bug, "no activation layer"))?;
+    Ok(one(activation.apply(l, x)?))
+}
+
+/// max(x, 0) + alpha min(x, 0), alpha of the input's shape without the batch, 1 along shared axes.
+fn prelu(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    let x = float_input(l)?;
+    let alpha = l.param("alpha")?;
+    let alpha = in_compute_dtype(l, alpha)?;
+    let positive = l.unary(UnaryFunction::Relu, x)?;
+    let negative = l.add(Clip { min: None, max: Some(0.0) }, &[x])?;
+    let scaled = l.binary(BinaryFunction::Mul, alpha, negative)?;
+    Ok(one(l.binary(BinaryFunction::Add, positive, scaled)?))
+}
+
+/// What Keras puts in the place of masked scores: large, and finite in the dtype.
+pub fn large_negative(dtype: DType) -> f64 {
+    if dtype == DType::F16 { -3e4 } else { -1e9 }
+}
+
+fn softmax(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    let mut x = float_input(l)?;
+    let axes = activations::axes(&l.config)?;
+    let Some(mask) = mask(l) else {
+        return Ok(one(Activation::Softmax(axes).apply(l, x)?));
+    };
+    let dtype = l.ty(x).dtype;
+    if l.keras_major() < 3 {
+        let kept = l.cast(mask, dtype)?;
+        let masked = l.binary_scalar(BinaryFunction::Sub, kept, 1.0)?;
+        let low = if dtype == DType::F16 { 65504.0 } else { 1e9 };
+        let adder = l.binary_scalar(BinaryFunction::Mul, masked, low)?;
+        x = l.binary(BinaryFunction::Add, x, adder)?;
+        return Ok(one(Activation::Softmax(axes).apply(l, x)?));
+    }
+    let mask = as_mask(l, mask)?;
+    let low = l.scalar_like(x, large_negative(dtype))?;
+    x = l.add(Where {}, &[mask, x, low])?;
+    let y = Activation::Softmax(axes).apply(l, x)?;
+    // A row that is masked as a whole would come out uniform.
+    let zero = l.scalar_like(y, 0.0)?;
+    Ok(one(l.add(Where {}, &[mask, y, zero])?))
+}
+
+/// A mask given as numbers holds where it is above one half.
+fn as_mask(l: &mut Lowering<'_>, mask: ValueId) -> Result<ValueId, Diag> {
+    match l.ty(mask).dtype {
+        DType::Bool => Ok(mask),
+        dtype if dtype.is_float() => l.binary_scalar(BinaryFunction::Greater, mask, 0.5),
+        _ => l.binary_scalar(BinaryFunction::Greater, mask, 0.0),
+    }
+}
+
+fn dropout(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    identity_unless_random(l, l.config.f64_or("rate", 0.5)?)
+}
+
+fn gaussian_noise(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    identity_unless_random(l, l.config.f64_or("stddev", 1.0)?)
+}
+
+/// The identity, unless the model calls the layer with `training=True` and it has any effect then.
+pub fn identity_unless_random(l: &mut Lowering<'_>, strength: f64) -> Result<Vec<Val>, Findings> {
+    ignore_seeds(l);
+    if strength != 0.0 && is_training(l)? {
+        let detail = format!("{} is called with training=True: its outputs are random on every run", l.layer.class);
+        return Err(l.error(Code::RandomAtInference, detail).hint("save the model with that argument removed").into());
+    }
+    let x = l.input()?;
+    Ok(vec![x])
+}
+
+/// Generators of random numbers keep their state among the weights.
+pub fn ignore_seeds(l: &mut Lowering<'_>) {
+    let seeds = |role: &&str| role.rsplit('/').next().is_some_and(|name| name.starts_with("seed"));
+    let roles: Vec<&str> = l.layer.weights.iter().map(|weight| weight.role.as_str()).filter(seeds).collect();
+    roles.into_iter().for_each(|role| l.ignore(role));
+}
+
+/// Whether the call itself says `training=True`.
+pub fn is_training(l: &Lowering<'_>) -> Result<bool, Diag> {
+    if !l.kwarg_values("training").is_empty() {
+        return Err(l.unsupported("'training' is computed by the model"));
+    }
+    Ok(l.kwarg_json("training")?.is_some_and(|value| value.as_bool().or(value.as_i64().map(|n| n != 0)) == Some(true)))
+}
+
+/// A one-element dimension list, for reshapes.
+pub fn dims(sizes: &[u64]) -> Vec<Dim> {
+    sizes.iter().map(|&size| Dim::Known(size)).collect()
+}

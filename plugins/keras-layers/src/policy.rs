@@ -1,0 +1,71 @@
+//! The dtype policy of a layer, and what every lowering does with it: inputs and weights in the compute dtype.
+
+use recast_plugin_api::diag::{Code, Diag};
+use recast_plugin_api::ir::{DType, ValueId};
+use recast_plugin_api::lower::{Lowering, Val};
+use serde_json::Value as Json;
+
+/// The dtype that the layer computes in: f16 under `mixed_float16`, else the layer's `dtype`, else f32.
+pub fn compute_dtype(l: &Lowering<'_>) -> Result<DType, Diag> {
+    let name = policy_name(l.config.object().get("dtype"));
+    match name {
+        None | Some("_infer") => Ok(DType::F32),
+        Some("mixed_float16") => Ok(DType::F16),
+        Some("mixed_bfloat16") => Ok(DType::BF16),
+        Some(name) => DType::from_keras(name)
+            .ok_or_else(|| l.error(Code::UnsupportedLayer, format!("{}: the dtype policy '{name}'", l.layer.class))),
+    }
+}
+
+/// `"float32"`, or the name in `{"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}`.
+fn policy_name(dtype: Option<&Json>) -> Option<&str> {
+    match dtype? {
+        Json::String(name) => Some(name),
+        Json::Object(object) => object.get("config")?.get("name")?.as_str(),
+        _ => None,
+    }
+}
+
+/// Casts the floating-point inputs to the compute dtype. Integers stay what they are until the layer needs a float.
+pub fn autocast(l: &mut Lowering<'_>) -> Result<(), Diag> {
+    let to = compute_dtype(l)?;
+    if !to.is_float() || !l.config.bool_or("autocast", true)? {
+        return Ok(());
+    }
+    l.cast_float_inputs(to)
+}
+
+/// A weight in the compute dtype (variables of a mixed policy are stored as f32).
+pub fn weight(l: &mut Lowering<'_>, role: &str, sizes: &[Option<u64>]) -> Result<ValueId, Diag> {
+    let to = compute_dtype(l)?;
+    let value = l.param_shaped(role, sizes)?;
+    if to.is_float() { l.cast(value, to) } else { Ok(value) }
+}
+
+/// The only input, as a float: integers are cast to the compute dtype.
+pub fn float_input(l: &mut Lowering<'_>) -> Result<ValueId, Diag> {
+    let x = l.input()?.value;
+    as_float(l, x)
+}
+
+/// Integers and booleans cast to the compute dtype.
+pub fn as_float(l: &mut Lowering<'_>, x: ValueId) -> Result<ValueId, Diag> {
+    if l.ty(x).dtype.is_float() {
+        return Ok(x);
+    }
+    let to = compute_dtype(l)?;
+    l.cast(x, if to.is_float() { to } else { DType::F32 })
+}
+
+/// The mask that the call works with: an explicit `mask` argument, else the one that travels with the first input.
+pub fn mask(l: &Lowering<'_>) -> Option<ValueId> {
+    match l.kwarg_values("mask").first() {
+        Some(explicit) => Some(explicit.value),
+        None => l.positional().first().and_then(|x| x.mask),
+    }
+}
+
+/// One output whose mask the row's rule sets.
+pub fn one(value: ValueId) -> Vec<Val> {
+    vec![Val::plain(value)]
+}

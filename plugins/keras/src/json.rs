@@ -1,0 +1,144 @@
+//! JSON as Python writes it: `NaN`, `Infinity` and `-Infinity` are literals there. They become the strings of the same
+//! spelling, which no Keras configuration uses for anything else. Size and depth are bounded before anything is built.
+
+use crate::io::Limits;
+use recast_plugin_api::diag::{Code, Diag};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+/// Longer than anything else that may stand where a literal stands.
+const LITERALS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+
+pub fn parse(text: &[u8], at: &str, limits: &Limits) -> Result<Value, Diag> {
+    if text.len() as u64 > limits.json_bytes {
+        let detail = format!("{} bytes of JSON, the bound is {}", text.len(), limits.json_bytes);
+        return Err(Diag::new(Code::LimitExceeded, at, detail).hint("raise limits.json_bytes_max"));
+    }
+    let text = std::str::from_utf8(text).map_err(|_| Diag::new(Code::Malformed, at, "the JSON is not UTF-8"))?;
+    let text = text.trim_start_matches('\u{feff}').trim_end_matches('\0');
+    let depth = depth(text);
+    if depth > limits.json_depth {
+        let detail = format!("JSON nested {depth} deep, the bound is {}", limits.json_depth);
+        return Err(Diag::new(Code::LimitExceeded, at, detail).hint("raise limits.json_depth_max"));
+    }
+    serde_json::from_str(&quote_literals(text))
+        .map_err(|error| Diag::new(Code::Malformed, at, format!("not JSON: {error}")))
+}
+
+/// The deepest nesting of brackets outside strings.
+fn depth(text: &str) -> u32 {
+    let (mut now, mut most) = (0u32, 0u32);
+    let mut outside = Outside::default();
+    for byte in text.bytes() {
+        if !outside.step(byte) {
+            continue;
+        }
+        match byte {
+            b'[' | b'{' => {
+                now += 1;
+                most = most.max(now);
+            }
+            b']' | b'}' => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
+}
+
+/// Tells which bytes stand outside strings.
+#[derive(Default)]
+struct Outside {
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Outside {
+    fn step(&mut self, byte: u8) -> bool {
+        if self.in_string {
+            if self.escaped {
+                self.escaped = false;
+            } else if byte == b'\\' {
+                self.escaped = true;
+            } else if byte == b'"' {
+                self.in_string = false;
+            }
+            return false;
+        }
+        self.in_string = byte == b'"';
+        !self.in_string
+    }
+}
+
+fn quote_literals(text: &str) -> Cow<'_, str> {
+    if !text.contains("NaN") && !text.contains("Infinity") {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 64);
+    let mut outside = Outside::default();
+    let (mut copied, mut next) = (0, 0);
+    for (at, byte) in text.bytes().enumerate() {
+        if at < next || !outside.step(byte) {
+            continue;
+        }
+        let found = if matches!(byte, b'-' | b'I' | b'N') {
+            LITERALS.iter().find(|literal| text.as_bytes()[at..].starts_with(literal.as_bytes()))
+        } else {
+            None
+        };
+        if let Some(literal) = found {
+            out.push_str(&text[copied..at]);
+            out.push('"');
+            out.push_str(literal);
+            out.push('"');
+            next = at + literal.len();
+            copied = next;
+        }
+    }
+    out.push_str(&text[copied..]);
+    Cow::Owned(out)
+}
+
+
+pub fn object<'v>(value: &'v Value, at: &str, what: &str) -> Result<&'v Map<String, Value>, Diag> {
+    value.as_object().ok_or_else(|| Diag::new(Code::Malformed, at, format!("{what} is not a JSON object")))
+}
+
+pub fn array<'v>(value: &'v Value, at: &str, what: &str) -> Result<&'v [Value], Diag> {
+    value
+        .as_array()
+        .map(Vec::as_slice)
+        .ok_or_else(|| Diag::new(Code::Malformed, at, format!("{what} is not a JSON list")))
+}
+
+pub fn text<'v>(map: &'v Map<String, Value>, key: &str) -> Option<&'v str> {
+    map.get(key).and_then(Value::as_str)
+}
+
+/// A flag with its default; anything but a boolean counts as absent.
+pub fn flag(config: &Value, key: &str, default: bool) -> bool {
+    config.get(key).and_then(Value::as_bool).unwrap_or(default)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn python_literals_become_strings() {
+        let text = br#"{"a": NaN, "b": [-Infinity, Infinity, -1.5], "c": "NaN \" Infinity"}"#;
+        let value = parse(text, "x", &Limits::default()).unwrap();
+        assert_eq!(value.to_string(), r#"{"a":"NaN","b":["-Infinity","Infinity",-1.5],"c":"NaN \" Infinity"}"#);
+    }
+
+    #[test]
+    fn bounds_hold() {
+        let deep = [b"[".repeat(121), b"]".repeat(121)].concat();
+        assert_eq!(parse(&deep, "x", &Limits::default()).unwrap_err().code, Code::LimitExceeded);
+        let fits = [b"[".repeat(120), b"]".repeat(120)].concat();
+        assert!(parse(&fits, "x", &Limits::default()).is_ok());
+        let limits = Limits { json_bytes: 3, ..Limits::default() };
+        assert_eq!(parse(b"null", "x", &limits).unwrap_err().code, Code::LimitExceeded);
+        assert_eq!(parse(b"[1, N]", "x", &Limits::default()).unwrap_err().code, Code::Malformed);
+        assert_eq!(parse(b"\xff", "x", &Limits::default()).unwrap_err().code, Code::Malformed);
+    }
+}
