@@ -106,6 +106,9 @@ pub struct JobSpec {
     pub limits: WorkerLimits,
     /// Threads that the worker and its plugins share.
     pub threads: usize,
+    /// Look only: what is in the artifact, and whether each target can be made of it.
+    #[serde(default)]
+    pub inspect: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,6 +209,9 @@ pub struct JobReport {
     pub timings_ms: BTreeMap<String, f64>,
     /// 0, or the exit code of the first error's class (see `exit`).
     pub exit_code: i32,
+    /// Only of a job that was to look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspection: Option<crate::inspect::Inspection>,
 }
 
 impl JobSpec {
@@ -291,6 +297,7 @@ impl JobReport {
             plugins: Vec::new(),
             timings_ms: BTreeMap::new(),
             exit_code,
+            inspection: None,
         }
     }
 

@@ -154,9 +154,7 @@ def slash_names_in_nested():
 def deep_chain():
     x = y = Input((4,), name="x")
     for i in range(24):
-        y = L.Dense(4, activation="tanh" if i % 4 == 0 else None, name=f"dense_{i}")(y)
-        if i % 4 == 3:
-            y = L.Add(name=f"add_{i}")([y, x])
+        y = L.Add(name=f"add_{i}")([y, L.Dense(4, activation="tanh", name=f"dense_{i}")(y)])
     return Model(x, y)
 
 

@@ -1,7 +1,7 @@
 //! What a host offers: one table for each extension id, got from `RecastHost::get_extension`.
 //!
-//! [any thread] for each function but `lower_child`. `ctx` is `RecastHost::ctx` of the call that it is used in; views and bytes that a
-//! host function hands out live until that call returns.
+//! [any thread] for each function but `lower_child`. `ctx` is `RecastHost::ctx` of the call that it is used in; views
+//! and bytes that a host function hands out live until that call returns.
 
 use crate::{RecastBytes, RecastTensorView};
 use core::ffi::c_void;

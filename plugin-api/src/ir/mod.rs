@@ -25,7 +25,7 @@ pub use op::*;
 pub use types::{DType, Data, Shape, Tensor, Type};
 
 use crate::diag::{Code, Diag};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub u32);
@@ -91,6 +91,9 @@ impl PartialEq for ParamIndex {
     }
 }
 
+/// Between a role and the number of a further view of the same weight.
+const VIEW_MARK: char = '@';
+
 /// Bounds of a graph, checked where one is decoded or built from a file.
 pub const NODES_MAX: usize = 1_000_000;
 pub const RANK_MAX: usize = 16;
@@ -132,15 +135,43 @@ impl Graph {
         let key = (path.to_string(), role.to_string());
         match self.index.0.get(&key) {
             Some(&at) if self.params.get(at).is_some_and(|p| p.tensor == tensor) => self.params[at].value,
-            _ => {
-                self.index.0.insert(key, self.params.len());
-                self.push_param(path, role, tensor)
+            _ => self.push_param(path, role, tensor),
+        }
+    }
+
+    /// Adds a view of a weight beside others of the same (path, role), whose role it then gets with a number behind it:
+    /// passes make views, and drop those that are not used.
+    pub fn param_view(&mut self, path: &str, role: &str, tensor: Tensor) -> ValueId {
+        let base = role.split_once(VIEW_MARK).map_or(role, |(base, _)| base);
+        let mut name = base.to_string();
+        for number in 2.. {
+            let key = (path.to_string(), name.clone());
+            match self.index.0.get(&key).map(|&at| &self.params[at]) {
+                Some(param) if param.tensor == tensor => return param.value,
+                Some(_) => name = format!("{base}{VIEW_MARK}{number}"),
+                None => break,
             }
         }
+        self.param(path, &name, tensor)
+    }
+
+    /// Gives params that are the only one left of their weight the weight's own name again.
+    pub fn settle_param_names(&mut self) {
+        let taken: HashSet<(String, String)> = self.params.iter().map(|p| (p.path.clone(), p.role.clone())).collect();
+        let mut given = HashSet::new();
+        for param in &mut self.params {
+            let Some((base, _)) = param.role.split_once(VIEW_MARK) else { continue };
+            let key = (param.path.clone(), base.to_string());
+            if !taken.contains(&key) && given.insert(key) {
+                param.role = base.to_string();
+            }
+        }
+        self.index.0 = self.params.iter().enumerate().map(|(i, p)| ((p.path.clone(), p.role.clone()), i)).collect();
     }
 
     fn push_param(&mut self, path: &str, role: &str, tensor: Tensor) -> ValueId {
         let value = self.new_value(tensor.ty());
+        self.index.0.insert((path.to_string(), role.to_string()), self.params.len());
         self.params.push(Param { path: path.into(), role: role.into(), tensor, value });
         value
     }
@@ -267,7 +298,11 @@ impl<'a> Rebuild<'a> {
     }
 
     pub fn copy_params(&mut self) {
-        for param in &self.from.params {
+        self.copy_params_where(|_| true);
+    }
+
+    pub fn copy_params_where(&mut self, keep: impl Fn(&Param) -> bool) {
+        for param in self.from.params.iter().filter(|param| keep(param)) {
             let value = self.graph.push_param(&param.path, &param.role, param.tensor.clone());
             self.map(param.value, value);
         }

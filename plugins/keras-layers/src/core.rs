@@ -18,7 +18,7 @@ pub const ROWS: &[Row] = &[
     Row::new("EinsumDense", CORE, Masks::Drop, einsum_dense, ""),
     Row::new("Embedding", CORE, Masks::Own, embedding, "mask_zero makes a mask").raw(),
     Row::new("ReversibleEmbedding", CORE, Masks::Own, reversible_embedding, "both directions").raw(),
-    Row::new("Identity", CORE, Masks::Pass, identity, "").raw(),
+    Row::new("Identity", CORE, Masks::PassIn3, identity, "").raw(),
     Row::new("Lambda", CORE, Masks::Drop, lambda, "refused: its code is never run"),
     Row::new("Masking", CORE, Masks::Own, masking, "masked steps become zero"),
     Row::new("Activation", ACTIVATION, Masks::Pass, activation, ""),
@@ -265,7 +265,7 @@ pub fn is_training(l: &Lowering<'_>) -> Result<bool, Diag> {
     Ok(l.kwarg_json("training")?.is_some_and(|value| value.as_bool().or(value.as_i64().map(|n| n != 0)) == Some(true)))
 }
 
-/// A one-element dimension list, for reshapes.
+/// Known sizes as dimensions.
 pub fn dims(sizes: &[u64]) -> Vec<Dim> {
     sizes.iter().map(|&size| Dim::Known(size)).collect()
 }

@@ -12,7 +12,9 @@ mod merge;
 mod norm;
 pub mod policy;
 mod pooling;
+mod preprocess;
 mod recurrent;
+mod resample;
 mod reshape;
 pub mod table;
 mod wrappers;
@@ -52,7 +54,8 @@ fn lower_row(row: &Row, l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     match row.masks {
         Masks::Own => {}
         Masks::Drop => outputs.iter_mut().for_each(|val| val.mask = None),
-        Masks::Pass => {
+        Masks::PassIn3 if l.keras_major() < 3 => outputs.iter_mut().for_each(|val| val.mask = None),
+        Masks::Pass | Masks::PassIn3 => {
             let mask = policy::mask(l);
             outputs.iter_mut().for_each(|val| val.mask = mask);
         }

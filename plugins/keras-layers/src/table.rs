@@ -1,7 +1,7 @@
 //! The table of layers: one row per class name, kept in the family files and put together here. Dispatch, the claimed
 //! classes, the documentation and the README's matrix come from it.
 
-use crate::{attention, conv, core, merge, norm, pooling, recurrent, reshape, wrappers};
+use crate::{attention, conv, core, merge, norm, pooling, preprocess, recurrent, resample, reshape, wrappers};
 use recast_plugin_api::diag::Findings;
 use recast_plugin_api::lower::{Lowering, Val};
 
@@ -13,6 +13,8 @@ pub type LowerFn = fn(&mut Lowering<'_>) -> Result<Vec<Val>, Findings>;
 pub enum Masks {
     /// Travels on with every output (`supports_masking`).
     Pass,
+    /// Travels on in Keras 3, ends here in Keras 2.
+    PassIn3,
     /// Ends here.
     Drop,
     /// The lowering says: the masks of the `Val`s that it returns stand.
@@ -53,7 +55,9 @@ const FAMILIES: &[&[Row]] =
         merge::ROWS,
         norm::ROWS,
         pooling::ROWS,
+        preprocess::ROWS,
         recurrent::ROWS,
+        resample::ROWS,
         reshape::ROWS,
         wrappers::ROWS,
     ];

@@ -1,1 +1,66 @@
+//! The keras plugin: reads what Keras saved, of any version, without Keras.
+//!
+//! `container` finds the architecture and the arrays in a file, `config` makes layers and calls of the architecture,
+//! `weights` gives each array to its layer. The plugin executes no code of a model and follows no link out of its file.
 
+pub mod config;
+pub mod container;
+pub mod hdf5;
+pub mod io;
+pub mod json;
+pub mod weights;
+
+use container::h5;
+use io::{Files, Io, Limits};
+use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::messages::ReadRequest;
+use recast_plugin_api::model::LayerModel;
+use recast_plugin_api::plugin::{Format, ReadCx, Source};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub struct Keras;
+
+impl Source for Keras {
+    const FORMATS: &'static [Format] =
+        &[Format { name: h5::FORMAT, suffixes: &[".h5", ".hdf5", ".keras"], magic: &hdf5::SIGNATURE }];
+
+    fn probe(&self, head: &[u8], name: &str) -> u8 {
+        if !head.starts_with(&hdf5::SIGNATURE) {
+            return 0;
+        }
+        if [".h5", ".hdf5", ".keras"].iter().any(|suffix| name.ends_with(suffix)) { 90 } else { 50 }
+    }
+
+    fn read(&self, cx: &ReadCx<'_>, request: &ReadRequest) -> Result<LayerModel, Findings> {
+        read(cx, request)
+    }
+}
+
+recast_plugin_api::export_plugin! {
+    id: "dev.recast.keras",
+    name: "Keras model files",
+    source: Keras,
+}
+
+/// The source without its boundary: everything that it asks of its host is in `io`.
+pub fn read<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Findings> {
+    // The parser of HDF5 is somebody else's, and the file is a stranger's: if they meet in a way that nobody thought of,
+    // it is the file that is refused.
+    catch_unwind(AssertUnwindSafe(|| read_file(io, request))).unwrap_or_else(|_| {
+        Err(Diag::new(Code::Malformed, request.path.as_str(), "the file made its parser fail").into())
+    })
+}
+
+fn read_file<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Findings> {
+    let limits = Limits::from(request.limits.as_ref());
+    let bytes = io.map(&request.path)?;
+    let architecture = match &request.architecture {
+        Some(path) => Some(json::parse(io.map(path)?, path, &limits)?),
+        None => None,
+    };
+    let input = h5::Input { path: &request.path, bytes, architecture, limits: &limits };
+    let mut files = Files::new(io);
+    let mut model = hdf5::with_file(bytes, &request.path, |file| h5::read(&input, file, &mut files))?;
+    model.files = files.into_paths();
+    Ok(model)
+}

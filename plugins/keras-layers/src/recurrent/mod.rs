@@ -13,6 +13,7 @@ mod scan;
 use crate::policy;
 use crate::table::{Masks, Row};
 use cell::Cell;
+pub use cell::version_of;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Cumulative, CumulativeFunction, DType, Dim, Direction, Reverse, ValueId, Where};
 use recast_plugin_api::lower::{Config, Lowering, Val};

@@ -60,3 +60,29 @@ const FAMILIES: &[(&str, &[&str])] = &[
         "Vdot", "View", "Vsplit", "Vstack", "Where", "ZerosLike",
     ]),
 ];
+
+/// `Add` -> `ops.numpy.Add`.
+pub fn class_of(name: &str) -> Option<String> {
+    let (family, _) = FAMILIES.iter().find(|(_, names)| names.binary_search(&name).is_ok())?;
+    Some(format!("ops.{family}.{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_is_sorted_and_no_name_is_in_two() {
+        let mut all: Vec<&str> = Vec::new();
+        for (family, names) in FAMILIES {
+            assert!(names.is_sorted(), "{family}");
+            all.extend(*names);
+        }
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+        assert_eq!(class_of("Add").as_deref(), Some("ops.numpy.Add"));
+        assert_eq!(class_of("Dense"), None);
+    }
+}

@@ -25,20 +25,11 @@ pub fn attention(op: &Attention, node: &Node, e: &mut Emit) -> Emitting {
         let bias = e.call("Where", &[&kept, &zero, &bias]);
         scores = e.call("Add", &[&scores, &bias]);
     }
-    let softmax = e.op("Softmax", &[&scores]).int("axis", 3);
-    let weights = if e_uses(node) {
-        softmax.to(node.outputs[1]);
-        e.name(node.outputs[1])
-    } else {
-        softmax.tmp()
-    };
+    e.op("Softmax", &[&scores]).int("axis", 3).to(node.outputs[1]);
+    let weights = e.name(node.outputs[1]);
     let mixed = e.call("MatMul", &[&weights, &values]);
     e.op("Transpose", &[&mixed]).ints("perm", [0, 2, 1, 3]).to(node.outputs[0]);
     Ok(())
-}
-
-fn e_uses(node: &Node) -> bool {
-    node.outputs.len() > 1
 }
 
 /// What may be attended to: bool, broadcasting to (batch, heads, queries, keys).

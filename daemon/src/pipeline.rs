@@ -1,0 +1,304 @@
+//! One job, in the worker: read, lower, then for each target make fit, write and verify. No step catches another's
+//! failure: what fails is in the report, with everything else that was found.
+
+use crate::digest;
+use crate::host::{Elements, Host, Outputs, TensorStore};
+use crate::inspect;
+use crate::job::{Finding, JobReport, JobSpec, Level, Output, OutputFile, Policy, Status, TargetSpec, Verification};
+use crate::lower;
+use crate::passes;
+use crate::tree::Bounds;
+use crate::verify::{self, Check, Outcome};
+use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::ir::validate::{admit, validate};
+use recast_plugin_api::ir::wire::GraphProto;
+use recast_plugin_api::ir::{Graph, Tensor};
+use recast_plugin_api::messages::{Caps, ReadRequest, WriteRequest};
+use recast_plugin_api::model::{LayerModel, SCHEMA_REV};
+use recast_reference::Weights;
+use recast_reference::weights::Bytes;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// Below the job's staging: files that only a check needs, and decoded tensors. Never published.
+pub const SCRATCH: &str = ".scratch";
+
+impl Weights for TensorStore {
+    fn bytes<'a>(&'a self, tensor: &'a Tensor) -> Result<Bytes<'a>, Diag> {
+        struct Held<'t>(Elements<'t>);
+        impl AsRef<[u8]> for Held<'_> {
+            fn as_ref(&self) -> &[u8] {
+                self.0.bytes()
+            }
+        }
+        Ok(Box::new(Held(self.elements(tensor)?)))
+    }
+}
+
+/// A job on its way.
+struct Job<'a> {
+    host: &'a Host,
+    spec: &'a JobSpec,
+    report: JobReport,
+    /// Files written for checks so far: each gets a directory of its own.
+    variants: Mutex<usize>,
+}
+
+/// Runs one job to its report; what the artifact holds never makes it panic.
+pub fn run(spec: &JobSpec, host: &Host) -> JobReport {
+    let started = Instant::now();
+    let mut job = Job { host, spec, report: JobReport::blank(), variants: Mutex::new(0) };
+    let result = if spec.inspect { job.inspect() } else { job.run() };
+    let mut findings = host.take_notes();
+    findings.extend(result.err().unwrap_or_default());
+    let mut report = job.report;
+    report.plugins = host.uses();
+    report.diagnostics.extend(findings.iter().map(Finding::from));
+    report.timings_ms.insert("total".into(), ms_since(started));
+    report.settle();
+    report
+}
+
+fn ms_since(start: Instant) -> f64 {
+    (start.elapsed().as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// The artifact as layers and, where every class is known, as ops.
+pub struct Read {
+    pub format: String,
+    pub model: LayerModel,
+}
+
+/// Reads the artifact through the source that claims it.
+pub fn read(spec: &JobSpec, host: &Host) -> Result<Read, Findings> {
+    let probed = host.probe(&spec.artifact)?;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let request = ReadRequest {
+        schema_rev: SCHEMA_REV,
+        path: text(&spec.artifact),
+        architecture: spec.architecture.as_deref().map(text),
+        limits: None,
+    };
+    let model = host.read(probed.plugin, &request)?;
+    Ok(Read { format: model.format.clone(), model })
+}
+
+/// Lowers to a graph that is typed and whole.
+pub fn lower(model: &LayerModel, host: &Host) -> Result<Graph, Findings> {
+    let graph = lower::lower(model, host)?;
+    whole(graph)
+}
+
+/// Passes a graph on when nothing in it is wrong.
+fn whole(graph: Graph) -> Result<Graph, Findings> {
+    let mut findings = validate(&graph);
+    findings.retain(Diag::is_error);
+    if findings.is_empty() { Ok(graph) } else { Err(findings) }
+}
+
+impl Job<'_> {
+    fn inspect(&mut self) -> Result<(), Findings> {
+        self.report.inspection = Some(inspect::inspect(self.spec, self.host)?);
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<(), Findings> {
+        let (spec, host) = (self.spec, self.host);
+        std::thread::scope(|scope| {
+            // A hash of the whole file takes as long as all the rest before writing: beside it, it costs nothing.
+            let hashing = spec.digest.is_none().then(|| scope.spawn(|| digest::of_artifact(&spec.artifact, &in_place())));
+            let model = self.timed("read", |_| read(spec, host));
+            let graph = model.and_then(|read| {
+                self.report.source_format = read.format;
+                self.report.source_version = read.model.keras_version.clone();
+                let missing = lower::missing_classes(&read.model, host);
+                self.report.waits_for = missing.iter().map(|m| crate::host::layer_claim(&m.class)).collect();
+                let graph = self.timed("lower", |_| lower(&read.model, host))?;
+                Ok((read.model, graph))
+            });
+            self.report.digest = match (hashing.map(|thread| thread.join()), &spec.digest) {
+                (Some(Ok(Ok(found))), _) => found,
+                (Some(Ok(Err(error))), _) => return Err(io(&spec.artifact, &error).into()),
+                (Some(Err(_)), _) => return Err(Diag::new(Code::Bug, "digest", "the hashing thread died").into()),
+                (None, known) => known.clone().unwrap_or_default(),
+            };
+            let (model, graph) = graph?;
+            self.targets(&model, &graph)
+        })
+    }
+
+    fn timed<T>(&mut self, stage: &str, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.host.events().stage(stage);
+        let start = Instant::now();
+        let result = work(self);
+        *self.report.timings_ms.entry(stage.into()).or_default() += ms_since(start);
+        result
+    }
+
+    /// Every target, even when one of them can't be written: all findings at once.
+    fn targets(&mut self, model: &LayerModel, graph: &Graph) -> Result<(), Findings> {
+        let mut findings = Findings::new();
+        for target in &self.spec.targets {
+            match self.target(target, model, graph) {
+                Ok(output) => self.report.outputs.push(output),
+                Err(mut found) => findings.append(&mut found),
+            }
+        }
+        if findings.is_empty() { Ok(()) } else { Err(findings) }
+    }
+
+    fn target(&mut self, target: &TargetSpec, model: &LayerModel, graph: &Graph) -> Result<Output, Findings> {
+        let caps = self.host.capabilities(&target.name)?;
+        let fitted = self.timed("passes", |_| passes::fit(graph.clone(), &caps))?;
+        let layers = caps.wants_layers.then_some(model);
+        let staging = self.spec.staging.clone();
+        let files = self.timed("write", |job| job.write(target, &caps, &fitted, layers, &staging))?;
+        let primary = files.first().cloned();
+        let primary = primary.ok_or_else(|| Diag::new(Code::PluginMisbehaved, &target.name, "it wrote no file"))?;
+        let path = primary_path(&primary.path);
+        let outcome = self.timed("verify", |job| job.verify(target, &caps, graph, &staging.join(&path)));
+        let verification = self.judge(outcome)?;
+        Ok(Output { target: target.name.clone(), path, sha256: primary.sha256.clone(), verification, files })
+    }
+
+    fn write(
+        &self,
+        target: &TargetSpec,
+        caps: &Caps,
+        graph: &Graph,
+        layers: Option<&LayerModel>,
+        dir: &Path,
+    ) -> Result<Vec<OutputFile>, Findings> {
+        let admitted = admit(graph, caps)?;
+        let options = serde_json::to_string(&target.options).map_err(|e| Diag::new(Code::Bug, "options", e.to_string()))?;
+        let request = WriteRequest {
+            schema_rev: SCHEMA_REV,
+            graph: Some(GraphProto::from(admitted.graph())),
+            name: self.spec.name.clone(),
+            options,
+            source_digest: self.report.digest.clone(),
+            layers: layers.cloned(),
+            recast_version: env!("CARGO_PKG_VERSION").into(),
+        };
+        let outputs = Outputs::new(dir, self.spec.limits.output_bytes_max).map_err(|e| io(dir, &e))?;
+        let outputs = Mutex::new(outputs);
+        self.host.write(&target.name, &request, &outputs)?;
+        Ok(outputs.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
+    }
+
+    fn verify(&self, target: &TargetSpec, caps: &Caps, graph: &Graph, file: &Path) -> Outcome {
+        let variant = |graph: &Graph, what: &str| self.variant(target, caps, graph, what);
+        let decompose = |graph: &Graph| passes::decompose(graph, verify::runtime::embedded_lacks);
+        verify::verify(&Check {
+            spec: &self.spec.verify,
+            graph,
+            weights: self.host.tensors(),
+            file,
+            runtime: &caps.runtime,
+            variant: &variant,
+            decompose: &decompose,
+            golden: self.spec.golden.as_deref(),
+            threads: self.spec.threads,
+        })
+    }
+
+    /// Another graph, through the same passes and the same writer, into a place of its own.
+    fn variant(&self, target: &TargetSpec, caps: &Caps, graph: &Graph, what: &str) -> Result<PathBuf, Findings> {
+        let mut count = self.variants.lock().unwrap_or_else(PoisonError::into_inner);
+        *count += 1;
+        let dir = self.spec.staging.join(SCRATCH).join(format!("{what}-{count}"));
+        std::fs::create_dir_all(&dir).map_err(|e| io(&dir, &e))?;
+        let fitted = passes::fit(graph.clone(), caps)?;
+        let files = self.write(target, caps, &fitted, None, &dir)?;
+        let primary = files.first();
+        let primary = primary.ok_or_else(|| Diag::new(Code::PluginMisbehaved, &target.name, "it wrote no file"))?;
+        Ok(dir.join(primary_path(&primary.path)))
+    }
+
+    /// What an outcome means under the policy: an error, or a level that is said.
+    fn judge(&mut self, outcome: Outcome) -> Result<Verification, Findings> {
+        let Outcome { verification, findings } = outcome;
+        let policy = self.spec.verify.policy;
+        let proved = verification.level >= Level::Structural;
+        let wrong = findings.iter().any(|diag| matches!(diag.code, Code::Mismatch | Code::GoldenInvalid));
+        if wrong || (!proved && policy == Policy::Required) {
+            let mut findings = findings;
+            if !findings.iter().any(Diag::is_error) {
+                let hint = "policy = \"best-effort\" publishes what could not be checked";
+                findings.push(Diag::new(Code::NotVerified, "", verification.note.clone()).hint(hint));
+            }
+            return Err(findings);
+        }
+        // Under best-effort, why nothing was proved is worth a note, not an error.
+        let notes = findings.into_iter().map(|diag| if diag.is_error() { diag.note() } else { diag });
+        self.report.diagnostics.extend(notes.map(|diag| Finding::from(&diag)));
+        Ok(verification)
+    }
+}
+
+/// Who asked for the conversion has looked at the artifact already; what counts here is its content.
+fn in_place() -> Bounds {
+    Bounds { hard_links_allowed: true, ..Bounds::default() }
+}
+
+/// The file, or the directory that the first file lies in: `m.onnx`, `m_torch`.
+fn primary_path(first: &str) -> String {
+    first.split('/').next().unwrap_or(first).to_string()
+}
+
+fn io(path: &Path, error: &dyn std::fmt::Display) -> Diag {
+    Diag::new(Code::Io, path.display().to_string(), error.to_string())
+}
+
+impl From<&Diag> for Finding {
+    fn from(diag: &Diag) -> Finding {
+        Finding {
+            code: diag.code.as_str().into(),
+            severity: diag.severity.as_str().into(),
+            at: diag.at.clone(),
+            detail: diag.detail.clone(),
+            hint: diag.hint.clone(),
+        }
+    }
+}
+
+impl JobReport {
+    fn blank() -> JobReport {
+        JobReport {
+            status: Status::Failed,
+            digest: String::new(),
+            source_format: String::new(),
+            source_version: String::new(),
+            outputs: Vec::new(),
+            diagnostics: Vec::new(),
+            waits_for: Vec::new(),
+            plugins: Vec::new(),
+            timings_ms: BTreeMap::new(),
+            exit_code: 0,
+            inspection: None,
+        }
+    }
+
+    /// Status and exit code from what was found and made. A job parks when a missing plugin is all that stops it.
+    fn settle(&mut self) {
+        let errors = self.diagnostics.iter().filter(|finding| finding.severity == "error");
+        let codes: Vec<Code> = errors.map(|finding| Code::parse(&finding.code).unwrap_or(Code::Bug)).collect();
+        let waits = |code: &Code| matches!(code, Code::UnknownLayer);
+        self.exit_code = crate::job::exit::worst(codes.iter().map(|code| code.class().exit_code()));
+        let unproved = self.outputs.iter().any(|output| output.verification.level < Level::Structural);
+        self.status = match codes.is_empty() {
+            false if codes.iter().all(waits) && !self.waits_for.is_empty() => Status::Parked,
+            false => Status::Failed,
+            true if unproved => Status::Unverified,
+            true => Status::Verified,
+        };
+        if self.status != Status::Parked {
+            self.waits_for.clear();
+        }
+        if self.status == Status::Failed || self.status == Status::Parked {
+            self.outputs.clear();
+        }
+    }
+}

@@ -1,3 +1,0 @@
-use crate::table::Row;
-
-pub const ROWS: &[Row] = &[];

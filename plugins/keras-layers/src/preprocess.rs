@@ -1,0 +1,240 @@
+//! Feature preprocessing with numbers: scaling, normalising, bucketing, encoding categories.
+
+use crate::policy::{as_float, compute_dtype, one};
+use crate::table::{Masks, Row};
+use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::ir::types::INLINE_BYTES_MAX;
+use recast_plugin_api::ir::{
+    BinaryFunction, DType, OneHot, ReduceFunction, Tensor, UnaryFunction, ValueId, Where,
+};
+use recast_plugin_api::lower::{Lowering, Val};
+use serde_json::Value as Json;
+
+const PREPROCESSING: &str = "preprocessing";
+const MODES: &str = "int, one_hot, multi_hot, count";
+
+pub const ROWS: &[Row] = &[
+    Row::new("CategoryEncoding", PREPROCESSING, Masks::Drop, category_encoding, "one_hot, multi_hot, count").raw(),
+    Row::new("Discretization", PREPROCESSING, Masks::Drop, discretization, MODES).raw(),
+    Row::new("IntegerLookup", PREPROCESSING, Masks::Drop, integer_lookup, MODES).raw(),
+    Row::new("Normalization", PREPROCESSING, Masks::PassIn3, normalization, "given or adapted; invert"),
+    Row::new("Rescaling", PREPROCESSING, Masks::PassIn3, rescaling, "numbers or lists"),
+];
+
+type Outcome = Result<Vec<Val>, Findings>;
+
+/// The only input in the compute dtype.
+fn in_compute_dtype(l: &mut Lowering<'_>) -> Result<ValueId, Diag> {
+    let x = l.input()?.value;
+    let to = compute_dtype(l)?;
+    if to.is_float() { l.cast(x, to) } else { as_float(l, x) }
+}
+
+/// A number or nested lists of numbers, row-major.
+struct Numbers {
+    shape: Vec<u64>,
+    values: Vec<f64>,
+}
+
+fn numbers(json: &Json) -> Option<Numbers> {
+    match json {
+        Json::Array(items) => {
+            let parts: Vec<Numbers> = items.iter().map(numbers).collect::<Option<_>>()?;
+            let inner = parts.first().map(|part| part.shape.clone()).unwrap_or_default();
+            let even = parts.iter().all(|part| part.shape == inner);
+            let shape = std::iter::once(parts.len() as u64).chain(inner).collect();
+            even.then(|| Numbers { shape, values: parts.into_iter().flat_map(|part| part.values).collect() })
+        }
+        // Old files hold "1.0".
+        Json::String(text) => text.parse().ok().map(|value| Numbers { shape: Vec::new(), values: vec![value] }),
+        other => other.as_f64().map(|value| Numbers { shape: Vec::new(), values: vec![value] }),
+    }
+}
+
+fn config_numbers(l: &Lowering<'_>, key: &str) -> Result<Option<Numbers>, Diag> {
+    let Some(json) = l.config.get(key) else { return Ok(None) };
+    let found = numbers(json).filter(|found| found.values.len() * 8 <= INLINE_BYTES_MAX);
+    found.map(Some).ok_or_else(|| l.config.bad(key, "a number or lists of them"))
+}
+
+/// A constant in the dtype of `x`.
+fn constant(l: &mut Lowering<'_>, numbers: &Numbers, shape: &[u64], x: ValueId) -> Result<ValueId, Diag> {
+    let tensor = Tensor::from_numbers(l.ty(x).dtype, shape, &numbers.values);
+    l.constant(tensor)
+}
+
+/// scale x + offset
+fn rescaling(l: &mut Lowering<'_>) -> Outcome {
+    let mut y = in_compute_dtype(l)?;
+    for (key, function, neutral) in [("scale", BinaryFunction::Mul, 1.0), ("offset", BinaryFunction::Add, 0.0)] {
+        let Some(by) = config_numbers(l, key)? else { continue };
+        if by.values.iter().any(|&value| value != neutral) {
+            let shape = by.shape.clone();
+            let by = constant(l, &by, &shape, y)?;
+            y = l.binary(function, y, by)?;
+        }
+    }
+    Ok(one(y))
+}
+
+/// Least divisor of `Normalization`.
+const DEVIATION_MIN: f64 = 1e-7;
+
+/// (x - mean) / max(sqrt(variance), 1e-7), or the inverse of it, with statistics along the axes of `axis`.
+fn normalization(l: &mut Lowering<'_>) -> Outcome {
+    let x = in_compute_dtype(l)?;
+    let axes = match l.config.get("axis") {
+        None => Vec::new(),
+        Some(Json::Array(items)) if items.is_empty() => Vec::new(),
+        Some(_) => l.config.axes("axis", l.rank(x))?,
+    };
+    l.ignore("count");
+    let mean = statistic(l, "mean", &axes, x)?;
+    let variance = statistic(l, "variance", &axes, x)?;
+    let deviation = l.unary(UnaryFunction::Sqrt, variance)?;
+    let deviation = l.binary_scalar(BinaryFunction::Max, deviation, DEVIATION_MIN)?;
+    let y = if l.config.bool_or("invert", false)? {
+        let spread = l.binary(BinaryFunction::Mul, x, deviation)?;
+        l.binary(BinaryFunction::Add, spread, mean)?
+    } else {
+        let off = l.binary(BinaryFunction::Sub, x, mean)?;
+        l.binary(BinaryFunction::Div, off, deviation)?
+    };
+    Ok(one(y))
+}
+
+/// Mean or variance, from the configuration or as adapted, in a shape that broadcasts against `x`.
+fn statistic(l: &mut Lowering<'_>, key: &str, axes: &[usize], x: ValueId) -> Result<ValueId, Diag> {
+    let mut shape = vec![1; l.rank(x)];
+    if let Some(given) = config_numbers(l, key)? {
+        l.ignore(key);
+        if given.shape.len() > axes.len() {
+            return Err(l.config.bad(key, "numbers along the axes of 'axis'"));
+        }
+        for (size, &axis) in given.shape.iter().rev().zip(axes.iter().rev()) {
+            shape[axis] = *size;
+        }
+        return constant(l, &given, &shape, x);
+    }
+    let sizes: Vec<u64> = axes.iter().map(|&axis| l.known(x, axis)).collect::<Result<_, _>>()?;
+    axes.iter().zip(&sizes).for_each(|(&axis, &size)| shape[axis] = size);
+    let value = l.param_reshaped(key, &sizes, &shape)?;
+    l.cast(value, l.ty(x).dtype)
+}
+
+/// The dtype of a layer's numbers: an `output_mode` of int gives what the file's Keras gives.
+fn encoded_dtype(l: &Lowering<'_>) -> Result<DType, Diag> {
+    let dtype = compute_dtype(l)?;
+    Ok(if dtype == DType::Str { DType::F32 } else { dtype })
+}
+
+/// Bucket by `bin_boundaries`: how many of them are at most x.
+fn discretization(l: &mut Lowering<'_>) -> Outcome {
+    let x = l.input()?.value;
+    let x = if l.ty(x).dtype.is_float() { x } else { l.cast(x, DType::F32)? };
+    let bounds = config_numbers(l, "bin_boundaries")?;
+    let bounds = bounds.ok_or_else(|| l.unsupported("its 'bin_boundaries' are not in the file"))?;
+    let count = bounds.values.len() as u64;
+    let shape = bounds.shape.clone();
+    let bounds = constant(l, &bounds, &shape, x)?;
+    let wide = l.expand(x, l.rank(x))?;
+    let reached = l.binary(BinaryFunction::GreaterEqual, wide, bounds)?;
+    let reached = l.cast(reached, DType::I64)?;
+    let last = l.rank(reached) - 1;
+    let bucket = l.reduce(ReduceFunction::Sum, reached, &[last], false)?;
+    let mode = l.config.str_or("output_mode", "int")?.to_string();
+    let y = encoded(l, bucket, &mode, count + 1, None)?;
+    Ok(one(y))
+}
+
+/// Integers as they are, or as vectors of `depth` numbers. Vectors over the last axis count or mark its integers.
+fn encoded(l: &mut Lowering<'_>, x: ValueId, mode: &str, depth: u64, weights: Option<ValueId>) -> Result<ValueId, Diag> {
+    let dtype = encoded_dtype(l)?;
+    if mode == "int" {
+        // Both Keras lines give 64-bit buckets here unless the layer's dtype is an integer.
+        return l.cast(x, if dtype.is_int() { dtype } else { DType::I64 });
+    }
+    let x = if l.ty(x).dtype.is_int() { x } else { l.cast(x, DType::I64)? };
+    let single = l.rank(x) > 1 && l.shape(x)[l.rank(x) - 1].is_one();
+    let x = if mode == "one_hot" && single { l.squeeze(x, l.rank(x) - 1)? } else { x };
+    let axis = l.rank(x);
+    let mut hot = l.add(OneHot { depth, axis, dtype }, &[x])?;
+    match mode {
+        "one_hot" => Ok(hot),
+        "multi_hot" if axis == 1 && l.keras_major() < 3 => Ok(hot),
+        "multi_hot" => l.reduce(ReduceFunction::Max, hot, &[axis.saturating_sub(1)], false),
+        "count" => {
+            if let Some(weights) = weights {
+                let weights = l.cast(weights, dtype)?;
+                let weights = l.expand(weights, axis)?;
+                hot = l.binary(BinaryFunction::Mul, hot, weights)?;
+            }
+            l.reduce(ReduceFunction::Sum, hot, &[axis.saturating_sub(1)], false)
+        }
+        other => Err(l.unsupported(format!("output_mode '{other}'"))),
+    }
+}
+
+fn category_encoding(l: &mut Lowering<'_>) -> Outcome {
+    let x = l.input()?.value;
+    let depth = l.config.u64("num_tokens")?;
+    let mode = l.config.str_or("output_mode", "multi_hot")?.to_string();
+    let weights = l.kwarg_values("count_weights").first().map(|val| val.value);
+    let y = encoded(l, x, &mode, depth, weights)?;
+    Ok(one(y))
+}
+
+/// Position in the vocabulary, behind one place for the mask token and `num_oov_indices` for what it lacks.
+fn integer_lookup(l: &mut Lowering<'_>) -> Outcome {
+    let x = l.input()?.value;
+    let x = l.cast(x, DType::I64)?;
+    let vocabulary = config_numbers(l, "vocabulary")?;
+    let vocabulary = vocabulary.ok_or_else(|| l.unsupported("its vocabulary is not in the configuration"))?;
+    let mask_token = l.config.get("mask_token").map(|_| l.config.i64_or("mask_token", 0)).transpose()?;
+    let oov = l.config.u64_or("num_oov_indices", 1)?;
+    if l.config.bool_or("invert", false)? || oov > 1 {
+        return Err(l.unsupported("invert, or more than one index for what the vocabulary lacks").into());
+    }
+    let mode = l.config.str_or("output_mode", "int")?.to_string();
+    // Keras stores what was given; the mask and the out-of-vocabulary token may lead it.
+    let mut tokens: Vec<i64> = vocabulary.values.iter().map(|&value| value as i64).collect();
+    let masked = u64::from(mask_token.is_some() && mode == "int");
+    tokens.retain(|token| Some(*token) != mask_token);
+    if oov == 1 && l.config.get("oov_token").is_some() {
+        let token = l.config.i64_or("oov_token", -1)?;
+        tokens.retain(|known| *known != token);
+    }
+    let first = masked + oov;
+    let fallback = if oov == 0 { -1.0 } else { masked as f64 };
+    let mut y = position(l, x, &tokens, first, fallback)?;
+    if let (Some(token), 1) = (mask_token, masked) {
+        let token = l.constant(Tensor::from_i64(&[], &[token]))?;
+        let is_mask = l.binary(BinaryFunction::Equal, x, token)?;
+        let zero = l.constant(Tensor::from_i64(&[], &[0]))?;
+        y = l.add(Where {}, &[is_mask, zero, y])?;
+    }
+    let y = encoded(l, y, &mode, tokens.len() as u64 + first, None)?;
+    Ok(one(y))
+}
+
+/// Elements compared in one go: input against vocabulary.
+const VOCABULARY_MAX: usize = 100_000;
+
+fn position(l: &mut Lowering<'_>, x: ValueId, tokens: &[i64], first: u64, fallback: f64) -> Result<ValueId, Diag> {
+    if tokens.is_empty() || tokens.len() > VOCABULARY_MAX {
+        let detail = format!("a vocabulary of {} (at most {VOCABULARY_MAX})", tokens.len());
+        return Err(l.error(Code::UnsupportedLayer, detail));
+    }
+    let size = tokens.len() as u64;
+    let known = l.constant(Tensor::from_i64(&[size], tokens))?;
+    // One more than the distance to the fallback, so that "nowhere" sums to nothing.
+    let places: Vec<i64> = (0..size).map(|at| (at + first) as i64 - fallback as i64).collect();
+    let places = l.constant(Tensor::from_i64(&[size], &places))?;
+    let wide = l.expand(x, l.rank(x))?;
+    let equal = l.binary(BinaryFunction::Equal, wide, known)?;
+    let equal = l.cast(equal, DType::I64)?;
+    let placed = l.binary(BinaryFunction::Mul, equal, places)?;
+    let last = l.rank(placed) - 1;
+    let sum = l.reduce(ReduceFunction::Sum, placed, &[last], false)?;
+    l.binary_scalar(BinaryFunction::Add, sum, fallback)
+}

@@ -1,0 +1,302 @@
+//! Layers that resample images: up-sampling, resizing, cropping to the centre; and the random augmentations, which at
+//! inference leave images as they are.
+
+use crate::core::{ignore_seeds, is_training};
+use crate::geometry::{WINDOW_MAX, layout, spatial_axes};
+use crate::policy::{compute_dtype, one};
+use crate::table::{Masks, Row};
+use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::ir::{
+    DType, Dim, Layout, NearestRounding, Pad, PadMode, Resize, ResizeCoordinates, ResizeMode, Tensor, Tile, ValueId,
+};
+use recast_plugin_api::lower::{Lowering, Val};
+
+const RESAMPLE: &str = "resampling";
+const IMAGE: &str = "augmentation";
+const STILL: &str = "identity at inference; refused when called with training=True";
+
+pub const ROWS: &[Row] = &[
+    Row::new("UpSampling1D", RESAMPLE, Masks::Drop, up_sampling1d, ""),
+    Row::new("UpSampling2D", RESAMPLE, Masks::Drop, up_sampling2d, "nearest, bilinear, bicubic, lanczos, area"),
+    Row::new("UpSampling3D", RESAMPLE, Masks::Drop, up_sampling3d, ""),
+    Row::new("Resizing", RESAMPLE, Masks::Drop, resizing, "every interpolation but gaussian and mitchellcubic"),
+    Row::new("CenterCrop", RESAMPLE, Masks::Drop, center_crop, "small images are resized, as Keras does"),
+    Row::new("AugMix", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("CutMix", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("Equalization", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("MaxNumBoundingBoxes", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("MixUp", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandAugment", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomBrightness", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomColorDegeneration", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomColorJitter", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomContrast", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomCrop", IMAGE, Masks::Drop, random_crop, "Keras 2 resizes at inference, Keras 3 does not").raw(),
+    Row::new("RandomElasticTransform", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomErasing", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomFlip", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomGaussianBlur", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomGrayscale", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomHeight", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomHue", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomInvert", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomPerspective", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomPosterization", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomRotation", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomSaturation", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomSharpness", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomShear", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomTranslation", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomWidth", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("RandomZoom", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+    Row::new("Solarization", IMAGE, Masks::Drop, augmentation, STILL).raw(),
+];
+
+type Outcome = Result<Vec<Val>, Findings>;
+
+/// Every element along `axis`, `times` times in a row.
+fn repeat(l: &mut Lowering<'_>, x: ValueId, axis: usize, times: u64) -> Result<ValueId, Diag> {
+    if times == 1 {
+        return Ok(x);
+    }
+    let mut shape = l.shape(x);
+    let expanded = l.expand(x, axis + 1)?;
+    let mut repeats = vec![Dim::Known(1); shape.len() + 1];
+    repeats[axis + 1] = Dim::Known(times);
+    let tiled = l.add(Tile { repeats }, &[expanded])?;
+    shape[axis] = shape[axis].times(&Dim::Known(times));
+    l.reshape(tiled, shape)
+}
+
+/// `size` of `n` spatial axes.
+fn factors(l: &Lowering<'_>, n: usize) -> Result<Vec<u64>, Diag> {
+    // Keras 1 called it `length` in one dimension.
+    let key = if n == 1 && l.config.get("size").is_none() { "length" } else { "size" };
+    let sizes = l.config.u64s_or(key, n, 2)?;
+    let fine = sizes.iter().all(|size| (1..=WINDOW_MAX).contains(size));
+    if fine { Ok(sizes) } else { Err(l.config.bad(key, "factors of at least one")) }
+}
+
+fn want_rank(l: &Lowering<'_>, rank: usize, n: usize) -> Result<(), Diag> {
+    if rank == n + 2 { Ok(()) } else { Err(l.unsupported(format!("an input of rank {rank} where {} is needed", n + 2))) }
+}
+
+fn up_sampling1d(l: &mut Lowering<'_>) -> Outcome {
+    let x = l.input()?.value;
+    want_rank(l, l.rank(x), 1)?;
+    let factor = factors(l, 1)?[0];
+    Ok(one(repeat(l, x, 1, factor)?))
+}
+
+fn up_sampling3d(l: &mut Lowering<'_>) -> Outcome {
+    let mut x = l.input()?.value;
+    let rank = l.rank(x);
+    want_rank(l, rank, 3)?;
+    for (axis, factor) in spatial_axes(layout(l)?, rank).into_iter().zip(factors(l, 3)?) {
+        x = repeat(l, x, axis, factor)?;
+    }
+    Ok(one(x))
+}
+
+fn up_sampling2d(l: &mut Lowering<'_>) -> Outcome {
+    let x = l.input()?.value;
+    let rank = l.rank(x);
+    want_rank(l, rank, 2)?;
+    let axes = spatial_axes(layout(l)?, rank);
+    let shape = l.shape(x);
+    let sizes: Vec<Dim> = axes.iter().zip(factors(l, 2)?).map(|(&axis, by)| shape[axis].times(&Dim::Known(by))).collect();
+    let interpolation = l.config.str_or("interpolation", "nearest")?;
+    if interpolation == "nearest" {
+        // Whole factors: the plainest coordinates give the same pixels.
+        let op = Resize {
+            axes,
+            sizes,
+            mode: ResizeMode::Nearest,
+            coordinates: ResizeCoordinates::Asymmetric,
+            rounding: NearestRounding::Floor,
+            cubic_a: -0.5,
+            antialias: false,
+        };
+        return Ok(one(l.add(op, &[x])?));
+    }
+    let interpolation = interpolation.to_string();
+    let y = resized(l, x, axes, sizes, &interpolation, false)?;
+    Ok(one(narrowed(l, y)?))
+}
+
+/// Before tf.keras, `UpSampling2D` used TensorFlow 1's resize, whose pixels have no centre.
+fn coordinates(l: &Lowering<'_>) -> ResizeCoordinates {
+    let version = l.request.keras_version.as_str();
+    let old = ["1", "2.0", "2.1", "2.2"].iter().any(|start| version == *start || version.starts_with(&format!("{start}.")));
+    let old = old && !version.ends_with("-tf");
+    if old { ResizeCoordinates::Asymmetric } else { ResizeCoordinates::HalfPixel }
+}
+
+/// `tf.image.resize`: half-pixel centres, Keys' cubic with -1/2; the result is f32 except for nearest.
+fn resized(
+    l: &mut Lowering<'_>,
+    x: ValueId,
+    axes: Vec<usize>,
+    sizes: Vec<Dim>,
+    interpolation: &str,
+    antialias: bool,
+) -> Result<ValueId, Diag> {
+    let mode = match interpolation.to_ascii_lowercase().as_str() {
+        "nearest" => ResizeMode::Nearest,
+        "bilinear" => ResizeMode::Linear,
+        "bicubic" => ResizeMode::Cubic,
+        "lanczos3" => ResizeMode::Lanczos3,
+        "lanczos5" => ResizeMode::Lanczos5,
+        "area" => ResizeMode::Area,
+        other => return Err(l.unsupported(format!("interpolation '{other}'"))),
+    };
+    let exact = mode == ResizeMode::Nearest || l.ty(x).dtype == DType::F64;
+    let x = if exact { x } else { l.cast(x, DType::F32)? };
+    let op = Resize {
+        axes,
+        sizes,
+        mode,
+        coordinates: coordinates(l),
+        rounding: NearestRounding::HalfUp,
+        cubic_a: -0.5,
+        antialias,
+    };
+    l.add(op, &[x])
+}
+
+fn narrowed(l: &mut Lowering<'_>, y: ValueId) -> Result<ValueId, Diag> {
+    let to = compute_dtype(l)?;
+    if to.is_float() { l.cast(y, to) } else { Ok(y) }
+}
+
+/// An image or a batch of images: its value, and the axes of height and width.
+fn image(l: &Lowering<'_>) -> Result<(ValueId, [usize; 2]), Diag> {
+    let x = l.input()?.value;
+    let rank = l.rank(x);
+    if rank != 3 && rank != 4 {
+        return Err(l.unsupported(format!("an input of rank {rank} where an image or a batch of them is needed")));
+    }
+    let end = if layout(l)? == Layout::ChannelsLast { rank - 1 } else { rank };
+    Ok((x, [end - 2, end - 1]))
+}
+
+fn target(l: &Lowering<'_>) -> Result<[u64; 2], Diag> {
+    let target = [l.config.u64("height")?, l.config.u64("width")?];
+    let fine = target.iter().all(|size| (1..=WINDOW_MAX).contains(size));
+    if fine { Ok(target) } else { Err(l.config.bad("height", "a size of at least one, as 'width'")) }
+}
+
+fn resizing(l: &mut Lowering<'_>) -> Outcome {
+    let (mut x, axes) = image(l)?;
+    let target = target(l)?;
+    let interpolation = l.config.str_or("interpolation", "bilinear")?.to_string();
+    let antialias = l.config.bool_or("antialias", false)?;
+    if l.keras_major() < 3 || interpolation != "nearest" {
+        let to = compute_dtype(l)?;
+        x = l.cast(x, if interpolation == "nearest" { to } else { DType::F32 })?;
+    }
+    if l.config.bool_or("crop_to_aspect_ratio", false)? {
+        x = cropped_to_aspect(l, x, axes, target)?;
+    } else if l.config.bool_or("pad_to_aspect_ratio", false)? {
+        x = padded_to_aspect(l, x, axes, target)?;
+    }
+    let sizes = target.map(Dim::Known).to_vec();
+    let y = resized(l, x, axes.to_vec(), sizes, &interpolation, antialias)?;
+    Ok(one(narrowed(l, y)?))
+}
+
+/// The largest centred window with the target's proportions.
+fn cropped_to_aspect(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Result<ValueId, Diag> {
+    let (height, width) = (l.known(x, axes[0])?, l.known(x, axes[1])?);
+    let crop_height = scaled(width, target[0], target[1]).min(height).max(1);
+    let crop_width = scaled(height, target[1], target[0]).min(width).max(1);
+    let x = centred(l, x, axes[0], height, crop_height)?;
+    centred(l, x, axes[1], width, crop_width)
+}
+
+/// floor(size over / by), as Keras computes it in f32.
+fn scaled(size: u64, over: u64, by: u64) -> u64 {
+    ((size * over) as f32 / by as f32) as u64
+}
+
+fn centred(l: &mut Lowering<'_>, x: ValueId, axis: usize, size: u64, kept: u64) -> Result<ValueId, Diag> {
+    let start = (size - kept) / 2;
+    l.slice(x, axis, Dim::Known(start), Dim::Known(start + kept))
+}
+
+/// Equal borders of `fill_value` around the image, up to the target's proportions.
+fn padded_to_aspect(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Result<ValueId, Diag> {
+    let (height, width) = (l.known(x, axes[0])?, l.known(x, axes[1])?);
+    let mut padding = vec![(0, 0); l.rank(x)];
+    for (axis, size, wanted) in [
+        (axes[0], height, scaled(width, target[0], target[1])),
+        (axes[1], width, scaled(height, target[1], target[0])),
+    ] {
+        let border = wanted.saturating_sub(size) / 2;
+        padding[axis] = (border, border);
+    }
+    let fill = l.constant(Tensor::scalar(l.ty(x).dtype, l.config.f64_or("fill_value", 0.0)?))?;
+    l.add(Pad { padding, mode: PadMode::Constant }, &[x, fill])
+}
+
+fn center_crop(l: &mut Lowering<'_>) -> Outcome {
+    let (x, axes) = image(l)?;
+    let target = target(l)?;
+    let mut x = narrowed(l, x)?;
+    let shape = l.shape(x);
+    let smaller = |i: usize| shape[axes[i]].known().is_some_and(|size| size < target[i]);
+    if smaller(0) || smaller(1) {
+        return smart_resized(l, x, axes, target);
+    }
+    for (axis, kept) in axes.into_iter().zip(target) {
+        let slack = shape[axis].offset(-(kept as i64));
+        // Keras 2 decides at run time between cropping and resizing.
+        let slack = slack.filter(|slack| slack.known().is_some() || l.keras_major() >= 3);
+        let slack = slack.ok_or_else(|| l.unsupported(format!("axis {axis} of {} is not known", l.ty(x))))?;
+        let start = slack.floor_div(2);
+        let stop = start.plus(&Dim::Known(kept));
+        x = l.slice(x, axis, start, stop)?;
+    }
+    Ok(one(x))
+}
+
+fn smart_resized(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Outcome {
+    let x = cropped_to_aspect(l, x, axes, target)?;
+    let y = resized(l, x, axes.to_vec(), target.map(Dim::Known).to_vec(), "bilinear", false)?;
+    Ok(one(narrowed(l, y)?))
+}
+
+/// Images as they are. Keras 2 casts them to the compute dtype.
+fn augmentation(l: &mut Lowering<'_>) -> Outcome {
+    ignore_seeds(l);
+    refuse_training(l)?;
+    let mut x = l.input()?.value;
+    if l.keras_major() < 3 {
+        x = narrowed(l, x)?;
+    }
+    Ok(one(x))
+}
+
+fn refuse_training(l: &Lowering<'_>) -> Result<(), Diag> {
+    if !is_training(l)? {
+        return Ok(());
+    }
+    let detail = format!("{} is called with training=True: its outputs are random on every run", l.layer.class);
+    Err(l.error(Code::RandomAtInference, detail).hint("save the model with that argument removed"))
+}
+
+/// Minor version of Keras 3 since which `RandomCrop` leaves images alone at inference.
+const RANDOM_CROP_STILL: u32 = 7;
+
+fn random_crop(l: &mut Lowering<'_>) -> Outcome {
+    let minor = l.request.keras_version.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(u32::MAX);
+    if l.keras_major() >= 3 && minor >= RANDOM_CROP_STILL {
+        return augmentation(l);
+    }
+    ignore_seeds(l);
+    refuse_training(l)?;
+    let (x, axes) = image(l)?;
+    let x = narrowed(l, x)?;
+    let target = target(l)?;
+    smart_resized(l, x, axes, target)
+}

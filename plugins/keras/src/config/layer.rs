@@ -1,0 +1,155 @@
+//! One layer: its name, its class, what it wraps.
+
+use super::class::Stored;
+use super::{Build, Facts};
+use crate::json;
+use crate::weights::roles;
+use recast_plugin_api::diag::Diag;
+use recast_plugin_api::model::{Child, Layer};
+use serde_json::{Map, Value, json};
+
+impl Build<'_> {
+    /// `value` is a layer as Keras serialises it; `prefix` is the path of the model that holds it.
+    pub(super) fn layer(&mut self, value: &Value, prefix: &str) -> Result<Layer, Diag> {
+        let stored = Stored::of(value, prefix)?;
+        let named = value.get("name").or_else(|| stored.config.get("name")).and_then(Value::as_str);
+        let name = match named {
+            Some(name) if !name.is_empty() => name.to_owned(),
+            _ => self.nameless(&stored, prefix)?,
+        };
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
+        self.layer_at(&stored, value, name, path)
+    }
+
+    /// A list-shaped Sequential has no name of its own in Keras 2.2.
+    fn nameless(&self, stored: &Stored<'_>, prefix: &str) -> Result<String, Diag> {
+        let first = stored.config.get(0).and_then(|first| first.get("config")).and_then(|config| config.get("name"));
+        match first.and_then(Value::as_str) {
+            Some(first) if stored.class_name == "Sequential" => Ok(format!("sequential_of_{first}")),
+            _ => Err(self.malformed(prefix, format!("a {} layer without a name", stored.class_name))),
+        }
+    }
+
+    fn layer_at(&mut self, stored: &Stored<'_>, value: &Value, name: String, path: String) -> Result<Layer, Diag> {
+        self.count_layer(&path)?;
+        let path = self.unique(path);
+        let class_name = stored.class_name.to_owned();
+        let facts = Facts { roles: Some(Vec::new()), class_name };
+        let trainable = json::flag(stored.config, "trainable", true);
+        let mut layer = Layer {
+            name,
+            path: path.clone(),
+            module: stored.module.to_owned(),
+            trainable,
+            ..Layer::default()
+        };
+        let shape = value.get("build_config").and_then(|build| build.get("input_shape"));
+        self.facts.insert(path.clone(), facts);
+        if let Some(mut model) = self.model(stored, &path, shape)? {
+            model.name.clone_from(&layer.name);
+            layer.class.clone_from(&model.kind);
+            layer.config = outline(stored.config).to_string();
+            layer.model = Some(model);
+            return Ok(layer);
+        }
+        let Value::Object(config) = stored.config else {
+            return Err(self.malformed(&path, "a layer without a configuration"));
+        };
+        layer.class = stored.key(self.version.major);
+        layer.config = stored.config.to_string();
+        layer.children = self.children(&layer, config)?;
+        if let Some(facts) = self.facts.get_mut(&path) {
+            facts.roles = roles::of(&layer.class, stored.config);
+        }
+        Ok(layer)
+    }
+
+    /// A name with `/` can spell the path of another layer.
+    fn unique(&self, path: String) -> String {
+        let mut free = path.clone();
+        let mut number = 1;
+        while self.facts.contains_key(&free) {
+            number += 1;
+            free = format!("{path}#{number}");
+        }
+        free
+    }
+
+    /// Wrapped layers, by the names that Keras gives these attributes.
+    fn children(&mut self, layer: &Layer, config: &Map<String, Value>) -> Result<Vec<Child>, Diag> {
+        match layer.class.as_str() {
+            "Bidirectional" => self.directions(layer, config),
+            "TimeDistributed" | "SpectralNormalization" => self.wrapped(layer, config, "layer"),
+            "RNN" | "ConvRNN2D" | "ResidualWrapper" | "DropoutWrapper" | "DeviceWrapper" => {
+                self.wrapped(layer, config, "cell")
+            }
+            "StackedRNNCells" => {
+                let cells = config.get("cells").map_or(Ok(&[][..]), |cells| json::array(cells, &layer.path, "cells"))?;
+                let cells = cells.iter().enumerate();
+                cells.map(|(number, cell)| self.child(layer, &format!("cells/{number}"), cell)).collect()
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn wrapped(&mut self, layer: &Layer, config: &Map<String, Value>, key: &str) -> Result<Vec<Child>, Diag> {
+        match config.get(key) {
+            Some(inner) if inner.is_object() => Ok(vec![self.child(layer, key, inner)?]),
+            _ => Err(self.malformed(&layer.path, format!("a {} without its `{key}`", layer.class))),
+        }
+    }
+
+    /// `key` is the attribute; the layer inside may be a model.
+    fn child(&mut self, parent: &Layer, key: &str, value: &Value) -> Result<Child, Diag> {
+        let path = format!("{}/{key}", parent.path);
+        let stored = Stored::of(value, &path)?;
+        let name = stored.config.get("name").and_then(Value::as_str).unwrap_or(key).to_owned();
+        let layer = self.layer_at(&stored, value, name, path)?;
+        Ok(Child { attribute: key.to_owned(), layer: Some(layer) })
+    }
+
+    /// Keras stores one layer and makes two of it.
+    fn directions(&mut self, layer: &Layer, config: &Map<String, Value>) -> Result<Vec<Child>, Diag> {
+        let Some(inner) = config.get("layer").filter(|inner| inner.is_object()) else {
+            return Err(self.malformed(&layer.path, "a Bidirectional without its `layer`"));
+        };
+        let forward = directed(inner, "forward_", None);
+        let backward = match config.get("backward_layer").filter(|own| own.is_object()) {
+            Some(own) => directed(own, "backward_", None),
+            None => {
+                // Keras 3 sets it, Keras 2 turns it around; a layer inside that goes backwards is rare in both.
+                let turned = self.version.major >= 3
+                    || !inner.get("config").is_some_and(|config| json::flag(config, "go_backwards", false));
+                directed(inner, "backward_", Some(turned))
+            }
+        };
+        Ok(vec![self.child(layer, "forward_layer", &forward)?, self.child(layer, "backward_layer", &backward)?])
+    }
+}
+
+/// A copy of a recurrent layer under another name. Keras zeroes masked steps of both when they return sequences.
+fn directed(inner: &Value, prefix: &str, go_backwards: Option<bool>) -> Value {
+    let mut copy = inner.clone();
+    if let Some(config) = copy.get_mut("config").and_then(Value::as_object_mut) {
+        let name = config.get("name").and_then(Value::as_str).unwrap_or_default();
+        let name = format!("{prefix}{}", name.strip_prefix(prefix).unwrap_or(name));
+        config.insert("name".into(), json!(name));
+        if let Some(go_backwards) = go_backwards {
+            config.insert("go_backwards".into(), json!(go_backwards));
+        }
+        let sequences = config.get("return_sequences").and_then(Value::as_bool).unwrap_or(false);
+        config.insert("zero_output_for_mask".into(), json!(sequences));
+    }
+    copy
+}
+
+/// A model's configuration without its layers, which stand in `Layer::model`.
+fn outline(config: &Value) -> Value {
+    let mut outline = Map::new();
+    for (key, value) in config.as_object().into_iter().flatten() {
+        if !matches!(key.as_str(), "layers" | "input_layers" | "output_layers") {
+            outline.insert(key.clone(), value.clone());
+        }
+    }
+    Value::Object(outline)
+}

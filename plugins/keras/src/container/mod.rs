@@ -1,0 +1,3 @@
+//! The files that Keras models come in.
+
+pub mod h5;

@@ -1,0 +1,192 @@
+//! The arrays that each layer class makes, in the order in which it makes them: Keras' own names for them.
+
+use serde_json::Value;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// `kernel`, `query/kernel`.
+    pub name: &'static str,
+    /// Kept apart by Keras: trainable arrays are written before the others.
+    pub trainable: bool,
+}
+
+impl Role {
+    /// The last word: what an array's stored name ends with.
+    pub fn leaf(&self) -> &'static str {
+        self.name.rsplit('/').next().unwrap_or(self.name)
+    }
+}
+
+/// When a layer has the array.
+enum When {
+    Always,
+    /// The flag of this name, with its default.
+    Flag(&'static str, bool),
+    Not(&'static str, bool),
+    Null(&'static str),
+    Given(&'static str),
+    Is(&'static str, &'static str),
+}
+
+use When::{Always, Flag, Given, Is, Not, Null};
+
+type Row = (&'static str, When, bool);
+
+const fn always(name: &'static str) -> Row {
+    (name, Always, true)
+}
+
+const fn state(name: &'static str) -> Row {
+    (name, Always, false)
+}
+
+const fn biased(name: &'static str) -> Row {
+    (name, Flag("use_bias", true), true)
+}
+
+const KERNEL: &[Row] = &[always("kernel"), biased("bias")];
+const DEPTHWISE: &[Row] = &[always("depthwise_kernel"), biased("bias")];
+const SEPARABLE: &[Row] = &[always("depthwise_kernel"), always("pointwise_kernel"), biased("bias")];
+const RECURRENT: &[Row] = &[always("kernel"), always("recurrent_kernel"), biased("bias")];
+const CUDNN: &[Row] = &[always("kernel"), always("recurrent_kernel"), always("bias")];
+const GAMMA_BETA: &[Row] = &[("gamma", Flag("scale", true), true), ("beta", Flag("center", true), true)];
+const ATTENTION: &[Row] = &[
+    always("query/kernel"),
+    biased("query/bias"),
+    always("key/kernel"),
+    biased("key/bias"),
+    always("value/kernel"),
+    biased("value/bias"),
+    always("attention_output/kernel"),
+    biased("attention_output/bias"),
+];
+
+/// Sorted by class. Classes that are not here have the arrays that the file has for them.
+const TABLE: &[(&str, &[Row])] = &[
+    ("AdditiveAttention", &[("scale", Flag("use_scale", true), true)]),
+    (
+        "Attention",
+        &[
+            ("scale", Flag("use_scale", false), true),
+            ("concat_score_weight", Is("score_mode", "concat"), true),
+        ],
+    ),
+    (
+        "BatchNormalization",
+        &[
+            ("gamma", Flag("scale", true), true),
+            ("beta", Flag("center", true), true),
+            state("moving_mean"),
+            state("moving_variance"),
+        ],
+    ),
+    ("Bidirectional", &[]),
+    ("Conv1D", KERNEL),
+    ("Conv1DTranspose", KERNEL),
+    ("Conv2D", KERNEL),
+    ("Conv2DTranspose", KERNEL),
+    ("Conv3D", KERNEL),
+    ("Conv3DTranspose", KERNEL),
+    ("ConvLSTM1D", RECURRENT),
+    ("ConvLSTM2D", RECURRENT),
+    ("ConvLSTM2DCell", RECURRENT),
+    ("ConvLSTM3D", RECURRENT),
+    ("CuDNNGRU", CUDNN),
+    ("CuDNNLSTM", CUDNN),
+    ("Dense", KERNEL),
+    ("DepthwiseConv1D", DEPTHWISE),
+    ("DepthwiseConv2D", DEPTHWISE),
+    ("EinsumDense", &[always("kernel"), ("bias", Given("bias_axes"), true)]),
+    ("Embedding", &[always("embeddings")]),
+    ("GRU", RECURRENT),
+    ("GRUCell", RECURRENT),
+    ("GroupNormalization", GAMMA_BETA),
+    ("GroupQueryAttention", ATTENTION),
+    ("LSTM", RECURRENT),
+    ("LSTMCell", RECURRENT),
+    (
+        "LayerNormalization",
+        &[("gamma", Flag("scale", true), true), ("beta", Flag("center", true), true)],
+    ),
+    ("LocallyConnected1D", KERNEL),
+    ("LocallyConnected2D", KERNEL),
+    ("MultiHeadAttention", ATTENTION),
+    (
+        "Normalization",
+        &[("mean", Null("mean"), false), ("variance", Null("mean"), false), ("count", Null("mean"), false)],
+    ),
+    ("PReLU", &[always("alpha")]),
+    ("RMSNormalization", &[always("scale")]),
+    ("RNN", &[]),
+    (
+        "ReversibleEmbedding",
+        &[always("embeddings"), ("reverse_embeddings", Not("tie_weights", true), true)],
+    ),
+    ("SeparableConv1D", SEPARABLE),
+    ("SeparableConv2D", SEPARABLE),
+    ("SimpleRNN", RECURRENT),
+    ("SimpleRNNCell", RECURRENT),
+    ("SpectralNormalization", &[state("vector_u")]),
+    ("StackedRNNCells", &[]),
+    ("TimeDistributed", &[]),
+];
+
+/// Stored, but no part of what the layer computes: (class or empty for any, last word of the name).
+const IGNORED: &[(&str, &str)] = &[
+    ("Normalization", "count"),
+    ("BatchNormalization", "moving_stddev"),
+    ("BatchNormalization", "renorm_mean"),
+    ("BatchNormalization", "renorm_mean_weight"),
+    ("BatchNormalization", "renorm_stddev"),
+    ("BatchNormalization", "renorm_stddev_weight"),
+    ("", "seed_generator_state"),
+];
+
+pub fn is_ignored(class: &str, leaf: &str) -> bool {
+    IGNORED.iter().any(|&(of, name)| name == leaf && (of.is_empty() || of == class))
+}
+
+/// None when only the file knows.
+pub fn of(class: &str, config: &Value) -> Option<Vec<Role>> {
+    if class.starts_with("ops.") || class.starts_with("tf.") {
+        return Some(Vec::new());
+    }
+    let found = TABLE.binary_search_by_key(&class, |(class, _)| class).ok()?;
+    let rows = TABLE[found].1.iter().filter(|(_, when, _)| when.holds(config));
+    Some(rows.map(|&(name, _, trainable)| Role { name, trainable }).collect())
+}
+
+impl When {
+    fn holds(&self, config: &Value) -> bool {
+        let is_null = |key: &str| config.get(key).is_none_or(Value::is_null);
+        match self {
+            Always => true,
+            Flag(key, default) => crate::json::flag(config, key, *default),
+            Not(key, default) => !crate::json::flag(config, key, *default),
+            Null(key) => is_null(key),
+            Given(key) => !is_null(key),
+            Is(key, value) => config.get(key).and_then(Value::as_str) == Some(value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_table_is_sorted() {
+        assert!(TABLE.is_sorted_by_key(|(class, _)| class));
+    }
+
+    #[test]
+    fn options_decide_what_there_is() {
+        let names = |class, config| of(class, &config).unwrap().iter().map(|role| role.name).collect::<Vec<_>>();
+        assert_eq!(names("Dense", json!({"use_bias": false})), ["kernel"]);
+        assert_eq!(names("BatchNormalization", json!({"scale": false})), ["beta", "moving_mean", "moving_variance"]);
+        assert_eq!(names("Normalization", json!({"mean": 1.0})), [] as [&str; 0]);
+        assert_eq!(names("tf.add", json!({})), [] as [&str; 0]);
+        assert!(of("my_pkg>Scale", &json!({})).is_none());
+    }
+}
