@@ -48,8 +48,8 @@ pub struct Attempt {
     pub spec: JobSpec,
     pub source: Source,
     pub out: PathBuf,
-    /// Decided when the result is there: a newer version of the same name may have been published meanwhile.
-    pub is_latest: Box<dyn FnOnce() -> bool + Send>,
+    /// False when a newer version of the same name is published already.
+    pub is_latest: bool,
     pub recheck: Recheck,
 }
 
@@ -118,7 +118,7 @@ fn finish(
             started_ms,
             finished_ms: stamp::unix_ms(SystemTime::now()),
             out: &attempt.out,
-            is_latest: (attempt.is_latest)(),
+            is_latest: attempt.is_latest,
         };
         let published = publish::deliver(&delivery, key, place)?;
         index(&mut store, &published);

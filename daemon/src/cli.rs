@@ -2,6 +2,7 @@
 //! artifact on stdout and nothing else there; everything else goes to stderr.
 
 mod convert;
+mod inspect;
 mod jobs;
 mod lineage;
 mod progress;
@@ -233,7 +234,7 @@ impl From<ConfigError> for Failure {
     }
 }
 
-/// Runs a command that needs no plugin and no worker; `Err` gives back those that do, for `main` to wire.
+/// Runs a command to its exit code.
 pub fn dispatch(command: Command, wiring: Wiring) -> i32 {
     let result = match command {
         Command::Run(args) => run::run(&args, &wiring),
@@ -243,7 +244,9 @@ pub fn dispatch(command: Command, wiring: Wiring) -> i32 {
         Command::Status(args) => jobs::status(&args),
         Command::Lineage(args) => lineage::run(&args),
         Command::CheckConfig(args) => check_config(&args),
-        Command::Inspect(_) | Command::Plugins(_) | Command::Worker(_) => Ok(exit::BUG),
+        Command::Inspect(args) => inspect::run(&args, &wiring),
+        Command::Plugins(_) => Err(Failure::usage("this build has no plugin tools")),
+        Command::Worker(_) => Err(Failure::usage("a worker is started before anything else is")),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("recast: {}", failure.text);

@@ -1,7 +1,7 @@
 //! `recast convert`: one artifact, read where it lies. The same job, report and bundle as the daemon's.
 
 use recast_plugin_api::diag::Code;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::job::{Finding, JobReport, JobSpec, PluginPin, TargetSpec, VerifySpec,
 use crate::lineage::statement::Ingredient;
 use crate::publish::Area;
 use crate::runner::{Cancel, EventSink};
-use crate::tree::{self, Bounds, Trouble};
+use crate::tree::{self, Bounds, Survey, Trouble};
 use crate::watch::names;
 
 /// What is asked for, the same for every artifact of one command.
@@ -61,7 +61,27 @@ fn trouble_finding(at: &Path, trouble: Trouble) -> Finding {
     }
 }
 
+/// A job that only looks.
+pub fn prepare_inspection(request: &Request, path: &Path, area: &Area) -> Result<JobSpec, Finding> {
+    let (mut spec, _, _) = describe(request, path, area)?;
+    spec.inspect = true;
+    Ok(spec)
+}
+
 fn prepare(request: &Request, given: &Path, area: &Area) -> Result<Attempt, Finding> {
+    let (spec, source, survey) = describe(request, given, area)?;
+    let before = survey.fingerprint();
+    let (path, bounds) = (spec.artifact.clone(), request.bounds.clone());
+    Ok(Attempt {
+        spec,
+        source,
+        out: request.out.clone(),
+        is_latest: true,
+        recheck: Box::new(move |report| unchanged(&path, &bounds, before, report)),
+    })
+}
+
+fn describe(request: &Request, given: &Path, area: &Area) -> Result<(JobSpec, Source, Survey), Finding> {
     // The asker's own links are followed; those inside the artifact are not.
     let path = std::fs::canonicalize(given).map_err(|error| io_finding(given, &error))?;
     let file_name = path.file_name().unwrap_or(OsStr::new("")).to_owned();
@@ -70,11 +90,13 @@ fn prepare(request: &Request, given: &Path, area: &Area) -> Result<Attempt, Find
         .map_err(|refusal| Finding::error(Code::Io, given.to_string_lossy(), refusal.detail))?;
     let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
     let beside = names::companions(&file_name, survey.is_dir, |candidate| dir.join(candidate).is_file());
-    let place = |given: &Option<PathBuf>, found: Option<std::ffi::OsString>| {
-        given.clone().or(found.map(|found| dir.join(found)))
+    let place = |given: &Option<PathBuf>, found: Option<OsString>| -> Result<Option<PathBuf>, Finding> {
+        let Some(path) = given.clone().or(found.map(|found| dir.join(found))) else { return Ok(None) };
+        // The worker has no working directory of the asker's.
+        std::fs::canonicalize(&path).map(Some).map_err(|error| io_finding(&path, &error))
     };
-    let golden = place(&request.golden, beside.golden);
-    let architecture = place(&request.architecture, beside.architecture);
+    let golden = place(&request.golden, beside.golden)?;
+    let architecture = place(&request.architecture, beside.architecture)?;
     let staging = area.job_dir().map_err(|error| io_finding(area.path(), &error))?;
     let source = Source {
         file_name: tree::printable(&file_name),
@@ -85,7 +107,7 @@ fn prepare(request: &Request, given: &Path, area: &Area) -> Result<Attempt, Find
     };
     let spec = JobSpec {
         name,
-        artifact: path.clone(),
+        artifact: path,
         architecture,
         golden,
         digest: None,
@@ -96,22 +118,14 @@ fn prepare(request: &Request, given: &Path, area: &Area) -> Result<Attempt, Find
         winners: request.winners.clone(),
         limits: request.limits.clone(),
         threads: request.threads,
+        inspect: false,
     };
-    let before = survey.fingerprint();
-    let bounds = request.bounds.clone();
-    Ok(Attempt {
-        spec,
-        source,
-        out: request.out.clone(),
-        is_latest: Box::new(|| true),
-        recheck: Box::new(move |report| unchanged(&path, &bounds, before, report)),
-    })
+    Ok((spec, source, survey))
 }
 
 fn ingredient(path: Option<&Path>) -> Result<Option<Ingredient>, Finding> {
     let Some(path) = path else { return Ok(None) };
-    let followed = std::fs::canonicalize(path).map_err(|error| io_finding(path, &error))?;
-    let (sha256, _) = digest::of_file(&followed).map_err(|error| io_finding(path, &error))?;
+    let (sha256, _) = digest::of_file(path).map_err(|error| io_finding(path, &error))?;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(Some(Ingredient { name, sha256 }))
 }

@@ -3,6 +3,7 @@
 //! It links no plugin and knows no format and no layer class.
 
 pub mod attempt;
+pub mod cli;
 pub mod config;
 pub mod convert;
 pub mod digest;
@@ -17,7 +18,9 @@ pub mod pipeline;
 pub mod publish;
 pub mod report;
 pub mod runner;
+pub mod schedule;
 pub mod systemd;
 pub mod tree;
 pub mod verify;
 pub mod watch;
+pub mod worker;

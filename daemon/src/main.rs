@@ -1,1 +1,15 @@
-fn main() {}
+use clap::Parser;
+use recast::cli::{Cli, Command, Wiring, dispatch};
+use recast::worker::{Processes, Scanner, child_main};
+use std::process::exit;
+use std::sync::Arc;
+
+fn main() {
+    let cli = Cli::parse();
+    if let Command::Worker(_) = cli.command {
+        // First of all: the sandbox binds only threads that are started after it.
+        child_main(recast::pipeline::run);
+    }
+    let wiring = Wiring { runner: Arc::new(Processes::new()), plugins: Arc::new(Scanner::default()) };
+    exit(dispatch(cli.command, wiring));
+}

@@ -19,6 +19,7 @@ class Case:
     says_training: bool = False
     class_name: str = ""            # an alias to store in the place of the class's own name
     loose: bool = False             # float16 arithmetic
+    tolerance: float = 0.0          # where Keras itself is inexact
 
 
 class Table:

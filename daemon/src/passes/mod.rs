@@ -2,14 +2,42 @@
 //! computes. A pass takes a typed graph and returns a typed graph, or says why it can't.
 
 mod clean;
+mod decompose;
+mod layout;
 
 pub use clean::clean;
+pub use decompose::decompose;
+pub use layout::{Wanted, layout};
 
-use recast_plugin_api::diag::Findings;
-use recast_plugin_api::ir::Graph;
+use recast_plugin_api::diag::{Diag, Findings};
+use recast_plugin_api::ir::validate::{refused, validate};
+use recast_plugin_api::ir::{Graph, Layout};
 use recast_plugin_api::messages::Caps;
 
-/// Makes a graph fit a target, in this order: `clean`.
-pub fn fit(graph: Graph, _caps: &Caps) -> Result<Graph, Findings> {
-    Ok(clean(&graph)?)
+/// Makes a graph fit a target, in this order: `clean`, `layout` where the target has one, `clean` of what that left.
+pub fn fit(graph: Graph, caps: &Caps) -> Result<Graph, Findings> {
+    let wanted = Wanted {
+        layout: Layout::parse(&caps.layout),
+        channels_first_kernel: match caps.kernel.as_str() {
+            "oihw" => Some(true),
+            "hwio" => Some(false),
+            _ => None,
+        },
+    };
+    let graph = checked("clean", clean(&graph)?)?;
+    if wanted.layout.is_none() && wanted.channels_first_kernel.is_none() {
+        return Ok(graph);
+    }
+    let graph = checked("layout", layout(&graph, wanted)?)?;
+    checked("clean", clean(&graph)?)
+}
+
+/// What a pass leaves must be a whole graph; if not, the pass is to blame.
+fn checked(pass: &str, graph: Graph) -> Result<Graph, Findings> {
+    let found = validate(&graph, None);
+    if !refused(&found) {
+        return Ok(graph);
+    }
+    let blame = |diag: Diag| Diag { detail: format!("after pass '{pass}': {}", diag.detail), ..diag };
+    Err(found.into_iter().filter(Diag::is_error).map(blame).collect())
 }

@@ -176,10 +176,6 @@ impl Root {
         })
     }
 
-    pub fn ready_count(&self) -> usize {
-        self.entries.values().filter(|tracked| tracked.phase == Phase::Ready).count()
-    }
-
     /// Sets what has become of an entry, unless it changed meanwhile.
     pub fn set(&mut self, name: &OsStr, fingerprint: Fingerprint, phase: Phase) {
         if let Some(tracked) = self.entries.get_mut(name)
@@ -250,6 +246,12 @@ impl Root {
             Phase::Waiting { why, .. } => Some((name, why.as_str())),
             _ => None,
         })
+    }
+
+    /// Entries on their way to a claim.
+    pub fn moving(&self) -> usize {
+        let moving = |tracked: &&Tracked| matches!(tracked.phase, Phase::Settling | Phase::Ready | Phase::Claiming);
+        self.entries.values().filter(moving).count()
     }
 
     pub fn len(&self) -> usize {

@@ -22,6 +22,10 @@ impl Signal {
         self.dirty.swap(false, Ordering::AcqRel)
     }
 
+    pub fn is_dirty(&self) -> bool {
+        self.dirty.load(Ordering::Acquire)
+    }
+
     pub fn mark_dirty(&self) {
         self.dirty.store(true, Ordering::Release);
     }

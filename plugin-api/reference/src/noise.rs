@@ -13,10 +13,12 @@
 
 use crate::array::{Array, Data};
 use crate::eval::elementwise::pairs;
-use crate::eval::{Ins, Operand, floats, reduce};
+use crate::eval::{Ins, floats, reduce};
 use crate::weights::strides;
 use recast_plugin_api::diag::Diag;
-use recast_plugin_api::ir::{ActivationFunction, BinaryFunction, DType, Op, PoolFunction, ReduceFunction, ResizeMode, UnaryFunction};
+use recast_plugin_api::ir::{
+    ActivationFunction, BinaryFunction, DType, Op, PoolFunction, ReduceFunction, ResizeMode, UnaryFunction,
+};
 
 /// Lanes in which the narrowest runtime sums.
 const LANES: f64 = 8.0;
@@ -114,7 +116,7 @@ pub(crate) fn disturb(op: &Op, ins: &Ins<'_>, outputs: &mut [Array], noise: Nois
         Op::Reduce(op) => reduction(op, ins, y, noise),
         Op::Cumulative(op) => {
             let running = shape.get(op.axis).copied().unwrap_or(1) as f64;
-            let spread = floats(&*ins.array(0)?)?.iter().fold(0.0f64, |max, x| max.max(x.abs()));
+            let spread = reduce::largest(&*ins.array(0)?)?;
             noise.scaled(y, |_, value| value.abs() * running.sqrt() + spread * running.sqrt());
             Ok(())
         }
@@ -123,19 +125,41 @@ pub(crate) fn disturb(op: &Op, ins: &Ins<'_>, outputs: &mut [Array], noise: Nois
                 // Coordinates are computed in the same precision as values.
                 let input = ins.operand(0)?.shape();
                 let longest = op.axes.iter().map(|&axis| input[axis]).max().unwrap_or(1) as f64;
-                let spread = floats(&*ins.array(0)?)?.iter().fold(0.0f64, |max, x| max.max(x.abs()));
+                let spread = reduce::largest(&*ins.array(0)?)?;
                 noise.scaled(y, |_, value| APPROXIMATED * value.abs() + spread * longest / LANES);
             }
             Ok(())
         }
         // They disturb themselves, or hold bodies that are disturbed node by node.
-        Op::MatMul(_) | Op::Einsum(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Lstm(_) | Op::Gru(_)
-        | Op::SimpleRnn(_) | Op::Attention(_) | Op::Scan(_) => Ok(()),
+        Op::MatMul(_)
+        | Op::Einsum(_)
+        | Op::Conv(_)
+        | Op::ConvTranspose(_)
+        | Op::Lstm(_)
+        | Op::Gru(_)
+        | Op::SimpleRnn(_)
+        | Op::Attention(_)
+        | Op::Scan(_) => Ok(()),
         // Exact.
-        Op::Clip(_) | Op::Where(_) | Op::ArgReduce(_) | Op::TopK(_) | Op::Reshape(_) | Op::Transpose(_)
-        | Op::Concat(_) | Op::Slice(_) | Op::Pad(_) | Op::Tile(_) | Op::BroadcastTo(_) | Op::Gather(_)
-        | Op::GatherElements(_) | Op::Reverse(_) | Op::OneHot(_) | Op::Triangle(_) | Op::Constant(_)
-        | Op::DimSize(_) | Op::Iota(_) => Ok(()),
+        Op::Clip(_)
+        | Op::Where(_)
+        | Op::ArgReduce(_)
+        | Op::TopK(_)
+        | Op::Reshape(_)
+        | Op::Transpose(_)
+        | Op::Concat(_)
+        | Op::Slice(_)
+        | Op::Pad(_)
+        | Op::Tile(_)
+        | Op::BroadcastTo(_)
+        | Op::Gather(_)
+        | Op::GatherElements(_)
+        | Op::Reverse(_)
+        | Op::OneHot(_)
+        | Op::Triangle(_)
+        | Op::Constant(_)
+        | Op::DimSize(_)
+        | Op::Iota(_) => Ok(()),
     }
 }
 
@@ -175,13 +199,7 @@ fn activation(function: ActivationFunction, ins: &Ins<'_>, y: &mut [f64], noise:
     Ok(())
 }
 
-fn binary(
-    function: BinaryFunction,
-    ins: &Ins<'_>,
-    y: &mut [f64],
-    shape: &[usize],
-    noise: Noise,
-) -> Result<(), Diag> {
+fn binary(function: BinaryFunction, ins: &Ins<'_>, y: &mut [f64], shape: &[usize], noise: Noise) -> Result<(), Diag> {
     use BinaryFunction::*;
     match function {
         Add | Sub | Mul | Div => noise.relative(y, 1.0),
@@ -191,7 +209,8 @@ fn binary(
         FloorDiv | Mod => {
             // a - b floor(a / b): the quotient rounds before it is floored.
             let (a, b) = (ins.array(0)?, ins.array(1)?);
-            let sizes = pairs(&a.shape, floats(&a)?, &b.shape, floats(&b)?, shape, |a: f64, b: f64| a.abs().max(b.abs()));
+            let sizes =
+                pairs(&a.shape, floats(&a)?, &b.shape, floats(&b)?, shape, |a: f64, b: f64| a.abs().max(b.abs()));
             if function == Mod {
                 noise.scaled(y, |i, _| sizes[i]);
             }
@@ -221,8 +240,7 @@ fn batch_norm(axis: usize, epsilon: f64, ins: &Ins<'_>, y: &mut [f64], noise: No
         Some(array) => floats(array).map_or(default, |values| values[c].abs()),
         None => default,
     };
-    let factors: Vec<f64> =
-        (0..mean.len()).map(|c| at(&scale, c, 1.0) / (variance[c] + epsilon).sqrt()).collect();
+    let factors: Vec<f64> = (0..mean.len()).map(|c| at(&scale, c, 1.0) / (variance[c] + epsilon).sqrt()).collect();
     let fixed: Vec<f64> = (0..mean.len()).map(|c| factors[c] * mean[c].abs() + at(&offset, c, 0.0)).collect();
     let inner = strides(&x.shape)[axis];
     let values = floats(&x)?;
@@ -268,7 +286,7 @@ fn reduction(op: &recast_plugin_api::ir::Reduce, ins: &Ins<'_>, y: &mut [f64], n
         ReduceFunction::Sum | ReduceFunction::Mean => {
             let sizes = floats(&input)?.iter().map(|v| v.abs()).collect();
             let sizes = Array::floats(input.dtype, input.shape.clone(), sizes);
-            let sizes = reduce::reduced(op, &Operand::Made(sizes.into()).array()?, y.len())?;
+            let sizes = reduce::reduced(op, &sizes, y.len())?;
             let sizes = if let Data::F(sizes) = sizes { sizes } else { return Ok(()) };
             noise.scaled(y, |i, v| sizes[i] + v.abs() * same_sign);
         }

@@ -220,9 +220,10 @@ impl<'a> Walk<'a> {
     }
 
     /// A value for its next use; its owner lets go of it at the last one, so that the op may write over it.
-    fn operand<'p>(&self, value: ValueId, values: &mut Values<'p>) -> Result<Operand<'p>, Diag>
+    fn operand<'x, 'p>(&self, value: ValueId, values: &mut Values<'p>) -> Result<Operand<'x>, Diag>
     where
-        'a: 'p,
+        'a: 'x,
+        'p: 'x,
     {
         let at = value.0 as usize;
         if let Some(param) = values.params[at] {

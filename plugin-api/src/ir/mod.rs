@@ -14,6 +14,7 @@ pub mod build;
 pub mod dim;
 pub mod infer;
 pub mod op;
+pub mod permute;
 pub mod text;
 pub mod types;
 pub mod validate;
@@ -166,6 +167,11 @@ impl Graph {
                 param.role = base.to_string();
             }
         }
+        self.settle_index();
+    }
+
+    /// After params were changed or put in place other than by `push_param`.
+    fn settle_index(&mut self) {
         self.index.0 = self.params.iter().enumerate().map(|(i, p)| ((p.path.clone(), p.role.clone()), i)).collect();
     }
 

@@ -306,7 +306,8 @@ impl GraphProto {
     }
 }
 
-/// Values in the order in which the sender numbered them; ids are kept.
+/// A graph on its way in. Values get numbers in the order in which they are read, and `finish` gives them back those of
+/// the sender: what travels beside a graph (`LoweredOutput`) speaks of values by these.
 struct Decoder {
     graph: Graph,
     ids: Vec<Option<ValueId>>,
@@ -342,6 +343,23 @@ impl Decoder {
         }
         node.outputs.iter().zip(outputs).try_for_each(|(&id, value)| self.define(&node.path, id, value))
     }
+
+    fn finish(mut self) -> Result<Graph, Diag> {
+        let sent = self.ids.iter().enumerate().map(|(id, value)| value.ok_or(id)).collect::<Result<Vec<_>, _>>();
+        let sent = sent.map_err(|id| bad(&self.graph.name, format!("value %{id} is never defined")))?;
+        let mut back = vec![ValueId(0); sent.len()];
+        for (id, value) in sent.iter().enumerate() {
+            back[value.0 as usize] = ValueId(id as u32);
+        }
+        let graph = &mut self.graph;
+        graph.types = sent.iter().map(|value| graph.types[value.0 as usize].clone()).collect();
+        let inputs = graph.inputs.iter_mut().map(|input| &mut input.value);
+        let params = graph.params.iter_mut().map(|param| &mut param.value);
+        let outputs = graph.outputs.iter_mut().map(|output| &mut output.value);
+        let nodes = graph.nodes.iter_mut().flat_map(|node| node.inputs.iter_mut().flatten().chain(&mut node.outputs));
+        inputs.chain(params).chain(outputs).chain(nodes).for_each(|value| *value = back[value.0 as usize]);
+        Ok(self.graph)
+    }
 }
 
 fn decode(proto: &GraphProto, depth: usize) -> Result<Graph, Diag> {
@@ -375,5 +393,27 @@ fn decode(proto: &GraphProto, depth: usize) -> Result<Graph, Diag> {
             decoder.graph.equal.push(dims);
         }
     }
-    Ok(decoder.graph)
+    decoder.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::UnaryFunction;
+
+    #[test]
+    fn values_keep_their_numbers() -> Result<(), Diag> {
+        let mut graph = Graph::new("g");
+        let x = graph.input("x", Type::known(DType::F32, &[2]));
+        let y = graph.unary("l", UnaryFunction::Tanh, x)?;
+        // Taken after a node: its number lies between those of the nodes.
+        let w = graph.param("l", "w", Tensor::from_f32(&[2], &[1.0, 2.0]));
+        let z = graph.binary("l", crate::ir::BinaryFunction::Add, y, w)?;
+        graph.output("z", z);
+        let mut proto = GraphProto::from(&graph);
+        assert_eq!(proto.decode_graph()?, graph);
+        proto.value_count += 1;
+        assert!(proto.decode_graph().is_err_and(|diag| diag.detail.contains("never defined")));
+        Ok(())
+    }
 }

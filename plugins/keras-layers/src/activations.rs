@@ -50,7 +50,7 @@ const fn spec(function: ActivationFunction, alpha: f64, beta: f64) -> Activation
     A::Spec(ActivationSpec { function, alpha, beta })
 }
 
-/// Every function that Keras 2 and 3 know by name, except `hard_sigmoid`, which they define differently.
+/// The functions that Keras 2 and 3 know by name, except `hard_sigmoid`, which they define differently, and `softmax`.
 const FUNCTIONS: &[(&str, Activation)] = &[
     ("celu", spec(ActivationFunction::Celu, 1.0, 0.0)),
     ("elu", spec(ActivationFunction::Elu, 1.0, 0.0)),
@@ -137,6 +137,9 @@ pub fn named(name: &str, keras_major: u32) -> Option<Activation> {
         // Keras 3 took over the other common definition, relu6(x + 3) / 6.
         let alpha = if keras_major >= 3 { 1.0 / 6.0 } else { 0.2 };
         return Some(spec(ActivationFunction::HardSigmoid, alpha, 0.5));
+    }
+    if name == "softmax" {
+        return Some(Activation::Softmax(vec![-1]));
     }
     FUNCTIONS.iter().find(|(known, _)| *known == name).map(|(_, activation)| activation.clone())
 }

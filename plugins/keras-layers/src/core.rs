@@ -1,7 +1,7 @@
 //! Dense and its kin, embeddings, masking, the activation layers, and what is the identity at inference.
 
 use crate::activations::{self, Activation};
-use crate::policy::{as_float, compute_dtype, float_input, mask, one, weight};
+use crate::policy::{as_float, compute_dtype, float_input, mask, one, version, weight};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{BinaryFunction, Clip, DType, Dim, Einsum, Gather, MatMul, ReduceFunction, UnaryFunction};
@@ -198,6 +198,9 @@ pub fn large_negative(dtype: DType) -> f64 {
     if dtype == DType::F16 { -3e4 } else { -1e9 }
 }
 
+/// Since this Keras, `Softmax` gives zero for what is masked even where everything is.
+const ZEROED_SINCE: (u32, u32) = (3, 13);
+
 fn softmax(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let mut x = float_input(l)?;
     let axes = activations::axes(&l.config)?;
@@ -217,6 +220,9 @@ fn softmax(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let low = l.scalar_like(x, large_negative(dtype))?;
     x = l.add(Where {}, &[mask, x, low])?;
     let y = Activation::Softmax(axes).apply(l, x)?;
+    if version(l) < ZEROED_SINCE {
+        return Ok(one(y));
+    }
     // A row that is masked as a whole would come out uniform.
     let zero = l.scalar_like(y, 0.0)?;
     Ok(one(l.add(Where {}, &[mask, y, zero])?))

@@ -1,12 +1,14 @@
-//! Layers that join several inputs. Inputs of lower rank get axes of size one behind the batch axis. Masks: Keras 2
-//! keeps what all masked inputs keep; Keras 3 keeps what any keeps, and nothing when one input has no mask.
+//! Layers that join several inputs. Inputs of lower rank get axes of size one behind the batch axis.
+//!
+//! Masks: up to Keras 3.3, the result keeps what all masked inputs keep. Since 3.4 it keeps what any input keeps, and
+//! has no mask when one input has none; `Maximum` and `Minimum` then leave masked elements out, since 3.6 `Multiply` too.
 
 use crate::norm::l2_normalized;
-use crate::policy::{as_float, compute_dtype, one};
+use crate::policy::{as_float, compute_dtype, one, version};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::{
-    BinaryFunction, BroadcastTo, Concat, DType, Dim, Einsum, ReduceFunction, Shape, Tensor, ValueId,
+    BinaryFunction, BroadcastTo, Concat, DType, Dim, Einsum, ReduceFunction, Shape, Tensor, ValueId, Where,
 };
 use recast_plugin_api::lower::{Lowering, Val, resolve_axis};
 use serde_json::Value as Json;
@@ -29,14 +31,16 @@ type Outcome = Result<Vec<Val>, Findings>;
 fn add(l: &mut Lowering<'_>) -> Outcome {
     folded(l, BinaryFunction::Add)
 }
-fn multiply(l: &mut Lowering<'_>) -> Outcome {
-    folded(l, BinaryFunction::Mul)
-}
 fn maximum(l: &mut Lowering<'_>) -> Outcome {
-    folded(l, BinaryFunction::Max)
+    extreme(l, BinaryFunction::Max)
 }
 fn minimum(l: &mut Lowering<'_>) -> Outcome {
-    folded(l, BinaryFunction::Min)
+    extreme(l, BinaryFunction::Min)
+}
+
+/// Whether masks of several inputs are joined by "any" rather than "all".
+fn keeps_any(l: &Lowering<'_>) -> bool {
+    version(l) >= (3, 4)
 }
 
 /// The inputs in one dtype. A merge of integers stays one; any float makes all the compute dtype.
@@ -101,11 +105,83 @@ fn subtract(l: &mut Lowering<'_>) -> Outcome {
 
 fn merged_mask(l: &mut Lowering<'_>, inputs: &[Val]) -> Result<Option<ValueId>, Diag> {
     let masks: Vec<ValueId> = inputs.iter().filter_map(|input| input.mask).collect();
-    if masks.is_empty() || (l.keras_major() >= 3 && masks.len() < inputs.len()) {
+    if masks.is_empty() || (keeps_any(l) && masks.len() < inputs.len()) {
         return Ok(None);
     }
-    let function = if l.keras_major() >= 3 { BinaryFunction::Or } else { BinaryFunction::And };
+    let function = if keeps_any(l) { BinaryFunction::Or } else { BinaryFunction::And };
     fold(l, &masks, function).map(Some)
+}
+
+/// An input with its mask spread over its features.
+struct Masked {
+    value: ValueId,
+    mask: Option<ValueId>,
+}
+
+fn spread(l: &mut Lowering<'_>, inputs: &[Val]) -> Result<Vec<Masked>, Diag> {
+    let values = same_rank(l, inputs)?;
+    let one = |(input, value): (&Val, ValueId)| {
+        let mask = input.mask.map(|mask| l.expand(mask, l.rank(mask))).transpose()?;
+        Ok(Masked { value, mask })
+    };
+    inputs.iter().zip(values).map(one).collect()
+}
+
+/// The result and its mask without the axis of the features.
+fn unspread(l: &mut Lowering<'_>, value: ValueId, mask: Option<ValueId>) -> Outcome {
+    let last = |mask: ValueId, l: &Lowering<'_>| l.rank(mask) - 1;
+    let mask = mask.map(|mask| l.squeeze(mask, last(mask, l))).transpose()?;
+    Ok(vec![Val { value, mask }])
+}
+
+fn multiply(l: &mut Lowering<'_>) -> Outcome {
+    let inputs = merged_inputs(l)?;
+    if version(l) < (3, 6) || inputs.iter().all(|input| input.mask.is_none()) {
+        return folded(l, BinaryFunction::Mul);
+    }
+    let inputs = spread(l, &inputs)?;
+    let mut product: Option<ValueId> = None;
+    let mut kept: Option<ValueId> = None;
+    let all_masked = inputs.iter().all(|input| input.mask.is_some());
+    for Masked { mut value, mask } in inputs {
+        if let Some(mask) = mask {
+            let one = l.scalar_like(value, 1.0)?;
+            value = l.add(Where {}, &[mask, value, one])?;
+            kept = Some(kept.map_or(Ok(mask), |kept| l.binary(BinaryFunction::Or, kept, mask))?);
+        }
+        product = Some(product.map_or(Ok(value), |product| l.binary(BinaryFunction::Mul, product, value))?);
+    }
+    let mut product = product.ok_or_else(|| l.unsupported("called without inputs"))?;
+    let kept = kept.filter(|_| all_masked);
+    if let Some(kept) = kept {
+        let zero = l.scalar_like(product, 0.0)?;
+        product = l.add(Where {}, &[kept, product, zero])?;
+    }
+    unspread(l, product, kept)
+}
+
+/// The largest or smallest: where an element is masked, the other one counts.
+fn extreme(l: &mut Lowering<'_>, function: BinaryFunction) -> Outcome {
+    let inputs = merged_inputs(l)?;
+    if !keeps_any(l) || inputs.iter().all(|input| input.mask.is_none()) {
+        return folded(l, function);
+    }
+    let mut inputs = spread(l, &inputs)?.into_iter();
+    let mut found = inputs.next().ok_or_else(|| l.unsupported("called without inputs"))?;
+    for Masked { mut value, mask } in inputs {
+        if let Some(mask) = mask {
+            value = l.add(Where {}, &[mask, value, found.value])?;
+        }
+        if let Some(kept) = found.mask {
+            found.value = l.add(Where {}, &[kept, found.value, value])?;
+        }
+        found.mask = match (found.mask, mask) {
+            (Some(kept), Some(mask)) => Some(l.binary(BinaryFunction::Or, kept, mask)?),
+            _ => None,
+        };
+        found.value = l.binary(function, found.value, value)?;
+    }
+    unspread(l, found.value, found.mask)
 }
 
 fn concatenate(l: &mut Lowering<'_>) -> Outcome {
@@ -116,8 +192,8 @@ fn concatenate(l: &mut Lowering<'_>) -> Outcome {
     Ok(vec![Val { value, mask: concatenated_mask(l, &inputs, axis)? }])
 }
 
-/// The masks spread over their inputs and joined as these are; a position of the result is kept when all (Keras 2) or
-/// any (Keras 3) of its elements along the last axis are.
+/// The masks spread over their inputs and joined as these are; a position of the result is kept when all (or any, since
+/// Keras 3.4) of its elements along the last axis are.
 fn concatenated_mask(l: &mut Lowering<'_>, inputs: &[Val], axis: usize) -> Result<Option<ValueId>, Diag> {
     if inputs.iter().all(|input| input.mask.is_none()) {
         return Ok(None);
@@ -135,7 +211,7 @@ fn concatenated_mask(l: &mut Lowering<'_>, inputs: &[Val], axis: usize) -> Resul
         });
     }
     let joined = l.add(Concat { axis }, &masks)?;
-    let function = if l.keras_major() >= 3 { ReduceFunction::Any } else { ReduceFunction::All };
+    let function = if keeps_any(l) { ReduceFunction::Any } else { ReduceFunction::All };
     let last = l.rank(joined) - 1;
     l.reduce(function, joined, &[last], false).map(Some)
 }

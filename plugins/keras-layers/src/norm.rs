@@ -81,20 +81,10 @@ fn axes_or_last(l: &Lowering<'_>, rank: usize) -> Result<Vec<usize>, Diag> {
     }
 }
 
-/// TensorFlow's fused kernel, which Keras 2 uses for images and volumes, has this least epsilon.
-const FUSED_EPSILON_MIN: f64 = 1.001e-5;
-
-fn batch_epsilon(l: &Lowering<'_>, rank: usize, axes: &[usize]) -> Result<f64, Diag> {
-    let epsilon = l.config.f64_or("epsilon", 1e-3)?;
-    let fused = matches!((rank, axes), (4, [1] | [3]) | (5, [1] | [4]));
-    Ok(if l.keras_major() < 3 && fused { epsilon.max(FUSED_EPSILON_MIN) } else { epsilon })
-}
-
 fn batch(l: &mut Lowering<'_>) -> Outcome {
     let x = wide_input(l)?;
-    let rank = l.rank(x);
-    let axes = axes_or_last(l, rank)?;
-    let epsilon = batch_epsilon(l, rank, &axes)?;
+    let axes = axes_or_last(l, l.rank(x))?;
+    let epsilon = l.config.f64_or("epsilon", 1e-3)?;
     if l.config.u64_or("mode", 0)? != 0 {
         return Err(l.unsupported("mode 1 and 2 of Keras 1 normalise with the batch's own statistics").into());
     }

@@ -7,8 +7,11 @@ use serde_json::Value as Json;
 
 /// The dtype that the layer computes in: f16 under `mixed_float16`, else the layer's `dtype`, else f32.
 pub fn compute_dtype(l: &Lowering<'_>) -> Result<DType, Diag> {
-    let name = policy_name(l.config.object().get("dtype"));
-    match name {
+    let dtype = l.config.object().get("dtype");
+    if dtype.is_some_and(|dtype| dtype.is_object() && policy_name(Some(dtype)).is_none()) {
+        return Err(l.config.bad("dtype", "a dtype or a named policy"));
+    }
+    match policy_name(dtype) {
         None | Some("_infer") => Ok(DType::F32),
         Some("mixed_float16") => Ok(DType::F16),
         Some("mixed_bfloat16") => Ok(DType::BF16),
@@ -40,6 +43,12 @@ pub fn weight(l: &mut Lowering<'_>, role: &str, sizes: &[Option<u64>]) -> Result
     let to = compute_dtype(l)?;
     let value = l.param_shaped(role, sizes)?;
     if to.is_float() { l.cast(value, to) } else { Ok(value) }
+}
+
+/// Major and minor version of the Keras that wrote the file; (1, 0) for files too old to say.
+pub fn version(l: &Lowering<'_>) -> (u32, u32) {
+    let mut parts = l.request.keras_version.split('.').map(|part| part.parse().unwrap_or(0));
+    (l.keras_major(), parts.nth(1).unwrap_or(0))
 }
 
 /// The only input, as a float: integers are cast to the compute dtype.

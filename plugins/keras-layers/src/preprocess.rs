@@ -122,12 +122,6 @@ fn statistic(l: &mut Lowering<'_>, key: &str, axes: &[usize], x: ValueId) -> Res
     l.cast(value, l.ty(x).dtype)
 }
 
-/// The dtype of a layer's numbers: an `output_mode` of int gives what the file's Keras gives.
-fn encoded_dtype(l: &Lowering<'_>) -> Result<DType, Diag> {
-    let dtype = compute_dtype(l)?;
-    Ok(if dtype == DType::Str { DType::F32 } else { dtype })
-}
-
 /// Bucket by `bin_boundaries`: how many of them are at most x.
 fn discretization(l: &mut Lowering<'_>) -> Outcome {
     let x = l.input()?.value;
@@ -143,33 +137,40 @@ fn discretization(l: &mut Lowering<'_>) -> Outcome {
     let last = l.rank(reached) - 1;
     let bucket = l.reduce(ReduceFunction::Sum, reached, &[last], false)?;
     let mode = l.config.str_or("output_mode", "int")?.to_string();
-    let y = encoded(l, bucket, &mode, count + 1, None)?;
+    if mode == "int" {
+        // Keras 3 has buckets in i32 since its TensorFlow op gives them so; Keras 2 widens them.
+        let to = if l.keras_major() >= 3 { DType::I32 } else { DType::I64 };
+        return Ok(one(l.cast(bucket, to)?));
+    }
+    let dtype = compute_dtype(l)?;
+    let y = encoded(l, bucket, &mode, Encoding { depth: count + 1, dtype, weights: None })?;
     Ok(one(y))
 }
 
-/// Integers as they are, or as vectors of `depth` numbers. Vectors over the last axis count or mark its integers.
-fn encoded(l: &mut Lowering<'_>, x: ValueId, mode: &str, depth: u64, weights: Option<ValueId>) -> Result<ValueId, Diag> {
-    let dtype = encoded_dtype(l)?;
-    if mode == "int" {
-        // Both Keras lines give 64-bit buckets here unless the layer's dtype is an integer.
-        return l.cast(x, if dtype.is_int() { dtype } else { DType::I64 });
-    }
+struct Encoding {
+    depth: u64,
+    dtype: DType,
+    weights: Option<ValueId>,
+}
+
+/// Integers as vectors of `depth` numbers; multi_hot and count mark or count the integers of each sample.
+fn encoded(l: &mut Lowering<'_>, x: ValueId, mode: &str, how: Encoding) -> Result<ValueId, Diag> {
     let x = if l.ty(x).dtype.is_int() { x } else { l.cast(x, DType::I64)? };
     let single = l.rank(x) > 1 && l.shape(x)[l.rank(x) - 1].is_one();
     let x = if mode == "one_hot" && single { l.squeeze(x, l.rank(x) - 1)? } else { x };
-    let axis = l.rank(x);
-    let mut hot = l.add(OneHot { depth, axis, dtype }, &[x])?;
+    let mut hot = l.add(OneHot { depth: how.depth, axis: l.rank(x), dtype: how.dtype }, &[x])?;
+    // A vector is one sample.
+    let sample = usize::from(l.rank(x) > 1);
     match mode {
         "one_hot" => Ok(hot),
-        "multi_hot" if axis == 1 && l.keras_major() < 3 => Ok(hot),
-        "multi_hot" => l.reduce(ReduceFunction::Max, hot, &[axis.saturating_sub(1)], false),
+        "multi_hot" => l.reduce(ReduceFunction::Max, hot, &[sample], false),
         "count" => {
-            if let Some(weights) = weights {
-                let weights = l.cast(weights, dtype)?;
-                let weights = l.expand(weights, axis)?;
+            if let Some(weights) = how.weights {
+                let weights = l.cast(weights, how.dtype)?;
+                let weights = l.expand(weights, l.rank(x))?;
                 hot = l.binary(BinaryFunction::Mul, hot, weights)?;
             }
-            l.reduce(ReduceFunction::Sum, hot, &[axis.saturating_sub(1)], false)
+            l.reduce(ReduceFunction::Sum, hot, &[sample], false)
         }
         other => Err(l.unsupported(format!("output_mode '{other}'"))),
     }
@@ -180,7 +181,8 @@ fn category_encoding(l: &mut Lowering<'_>) -> Outcome {
     let depth = l.config.u64("num_tokens")?;
     let mode = l.config.str_or("output_mode", "multi_hot")?.to_string();
     let weights = l.kwarg_values("count_weights").first().map(|val| val.value);
-    let y = encoded(l, x, &mode, depth, weights)?;
+    let dtype = compute_dtype(l)?;
+    let y = encoded(l, x, &mode, Encoding { depth, dtype, weights })?;
     Ok(one(y))
 }
 
@@ -213,8 +215,13 @@ fn integer_lookup(l: &mut Lowering<'_>) -> Outcome {
         let zero = l.constant(Tensor::from_i64(&[], &[0]))?;
         y = l.add(Where {}, &[is_mask, zero, y])?;
     }
-    let y = encoded(l, y, &mode, tokens.len() as u64 + first, None)?;
-    Ok(one(y))
+    if mode == "int" {
+        return Ok(one(y));
+    }
+    // In Keras 3 the layer's compute dtype is that of its vocabulary.
+    let dtype = if l.keras_major() >= 3 { DType::I64 } else { DType::F32 };
+    let depth = tokens.len() as u64 + first;
+    Ok(one(encoded(l, y, &mode, Encoding { depth, dtype, weights: None })?))
 }
 
 /// Elements compared in one go: input against vocabulary.

@@ -3,7 +3,7 @@
 
 use crate::core::{ignore_seeds, is_training};
 use crate::geometry::{WINDOW_MAX, layout, spatial_axes};
-use crate::policy::{compute_dtype, one};
+use crate::policy::{compute_dtype, one, version};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{
@@ -205,23 +205,26 @@ fn resizing(l: &mut Lowering<'_>) -> Outcome {
     Ok(one(narrowed(l, y)?))
 }
 
-/// The largest centred window with the target's proportions.
-fn cropped_to_aspect(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Result<ValueId, Diag> {
+/// Height and width of the largest window with the target's proportions.
+fn window(l: &Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Result<[u64; 2], Diag> {
     let (height, width) = (l.known(x, axes[0])?, l.known(x, axes[1])?);
-    let crop_height = scaled(width, target[0], target[1]).min(height).max(1);
-    let crop_width = scaled(height, target[1], target[0]).min(width).max(1);
-    let x = centred(l, x, axes[0], height, crop_height)?;
-    centred(l, x, axes[1], width, crop_width)
+    let window_height = scaled(width, target[0], target[1]).min(height).max(1);
+    Ok([window_height, scaled(height, target[1], target[0]).min(width).max(1)])
+}
+
+/// That window, from the middle of the image.
+fn cropped_to_aspect(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Result<ValueId, Diag> {
+    let mut y = x;
+    for (axis, kept) in axes.into_iter().zip(window(l, x, axes, target)?) {
+        let start = (l.known(x, axis)?.saturating_sub(kept)) / 2;
+        y = l.slice(y, axis, Dim::Known(start), Dim::Known(start + kept))?;
+    }
+    Ok(y)
 }
 
 /// floor(size over / by), as Keras computes it in f32.
 fn scaled(size: u64, over: u64, by: u64) -> u64 {
     ((size * over) as f32 / by as f32) as u64
-}
-
-fn centred(l: &mut Lowering<'_>, x: ValueId, axis: usize, size: u64, kept: u64) -> Result<ValueId, Diag> {
-    let start = (size - kept) / 2;
-    l.slice(x, axis, Dim::Known(start), Dim::Known(start + kept))
 }
 
 /// Equal borders of `fill_value` around the image, up to the target's proportions.
@@ -271,7 +274,9 @@ fn augmentation(l: &mut Lowering<'_>) -> Outcome {
     ignore_seeds(l);
     refuse_training(l)?;
     let mut x = l.input()?.value;
-    if l.keras_major() < 3 {
+    // All but these two, which change the size in training.
+    let cast = !matches!(l.layer.class.as_str(), "RandomHeight" | "RandomWidth");
+    if l.keras_major() < 3 && cast {
         x = narrowed(l, x)?;
     }
     Ok(one(x))
@@ -285,18 +290,30 @@ fn refuse_training(l: &Lowering<'_>) -> Result<(), Diag> {
     Err(l.error(Code::RandomAtInference, detail).hint("save the model with that argument removed"))
 }
 
-/// Minor version of Keras 3 since which `RandomCrop` leaves images alone at inference.
-const RANDOM_CROP_STILL: u32 = 7;
-
+/// At inference Keras up to 3.5 crops to the target's proportions and resizes, 3.6 and 3.7 cut the target's size at the
+/// place of that window and resize what is smaller, and since 3.8 the image stays as it is.
 fn random_crop(l: &mut Lowering<'_>) -> Outcome {
-    let minor = l.request.keras_version.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(u32::MAX);
-    if l.keras_major() >= 3 && minor >= RANDOM_CROP_STILL {
+    if version(l) >= (3, 8) {
         return augmentation(l);
     }
     ignore_seeds(l);
     refuse_training(l)?;
     let (x, axes) = image(l)?;
-    let x = narrowed(l, x)?;
+    let mut x = narrowed(l, x)?;
     let target = target(l)?;
-    smart_resized(l, x, axes, target)
+    if version(l) < (3, 6) {
+        return smart_resized(l, x, axes, target);
+    }
+    let window = window(l, x, axes, target)?;
+    for (i, axis) in axes.into_iter().enumerate() {
+        let size = l.known(x, axis)?;
+        let start = (size - window[i]) / 2;
+        x = l.slice(x, axis, Dim::Known(start), Dim::Known(size.min(start + target[i])))?;
+    }
+    let sizes = target.map(Dim::Known);
+    if axes.iter().zip(&sizes).all(|(&axis, size)| l.shape(x)[axis] == *size) {
+        return Ok(one(x));
+    }
+    let y = resized(l, x, axes.to_vec(), sizes.to_vec(), "bilinear", false)?;
+    Ok(one(narrowed(l, y)?))
 }

@@ -1,6 +1,7 @@
 //! ONNX Runtime, loaded from its shared library when that is configured or found.
 
 use super::{Refusal, Runtime, Session};
+use ort::environment::Environment;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
 use recast_plugin_api::diag::{Code, Diag};
@@ -11,6 +12,7 @@ use std::path::Path;
 pub struct OnnxRuntime {
     name: String,
     threads: usize,
+    environment: Environment,
 }
 
 impl OnnxRuntime {
@@ -20,12 +22,13 @@ impl OnnxRuntime {
             Diag::new(Code::Io, library.display().to_string(), format!("ONNX Runtime does not load: {why}"))
                 .hint("set [verify] onnxruntime to a libonnxruntime.so of version 1.17 or later, or remove the key")
         };
-        ort::init_from(library).map_err(|e| failed(e.to_string()))?.commit();
+        let environment = ort::init_from(library).map_err(|e| failed(e.to_string()))?;
+        let environment = environment.with_telemetry(false).build().map_err(|e| failed(e.to_string()))?;
         // "ORT Build Info: git-branch=..., git-commit-id=..., build type=Release, ...": the version is in the file name.
         let file = library.file_name().unwrap_or_default().to_string_lossy();
         let version = file.split(".so").nth(1).unwrap_or("").trim_start_matches('.');
         let name = if version.is_empty() { "onnxruntime".into() } else { format!("onnxruntime {version}") };
-        Ok(OnnxRuntime { name, threads })
+        Ok(OnnxRuntime { name, threads, environment })
     }
 }
 
@@ -41,7 +44,7 @@ impl Runtime for OnnxRuntime {
     }
 
     fn load(&self, file: &Path) -> Result<Box<dyn Session>, Refusal> {
-        let builder = ort::session::Session::builder().map_err(rejects)?;
+        let builder = ort::session::Session::builder(&self.environment).map_err(rejects)?;
         let builder = builder.with_intra_threads(self.threads).map_err(rejects)?;
         // The file is checked as written, not what an optimizer makes of it.
         let builder = builder.with_optimization_level(GraphOptimizationLevel::Level1).map_err(rejects)?;

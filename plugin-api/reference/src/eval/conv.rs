@@ -34,7 +34,9 @@ impl Slide {
 
     /// The windows are single pixels, one after the other.
     fn is_pointwise(&self) -> bool {
-        self.taps() == 1 && self.input == self.output && self.strides.iter().all(|&s| s == 1)
+        self.taps() == 1
+            && self.input == self.output
+            && self.strides.iter().all(|&s| s == 1)
             && self.before.iter().all(|&n| n == 0)
     }
 
@@ -222,7 +224,8 @@ pub fn conv(op: &Conv, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome {
     let mut out = vec![0.0; cx.len()];
     let depth = kernel.taps * kernel.input;
     // Groups cut the output channels into runs that one block of them would cross.
-    let block = if job.groups > 1 { kernel.output } else { (KERNEL_ELEMENTS / depth.max(1)).clamp(1, kernel.output.max(1)) };
+    let block =
+        if job.groups > 1 { kernel.output } else { (KERNEL_ELEMENTS / depth.max(1)).clamp(1, kernel.output.max(1)) };
     for begin in (0..kernel.output).step_by(block.max(1)) {
         let end = (begin + block).min(kernel.output);
         let mut wide = vec![0.0; depth * (end - begin)];
@@ -340,4 +343,3 @@ impl Job<'_> {
         }
     }
 }
-

@@ -1,4 +1,4 @@
-use super::{Cx, Ins, Outcome, bools, broadcast_strides, floats, ints, into_floats};
+use super::{Cx, Ins, Outcome, bools, broadcast_strides, floats, into_floats, ints};
 use crate::array::{Array, Data, wrap};
 use crate::weights::Offsets;
 use recast_plugin_api::diag::{Code, Diag};
@@ -88,7 +88,15 @@ fn map(function: UnaryFunction, values: &mut [f64]) {
     match function {
         Abs => each(values, f64::abs),
         Neg => each(values, |x| -x),
-        Sign => each(values, |x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x }),
+        Sign => each(values, |x| {
+            if x > 0.0 {
+                1.0
+            } else if x < 0.0 {
+                -1.0
+            } else {
+                x
+            }
+        }),
         Square => each(values, |x| x * x),
         Sqrt => each(values, f64::sqrt),
         Rsqrt => each(values, |x| 1.0 / x.sqrt()),
@@ -336,7 +344,15 @@ pub fn clip(op: &Clip, ins: &mut Ins<'_>, cx: &Cx<'_>) -> Outcome {
     let (low, high) = (op.min.unwrap_or(f64::NEG_INFINITY), op.max.unwrap_or(f64::INFINITY));
     match x.data {
         Data::F(mut values) => {
-            values.iter_mut().for_each(|v| *v = if *v < low { low } else if *v > high { high } else { *v });
+            values.iter_mut().for_each(|v| {
+                *v = if *v < low {
+                    low
+                } else if *v > high {
+                    high
+                } else {
+                    *v
+                }
+            });
             cx.floats(values)
         }
         Data::I(values) => {

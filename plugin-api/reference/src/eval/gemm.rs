@@ -16,10 +16,6 @@ impl<'a> Matrix<'a> {
         Matrix { data, row: columns, column: 1 }
     }
 
-    pub fn transposed(data: &'a [f64], rows: usize) -> Matrix<'a> {
-        Matrix { data, row: 1, column: rows }
-    }
-
     fn reach(&self, rows: usize, columns: usize) -> usize {
         (rows - 1) * self.row + (columns - 1) * self.column + 1
     }
@@ -88,14 +84,7 @@ pub fn gemm(sizes: Sizes, a: Matrix<'_>, b: Matrix<'_>, add: bool, out: &mut [f6
 }
 
 /// As `gemm`, with what rounding adds to each dot product: element (i, j) draws number `first + i * n + j`.
-pub fn gemm_noisy(
-    sizes: Sizes,
-    a: Matrix<'_>,
-    b: Matrix<'_>,
-    out: &mut [f64],
-    noise: Option<Noise>,
-    first: usize,
-) {
+pub fn gemm_noisy(sizes: Sizes, a: Matrix<'_>, b: Matrix<'_>, out: &mut [f64], noise: Option<Noise>, first: usize) {
     let Sizes { m, k, n } = sizes;
     gemm(sizes, a, b, false, out, n);
     if let Some(noise) = noise {

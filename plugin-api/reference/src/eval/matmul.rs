@@ -68,27 +68,22 @@ fn product(sizes: Sizes, a: &[f64], b: Matrix<'_>, out: &mut [f64], cx: &Cx<'_>)
 }
 
 /// out = a b for a weight that stays in its dtype but for one panel of rows at a time.
-fn stored_product(
-    sizes: Sizes,
-    a: &[f64],
-    b: &Stored<'_>,
-    out: &mut [f64],
-    cx: &Cx<'_>,
-) -> Result<(), Diag> {
+fn stored_product(sizes: Sizes, a: &[f64], b: &Stored<'_>, out: &mut [f64], cx: &Cx<'_>) -> Result<(), Diag> {
     let Sizes { m, k, n } = sizes;
-    let mut squares = vec![0.0; if cx.noise.is_some() { n } else { 0 }];
-    if m <= FEW_ROWS {
+    let (few, noisy) = (m <= FEW_ROWS, cx.noise.is_some());
+    if few {
         few_rows(sizes, a, b, out, cx)?;
     }
+    let mut squares = vec![0.0; n];
     let panel = (PANEL_ELEMENTS / n.max(1)).clamp(1, k);
-    for begin in (0..k).step_by(panel).filter(|_| m > FEW_ROWS || !squares.is_empty()) {
+    for begin in (0..k).step_by(panel).filter(|_| noisy || !few) {
         let depth = panel.min(k - begin);
         cx.pool.with_buffer(depth * n, |wide| {
             b.widen(begin * n, wide);
-            for row in wide.chunks_exact(n).filter(|_| !squares.is_empty()) {
+            for row in wide.chunks_exact(n.max(1)).filter(|_| noisy) {
                 squares.iter_mut().zip(row).for_each(|(sum, v)| *sum += v * v);
             }
-            if m <= FEW_ROWS {
+            if few {
                 return Ok(());
             }
             let rows = m.div_ceil(cx.pool.threads()).max(1);
@@ -212,7 +207,9 @@ pub fn einsum(op: &Einsum, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome {
     let values = whole.arranged(&result, &sizes);
     match cx.dtype {
         // Products of integers that a model holds stay far below 2^53.
-        Some(dtype) if dtype.is_int() => cx.output(Data::I(values.into_iter().map(|v| wrap(dtype, v as i64)).collect())),
+        Some(dtype) if dtype.is_int() => {
+            cx.output(Data::I(values.into_iter().map(|v| wrap(dtype, v as i64)).collect()))
+        }
         _ => cx.floats(values),
     }
 }

@@ -184,9 +184,9 @@ impl Pool {
     ) -> Result<(), Diag> {
         let chunk = chunk.max(1);
         match &self.threads {
-            Some(pool) if out.len() > chunk => pool.install(|| {
-                out.par_chunks_mut(chunk).enumerate().try_for_each(|(index, part)| work(index, part))
-            }),
+            Some(pool) if out.len() > chunk => {
+                pool.install(|| out.par_chunks_mut(chunk).enumerate().try_for_each(|(index, part)| work(index, part)))
+            }
             _ => out.chunks_mut(chunk).enumerate().try_for_each(|(index, part)| work(index, part)),
         }
     }
@@ -214,11 +214,7 @@ pub struct Lanes {
 
 impl Lanes {
     pub fn of(shape: &[usize], axis: usize) -> Lanes {
-        Lanes {
-            outer: shape[..axis].iter().product(),
-            len: shape[axis],
-            inner: shape[axis + 1..].iter().product(),
-        }
+        Lanes { outer: shape[..axis].iter().product(), len: shape[axis], inner: shape[axis + 1..].iter().product() }
     }
 
     /// The offset of the first element of each lane along the axis, in C order of the other axes.
@@ -231,7 +227,9 @@ impl Lanes {
 pub fn broadcast_strides(shape: &[usize], to: &[usize]) -> Vec<usize> {
     let own = strides(shape);
     let missing = to.len() - shape.len();
-    (0..to.len()).map(|axis| if axis < missing || shape[axis - missing] == 1 { 0 } else { own[axis - missing] }).collect()
+    (0..to.len())
+        .map(|axis| if axis < missing || shape[axis - missing] == 1 { 0 } else { own[axis - missing] })
+        .collect()
 }
 
 /// The outputs of one node.

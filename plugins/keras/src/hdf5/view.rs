@@ -38,7 +38,11 @@ impl Drop for Revoke {
 }
 
 /// Opens `bytes` for the time of `body`.
-pub fn with_file<R>(bytes: &[u8], at: &str, body: impl FnOnce(&File) -> Result<R, Diag>) -> Result<R, Diag> {
+pub fn with_file<R, E: From<Diag>>(
+    bytes: &[u8],
+    at: &str,
+    body: impl FnOnce(&File) -> Result<R, E>,
+) -> Result<R, E> {
     // SAFETY: no reference outlives this function: `read_at` copies under the lock, and `Revoke` clears the slot
     // (waiting for readers) before the borrow of `bytes` ends.
     let bytes = unsafe { std::mem::transmute::<&[u8], &'static [u8]>(bytes) };

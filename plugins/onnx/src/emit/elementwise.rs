@@ -350,7 +350,15 @@ pub fn select(node: &Node, e: &mut Emit) -> Emitting {
 }
 
 pub fn cast(op: &Cast, node: &Node, e: &mut Emit) -> Emitting {
-    let x = e.arg(node, 0)?;
+    let value = e.value(node, 0)?;
+    let (x, from) = (e.name(value), e.ty(value).dtype);
+    if op.to == DType::Bool && from != DType::Bool {
+        // Runtimes that hold bool as an integer would truncate fractions to false.
+        let zero = e.scalar(from, 0.0);
+        let is_zero = e.call("Equal", &[&x, &zero]);
+        e.op("Not", &[&is_zero]).to(node.outputs[0]);
+        return Ok(());
+    }
     e.op("Cast", &[&x]).int("to", data_type(op.to).into()).to(node.outputs[0]);
     Ok(())
 }

@@ -39,7 +39,10 @@ pub fn resize(op: &Resize, node: &Node, e: &mut Emit) -> Emitting {
     let build = e.op("Resize", &inputs).str("coordinate_transformation_mode", coordinates).str("mode", mode);
     let build = match op.mode {
         ResizeMode::Nearest => build.str("nearest_mode", rounding(op.rounding)),
-        ResizeMode::Cubic => build.float("cubic_coeff_a", op.cubic_a),
+        ResizeMode::Cubic => {
+            // Taps outside of the image are left out, as TensorFlow does.
+            build.float("cubic_coeff_a", op.cubic_a).int("exclude_outside", 1)
+        }
         ResizeMode::Linear | ResizeMode::Lanczos3 | ResizeMode::Lanczos5 | ResizeMode::Area => build,
     };
     let build = if op.antialias { build.int("antialias", 1) } else { build };

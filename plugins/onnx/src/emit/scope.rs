@@ -33,6 +33,8 @@ struct Scope<'a> {
     statics: HashMap<ValueId, Static>,
     /// Values that leave the graph straight from the node that makes them, under these names.
     outputs: HashMap<ValueId, String>,
+    /// Names of the graph's outputs, in their order.
+    output_names: Vec<String>,
     uses: Vec<u32>,
     nodes: Vec<NodeProto>,
 }
@@ -62,6 +64,7 @@ impl<'a> Scope<'a> {
             names: vec![None; graph.value_count()],
             statics: params.collect(),
             outputs: HashMap::new(),
+            output_names: Vec::new(),
             uses: graph.use_counts(),
             nodes: Vec::new(),
         }
@@ -92,6 +95,7 @@ impl<'a> Emit<'a> {
     fn reserve_outputs(&mut self, graph: &Graph) {
         for output in &graph.outputs {
             let name = self.unique(&output.name);
+            self.scope.output_names.push(name.clone());
             self.scope.outputs.entry(output.value).or_insert(name);
         }
     }
@@ -315,11 +319,8 @@ impl<'a> Emit<'a> {
 
     pub fn finish(mut self) -> Emitted {
         let graph = self.scope.graph;
-        let mut taken: HashSet<ValueId> = HashSet::new();
         let mut outputs = Vec::new();
-        for output in &graph.outputs {
-            let own = self.scope.outputs.get(&output.value).cloned().filter(|_| taken.insert(output.value));
-            let name = own.unwrap_or_else(|| self.unique(&output.name));
+        for (output, name) in graph.outputs.iter().zip(self.scope.output_names.clone()) {
             let have = self.name(output.value);
             if have != name {
                 self.path.clear();

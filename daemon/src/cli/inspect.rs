@@ -1,0 +1,62 @@
+//! `recast inspect`: plugins run, so a worker looks, under the same bounds as for a job.
+
+use super::{Failure, Format, InspectArgs, Wiring};
+use crate::config::Config;
+use crate::convert::{Request, prepare_inspection};
+use crate::job::{Policy, TargetSpec, exit};
+use crate::publish::Area;
+use crate::report::{self, ArtifactReport};
+use crate::runner::cancellation;
+use crate::tree::Bounds;
+
+/// What plugins claim as targets.
+const TARGET_CLAIM: &str = "target:";
+
+pub fn run(args: &InspectArgs, wiring: &Wiring) -> Result<i32, Failure> {
+    super::init_logging("warn");
+    let config = Config::without_watches();
+    let mut plugins = config.plugins.clone();
+    plugins.path.splice(0..0, args.plugins.iter().cloned());
+    let found = wiring.plugins.scan(&plugins);
+    let targets = found.claims.iter().filter_map(|claim| claim.strip_prefix(TARGET_CLAIM));
+    let request = Request {
+        targets: targets.map(|name| TargetSpec { name: name.to_owned(), options: Default::default() }).collect(),
+        out: std::env::temp_dir(),
+        architecture: args.architecture.clone(),
+        golden: None,
+        verify: config.verify.spec(Policy::Off),
+        plugins: found.pins,
+        winners: config.plugins.winners.clone(),
+        limits: config.limits.worker.clone(),
+        threads: config.limits.worker_threads,
+        bounds: Bounds { hard_links_allowed: true, ..Bounds::default() },
+    };
+    let area = Area::open(&request.out).map_err(|error| Failure::io(request.out.display(), error))?;
+    let (_canceller, cancel) = cancellation();
+    let report = match prepare_inspection(&request, &args.path, &area) {
+        Ok(spec) => super::runtime()?.block_on(wiring.runner.run(spec, Box::new(|_| {}), cancel)),
+        Err(finding) => crate::job::JobReport::failed(finding),
+    };
+    let shown = ArtifactReport::new(&args.path.to_string_lossy(), &report, None);
+    match (&report.inspection, args.format) {
+        (Some(inspection), Format::Json) => {
+            let json = serde_json::json!({
+                "artifact": shown.artifact,
+                "digest": report.digest,
+                "inspection": inspection,
+                "diagnostics": report.diagnostics,
+            });
+            println!("{json}");
+        }
+        (Some(inspection), Format::Text) => {
+            let graph = inspection.graph.as_ref().filter(|_| args.graph);
+            match graph {
+                Some(graph) => print!("{graph}"),
+                None => print!("{inspection}"),
+            }
+        }
+        (None, Format::Json) => println!("{}", shown.json_line()),
+        (None, Format::Text) => print!("{}", report::text(&shown)),
+    }
+    Ok(if report.inspection.is_some() { exit::OK } else { report.exit_code })
+}

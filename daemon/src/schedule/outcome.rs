@@ -1,0 +1,184 @@
+//! What comes of an attempt: published, parked, tried again, or put into quarantine.
+
+use recast_plugin_api::diag::Code;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Daemon, DaemonError};
+use crate::attempt::Outcome;
+use crate::job::{Finding, JobReport, Status, exit};
+use crate::ledger::{Job, backoff};
+use crate::report::{self, ArtifactReport};
+
+pub const QUARANTINE: &str = "quarantine";
+
+/// A timeout may be the machine's fault once.
+const TIMEOUT_ATTEMPTS_MAX: u32 = 2;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Class {
+    Parked,
+    /// May pass by itself.
+    Transient,
+    Permanent,
+    /// We stopped it.
+    Interrupted,
+}
+
+fn classify(report: &JobReport, attempt: u32) -> Class {
+    if report.status == Status::Parked && !report.waits_for.is_empty() {
+        return Class::Parked;
+    }
+    if report.has(Code::Cancelled) {
+        return Class::Interrupted;
+    }
+    if report.has(Code::Timeout) {
+        return if attempt < TIMEOUT_ATTEMPTS_MAX { Class::Transient } else { Class::Permanent };
+    }
+    let may_pass = report.exit_code == exit::IO || report.has(Code::OutOfMemory);
+    if may_pass { Class::Transient } else { Class::Permanent }
+}
+
+/// The worker read what was claimed, and nothing else.
+pub fn same_artifact(report: &JobReport, digest: &str) -> Result<(), Finding> {
+    if report.digest == digest {
+        return Ok(());
+    }
+    let detail = "the worker reported another content digest than the one that was claimed";
+    Err(Finding::error(Code::PluginMisbehaved, "digest", detail))
+}
+
+fn reason(report: &JobReport) -> String {
+    let first = report.diagnostics.iter().find(|finding| finding.severity == "error");
+    match first.or(report.diagnostics.first()) {
+        Some(finding) => format!("{}: {}: {}", finding.code, finding.at, finding.detail),
+        None => format!("ended with exit code {}", report.exit_code),
+    }
+}
+
+impl Daemon {
+    pub(super) fn finished(&mut self, id: i64, outcome: Outcome) -> Result<(), DaemonError> {
+        self.running.remove(&id);
+        if let Some(text) = outcome.fatal {
+            return Err(DaemonError::Durability(text));
+        }
+        let Some(job) = self.ledger.job(id)? else { return Ok(()) };
+        let report = &outcome.report;
+        if let Some(published) = &outcome.published {
+            self.ledger.done(id, report, &published.bundle)?;
+            remove_reason(&self.quarantine_dir(&job))?;
+            tracing::info!(job = id, bundle = %published.bundle.display(), "{}: {}", job.entry, report::status_word(report.status));
+            return Ok(());
+        }
+        let why = reason(report);
+        match classify(report, job.attempts) {
+            Class::Interrupted => self.ledger.interrupt(id)?,
+            Class::Parked => {
+                let claims: Vec<&str> = report.waits_for.iter().map(String::as_str).collect();
+                tracing::warn!(job = id, "{}: parked, waits for {}", job.entry, claims.join(", "));
+                self.ledger.park(id, report, &why)?;
+            }
+            Class::Transient if job.attempts < self.config.limits.attempts_max => {
+                let limits = &self.config.limits;
+                let wait = backoff(limits.backoff, limits.backoff_max, job.attempts, id);
+                tracing::warn!(job = id, attempt = job.attempts, "{}: {why}; again in {wait:.1?}", job.entry);
+                self.ledger.defer(id, report, &why, wait)?;
+            }
+            Class::Transient | Class::Permanent => self.quarantine(&job, report, &why)?,
+        }
+        Ok(())
+    }
+
+    /// The bundle's place can't be written now: no attempt was made, and none is counted.
+    pub(super) fn postpone(&mut self, job: &Job, why: &str) -> Result<(), DaemonError> {
+        tracing::warn!(job = job.id, "{why}");
+        let report = JobReport::failed(Finding::error(Code::Io, "out", why));
+        let limits = &self.config.limits;
+        Ok(self.ledger.defer(job.id, &report, why, backoff(limits.backoff, limits.backoff_max, 1, job.id))?)
+    }
+
+    fn quarantine_dir(&self, job: &Job) -> PathBuf {
+        self.config.state.join(QUARANTINE).join(job.key.hex(&job.out))
+    }
+
+    fn quarantine(&mut self, job: &Job, report: &JobReport, why: &str) -> Result<(), DaemonError> {
+        tracing::error!(job = job.id, "{}: {why}", job.entry);
+        let attempts = self.ledger.attempts(job.id)?;
+        let dir = self.quarantine_dir(job);
+        write_reason(&dir, job, report, why, &attempts)?;
+        Ok(self.ledger.quarantine(job.id, report, why)?)
+    }
+}
+
+fn remove_reason(dir: &Path) -> Result<(), DaemonError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn write_reason(
+    dir: &Path,
+    job: &Job,
+    report: &JobReport,
+    why: &str,
+    attempts: &[(u32, i64, String, String)],
+) -> Result<(), DaemonError> {
+    fs::create_dir_all(dir)?;
+    let shown = ArtifactReport::new(&job.entry, report, None);
+    let tried: Vec<_> = attempts
+        .iter()
+        .map(|(number, started_ms, class, detail)| {
+            let started = crate::lineage::stamp::rfc3339(*started_ms);
+            serde_json::json!({"number": number, "started": started, "class": class, "detail": detail})
+        })
+        .collect();
+    let json = serde_json::json!({
+        "job": job.id,
+        "key": job.key,
+        "root": job.root,
+        "reason": why,
+        "attempts": tried,
+        "report": shown,
+        "plugins": report.plugins,
+    });
+    fs::write(dir.join("reason.json"), format!("{json:#}\n"))?;
+    let mut text = format!("{}\n\n{why}\n\n{}", job.entry, report::text(&shown));
+    let _ = writeln!(text, "\nTried {} time(s). The artifact is still in {}.", attempts.len().max(1), job.root);
+    let _ = writeln!(text, "Replace it there, or run `recast retry {}` once the cause is gone.", job.id);
+    fs::write(dir.join("reason.txt"), text)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(code: Code) -> JobReport {
+        JobReport::failed(Finding::error(code, "x", "y"))
+    }
+
+    #[test]
+    fn only_what_may_pass_by_itself_is_tried_again() {
+        for (code, attempt, class) in [
+            (Code::Io, 1, Class::Transient),
+            (Code::Changed, 1, Class::Transient),
+            (Code::OutOfMemory, 3, Class::Transient),
+            (Code::Timeout, 1, Class::Transient),
+            (Code::Timeout, 2, Class::Permanent),
+            (Code::Malformed, 1, Class::Permanent),
+            (Code::Mismatch, 1, Class::Permanent),
+            (Code::PluginCrashed, 1, Class::Permanent),
+            (Code::Bug, 1, Class::Permanent),
+            (Code::Cancelled, 1, Class::Interrupted),
+        ] {
+            assert_eq!(classify(&report(code), attempt), class, "{code:?} {attempt}");
+        }
+        let mut parked = report(Code::UnknownLayer);
+        parked.status = Status::Parked;
+        assert_eq!(classify(&parked, 1), Class::Permanent, "it names nothing to wait for");
+        parked.waits_for = vec!["layer:a>B".into()];
+        assert_eq!(classify(&parked, 1), Class::Parked);
+    }
+}

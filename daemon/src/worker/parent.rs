@@ -1,0 +1,311 @@
+//! The daemon's side of a worker: starts it, listens, and ends it when its time is over.
+
+use super::ipc::{Frames, FromWorker, ToWorker, write_frame};
+use super::output::Printed;
+use super::verdict::{Ended, Entered, Stopped};
+use crate::host::Events;
+use crate::job::{Finding, JobReport, JobSpec};
+use recast_plugin_api::diag::Code;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// How often cancellation and time are looked at; messages are read as they come.
+const TICK: Duration = Duration::from_millis(50);
+/// Between SIGTERM, which well-behaved plugins follow, and SIGKILL.
+const GRACE: Duration = Duration::from_millis(1500);
+/// After the last message there is nothing left to do but end.
+const EXIT_GRACE: Duration = Duration::from_secs(2);
+
+/// What a worker keeps of the daemon's environment: its locale, how to find libraries, how much to say of a panic.
+const ENVIRONMENT: &[&str] = &["LANG", "LC_ALL", "LD_LIBRARY_PATH", "RUST_BACKTRACE", "TZ"];
+
+/// The program that is started as a worker.
+#[derive(Debug, Clone)]
+pub struct WorkerCommand {
+    program: PathBuf,
+    args: Vec<OsString>,
+}
+
+impl WorkerCommand {
+    /// This very program: the file that runs, even when a newer one was put in its place meanwhile.
+    pub fn this_program() -> WorkerCommand {
+        WorkerCommand { program: "/proc/self/exe".into(), args: vec![super::SUBCOMMAND.into()] }
+    }
+
+    pub fn new(program: impl Into<PathBuf>, args: &[&str]) -> WorkerCommand {
+        WorkerCommand { program: program.into(), args: args.iter().map(Into::into).collect() }
+    }
+}
+
+/// Runs one job in a process of its own. Blocks; the calling thread must live as long as the job, as the kernel kills
+/// a worker when the thread that started it ends. Never fails: a worker that dies is a report that says how.
+pub fn run_job(command: &WorkerCommand, spec: &JobSpec, events: &dyn Events) -> JobReport {
+    match Running::start(command, spec) {
+        Ok(running) => running.watch(events),
+        Err(error) => {
+            let detail = format!("the worker can't be started: {error}");
+            JobReport::failed(Finding::error(Code::Io, "worker", detail))
+        }
+    }
+}
+
+struct Running<'s> {
+    spec: &'s JobSpec,
+    child: Child,
+    pid: Pid,
+    /// Readable when the process has ended.
+    pidfd: OwnedFd,
+    channel: UnixStream,
+    log: std::fs::File,
+    frames: Frames,
+    printed: Printed,
+    entered: Vec<Entered>,
+    stage: String,
+    started: Instant,
+    artifact_bytes: u64,
+    done: Option<JobReport>,
+    stopped: Option<Stopped>,
+    kill_at: Option<Instant>,
+}
+
+fn artifact_bytes(spec: &JobSpec) -> u64 {
+    spec.artifact.symlink_metadata().map_or(0, |meta| if meta.is_file() { meta.len() } else { 0 })
+}
+
+impl<'s> Running<'s> {
+    fn start(command: &WorkerCommand, spec: &'s JobSpec) -> io::Result<Running<'s>> {
+        let (mut channel, theirs) = UnixStream::pair()?;
+        let (log, into_log) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let mut builder = Command::new(&command.program);
+        builder.arg0("recast").args(&command.args).env_clear();
+        builder.envs(ENVIRONMENT.iter().filter_map(|&name| Some((name, std::env::var_os(name)?))));
+        // The channel goes in as standard input: nothing has to be inherited that other workers could inherit too.
+        builder.stdin(OwnedFd::from(theirs)).stdout(into_log.try_clone()?).stderr(into_log).process_group(0);
+        let child = builder.spawn()?;
+        // Our ends of what the child has must close, or its end would never be seen.
+        drop(builder);
+        let pid = Pid::from_child(&child);
+        let mut running = Running {
+            spec,
+            pid,
+            pidfd: pidfd_open(pid, PidfdFlags::empty())?,
+            child,
+            channel: channel.try_clone()?,
+            log: log.into(),
+            frames: Frames::default(),
+            printed: Printed::default(),
+            entered: Vec::new(),
+            stage: String::new(),
+            started: Instant::now(),
+            artifact_bytes: artifact_bytes(spec),
+            done: None,
+            stopped: None,
+            kill_at: None,
+        };
+        let log_level = tracing::level_filters::LevelFilter::current().to_string();
+        let start = ToWorker::Start { spec: Box::new(spec.clone()), parent: std::process::id(), log_level };
+        // A worker that dies before it has read its job is seen by the watch.
+        let sent = write_frame(&mut channel, &start);
+        running.channel.set_nonblocking(true)?;
+        rustix::io::ioctl_fionbio(&running.log, true)?;
+        if let Err(error) = sent {
+            running.printed.remember(&format!("the job could not be sent: {error}"));
+        }
+        Ok(running)
+    }
+
+    fn watch(mut self, events: &dyn Events) -> JobReport {
+        let status = loop {
+            match self.step(events) {
+                Ok(None) => {}
+                Ok(Some(status)) => break status,
+                Err(error) => {
+                    self.kill();
+                    let detail = format!("lost sight of the worker: {error}");
+                    return JobReport::failed(Finding::error(Code::Io, "worker", detail));
+                }
+            }
+        };
+        self.printed.finish(|_| {});
+        if let Some(report) = self.done.take() {
+            if !status.success() {
+                tracing::warn!(%status, "the worker finished its job, but did not end well");
+            }
+            return report;
+        }
+        let truncated = artifact_bytes(self.spec) < self.artifact_bytes;
+        let (entered, tail) = (self.entered.as_slice(), self.printed.tail().collect());
+        let (spec, stopped, stage) = (self.spec, self.stopped.clone(), self.stage.as_str());
+        Ended { spec, status, stopped, entered, stage, tail, truncated }.report()
+    }
+
+    /// Waits for the next thing to happen and sees to it; the exit status when the process has ended.
+    fn step(&mut self, events: &dyn Events) -> io::Result<Option<ExitStatus>> {
+        let mut fds = [
+            PollFd::new(&self.channel, PollFlags::IN),
+            PollFd::new(&self.log, PollFlags::IN),
+            PollFd::new(&self.pidfd, PollFlags::IN),
+        ];
+        let listening = if self.done.is_some() || self.stopped.is_some() { &mut fds[1..] } else { &mut fds[..] };
+        let tick = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
+        match poll(listening, Some(&tick)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ended = fds[2].revents().contains(PollFlags::IN);
+        // A channel whose other end is gone reads as ended, forever: it is only listened to while it matters.
+        let is_open = self.listen(events)?;
+        self.read_log()?;
+        if ended {
+            self.kill();
+            return self.child.wait().map(Some);
+        }
+        if !is_open && self.done.is_none() && self.stopped.is_none() {
+            // Ending the process closes the channel as well; give it the moment to be seen as ended.
+            self.stop_at(Instant::now() + TICK);
+        }
+        self.keep_time(events);
+        Ok(None)
+    }
+
+    /// Reads what the worker sent; false when it will send no more.
+    fn listen(&mut self, events: &dyn Events) -> io::Result<bool> {
+        let mut chunk = vec![0; 64 << 10];
+        loop {
+            match self.channel.read(&mut chunk) {
+                Ok(0) => return Ok(false),
+                Ok(read) => self.frames.push(&chunk[..read]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // What a killed process leaves behind.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
+                Err(error) => return Err(error),
+            }
+            while self.done.is_none() && self.stopped.is_none() {
+                match self.frames.next::<FromWorker>() {
+                    Ok(Some(message)) => self.hear(message, events),
+                    Ok(None) => break,
+                    Err(why) => {
+                        self.stopped = Some(Stopped::Misspoke(why));
+                        self.stop_at(Instant::now());
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, message: FromWorker, events: &dyn Events) {
+        match message {
+            FromWorker::Sandboxed { missing } => tell_missing(&missing),
+            FromWorker::Stage { name } => {
+                events.stage(&name);
+                self.stage = name;
+            }
+            FromWorker::Entering { plugin, call, at } => {
+                events.entering(&plugin, &call, &at);
+                self.entered.push(Entered { plugin, call, at });
+            }
+            FromWorker::Left => {
+                events.left();
+                self.entered.pop();
+            }
+            FromWorker::Progress { done, total, what } => events.progress(done, total, &what),
+            FromWorker::Log { level, target, plugin, message } => {
+                if level == "error" || level == "warn" {
+                    self.printed.remember(&message);
+                }
+                say(&level, &target, plugin.as_deref().unwrap_or(""), &message);
+            }
+            FromWorker::Done { report } => {
+                self.done = Some(*report);
+                self.stop_at(Instant::now() + EXIT_GRACE);
+            }
+        }
+    }
+
+    fn read_log(&mut self) -> io::Result<()> {
+        let mut chunk = vec![0; 16 << 10];
+        let plugin = self.entered.last().map_or("", |entered| entered.plugin.as_str()).to_owned();
+        loop {
+            match self.log.read(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(read) => self.printed.push(&chunk[..read], |line| {
+                    tracing::info!(target: "recast::printed", plugin = plugin, "{line}");
+                }),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn keep_time(&mut self, events: &dyn Events) {
+        let now = Instant::now();
+        let wall = Duration::from_secs(self.spec.limits.wall_seconds_max);
+        if self.stopped.is_none() && self.done.is_none() {
+            let late = now.duration_since(self.started) > wall;
+            if late || events.is_cancelled() {
+                self.stopped = Some(if late { Stopped::TimedOut(wall) } else { Stopped::Cancelled });
+                // The group is ours: `process_group(0)`. One that is gone needs no signal.
+                let _ = kill_process_group(self.pid, Signal::TERM);
+                self.stop_at(now + GRACE);
+            }
+        }
+        if self.kill_at.is_some_and(|at| now >= at) {
+            if self.stopped.is_none() && self.done.is_none() {
+                self.stopped = Some(Stopped::Misspoke("the channel was closed without a last message".into()));
+            }
+            self.kill();
+            // It dies in its own time; the pidfd tells.
+            self.kill_at = None;
+        }
+    }
+
+    fn stop_at(&mut self, at: Instant) {
+        let at = self.kill_at.map_or(at, |earlier| earlier.min(at));
+        self.kill_at = Some(at);
+    }
+
+    /// The worker and whatever it may have started. It has not been waited for, so its number is still its own.
+    fn kill(&self) {
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        let _ = kill_process(self.pid, Signal::KILL);
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // Nothing to do after `watch` has seen the end: a child that was waited for is not waited for again.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Said once for each process, not for each of its thousand jobs.
+fn tell_missing(missing: &[String]) {
+    use std::sync::Once;
+    static ONCE: Once = Once::new();
+    if !missing.is_empty() {
+        ONCE.call_once(|| tracing::warn!("workers run with a part of their sandbox only: {}", missing.join("; ")));
+    }
+}
+
+fn say(level: &str, module: &str, plugin: &str, message: &str) {
+    match level {
+        "error" => tracing::error!(target: "recast::worker", plugin, module, "{message}"),
+        "warn" => tracing::warn!(target: "recast::worker", plugin, module, "{message}"),
+        "info" => tracing::info!(target: "recast::worker", plugin, module, "{message}"),
+        "debug" => tracing::debug!(target: "recast::worker", plugin, module, "{message}"),
+        _ => tracing::trace!(target: "recast::worker", plugin, module, "{message}"),
+    }
+}

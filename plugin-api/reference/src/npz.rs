@@ -1,0 +1,203 @@
+//! Reader of `.npz`: a zip archive, stored or deflated, of `.npy` members. Each member is
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 6 | `\x93NUMPY` |
+//! | 2 | version, major then minor: 1.0, 2.0 or 3.0 |
+//! | 2 (version 1) or 4 | length of the header, little-endian |
+//! | n | a Python literal: `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }` |
+//! | rest | the elements |
+//!
+//! Whatever a file claims, no more than the bounds below is read.
+
+use crate::array::{Array, Data};
+use crate::weights::{Offsets, strides};
+use recast_plugin_api::diag::{Code, Diag};
+use recast_plugin_api::ir::{DType, RANK_MAX};
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::Path;
+
+/// Arrays in one archive.
+pub const MEMBERS_MAX: usize = 4096;
+/// Bytes of all arrays of one archive together, as they lie in the members.
+pub const ARRAYS_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of one member's header.
+const HEADER_BYTES_MAX: usize = 1 << 16;
+
+/// Every array of an archive, with its name (the member's without `.npy`), in the archive's order.
+pub fn read_npz(path: &Path) -> Result<Vec<(String, Array)>, Diag> {
+    let file = File::open(path).map_err(|e| Diag::new(Code::Io, path.display().to_string(), e.to_string()))?;
+    read_npz_from(file).map_err(|diag| match diag.at.is_empty() {
+        true => Diag { at: path.display().to_string(), ..diag },
+        false => Diag { at: format!("{}/{}", path.display(), diag.at), ..diag },
+    })
+}
+
+/// As `read_npz`, from anything seekable.
+pub fn read_npz_from(file: impl Read + Seek) -> Result<Vec<(String, Array)>, Diag> {
+    let broken = |at: &str, e: &dyn std::fmt::Display| Diag::new(Code::Malformed, at, e.to_string());
+    let mut archive = zip::ZipArchive::new(file).map_err(|e| broken("", &e))?;
+    if archive.len() > MEMBERS_MAX {
+        return Err(Diag::new(Code::LimitExceeded, "", format!("{} members, above {MEMBERS_MAX}", archive.len())));
+    }
+    let mut arrays = Vec::new();
+    let mut left = ARRAYS_BYTES_MAX;
+    for index in 0..archive.len() {
+        let member = archive.by_index(index).map_err(|e| broken("", &e))?;
+        let Some(name) = member.name().strip_suffix(".npy").map(str::to_string) else { continue };
+        let mut bytes = Vec::new();
+        member.take(left + 1).read_to_end(&mut bytes).map_err(|e| broken(&name, &e))?;
+        let over = || Diag::new(Code::LimitExceeded, &name, format!("arrays above {ARRAYS_BYTES_MAX} bytes"));
+        left = left.checked_sub(bytes.len() as u64).ok_or_else(over)?;
+        let array = read_npy(&bytes).map_err(|detail| Diag::new(Code::Malformed, &name, detail))?;
+        arrays.push((name, array));
+    }
+    Ok(arrays)
+}
+
+/// One `.npy`. The error is a fact about the bytes.
+pub fn read_npy(bytes: &[u8]) -> Result<Array, String> {
+    let version = bytes.strip_prefix(b"\x93NUMPY").and_then(|rest| rest.split_at_checked(2));
+    let (version, rest) = version.ok_or("it does not begin as a .npy file")?;
+    let (length, rest) = match version[0] {
+        1 => rest.split_first_chunk::<2>().map(|(n, rest)| (u16::from_le_bytes(*n) as usize, rest)),
+        2 | 3 => rest.split_first_chunk::<4>().map(|(n, rest)| (u32::from_le_bytes(*n) as usize, rest)),
+        other => return Err(format!(".npy version {other}")),
+    }
+    .ok_or("it ends inside of the header")?;
+    if length > HEADER_BYTES_MAX {
+        return Err(format!("a header of {length} bytes"));
+    }
+    let (header, data) = rest.split_at_checked(length).ok_or("it ends inside of the header")?;
+    let header = std::str::from_utf8(header).map_err(|_| "the header is not text")?;
+    let shape = shape_of(field(header, "shape")?)?;
+    let (dtype, big_endian) = dtype_of(field(header, "descr")?)?;
+    let fortran = match field(header, "fortran_order")? {
+        text if text.starts_with("True") => true,
+        text if text.starts_with("False") => false,
+        _ => return Err("fortran_order is neither True nor False".into()),
+    };
+    let count = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
+    let length = count.and_then(|count| count.checked_mul(dtype.size()));
+    let data = length.and_then(|length| data.get(..length)).ok_or(format!("{} bytes for {shape:?}", data.len()))?;
+    let turned: Vec<u8>;
+    let data = if big_endian && dtype.size() > 1 {
+        turned = data.chunks_exact(dtype.size()).flat_map(|chunk| chunk.iter().rev().copied()).collect();
+        &turned
+    } else {
+        data
+    };
+    let stored: Vec<usize> = if fortran { shape.iter().rev().copied().collect() } else { shape.clone() };
+    let array = Array::from_bytes(dtype, &stored, data).ok_or("its bytes are no array")?;
+    if !fortran {
+        return Ok(array);
+    }
+    let steps: Vec<usize> = strides(&stored).into_iter().rev().collect();
+    let data: Data = array.data.picked(Offsets::new(&shape, &steps));
+    Ok(Array { dtype, shape, data })
+}
+
+/// What follows `'key':` in the header.
+fn field<'h>(header: &'h str, key: &str) -> Result<&'h str, String> {
+    let missing = || format!("the header has no '{key}'");
+    let at = [format!("'{key}'"), format!("\"{key}\"")].iter().find_map(|k| Some(header.find(k)? + k.len()));
+    let rest = header[at.ok_or_else(missing)?..].trim_start();
+    rest.strip_prefix(':').map(str::trim_start).ok_or_else(missing)
+}
+
+fn shape_of(text: &str) -> Result<Vec<usize>, String> {
+    let inside = text.strip_prefix('(').and_then(|rest| rest.split_once(')')).ok_or("the shape is not a tuple")?.0;
+    let sizes = inside.split(',').map(str::trim).filter(|size| !size.is_empty());
+    let sizes = sizes.map(|size| size.trim_end_matches('L').parse().map_err(|_| format!("size '{size}'")));
+    let sizes: Vec<usize> = sizes.collect::<Result<_, String>>()?;
+    if sizes.len() > RANK_MAX { Err(format!("rank {}", sizes.len())) } else { Ok(sizes) }
+}
+
+/// The dtype, and whether its bytes are in the other order.
+fn dtype_of(text: &str) -> Result<(DType, bool), String> {
+    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"')).ok_or("the elements are records")?;
+    let name = text[1..].split(quote).next().unwrap_or_default();
+    let (order, kind) = match name.chars().next() {
+        Some(order @ ('<' | '>' | '|' | '=')) => (order, &name[1..]),
+        _ => ('<', name),
+    };
+    let dtype = match kind {
+        "f2" => DType::F16,
+        "f4" => DType::F32,
+        "f8" => DType::F64,
+        "i1" => DType::I8,
+        "i2" => DType::I16,
+        "i4" => DType::I32,
+        "i8" => DType::I64,
+        "u1" => DType::U8,
+        "u2" => DType::U16,
+        "u4" => DType::U32,
+        "u8" => DType::U64,
+        "b1" => DType::Bool,
+        // What numpy writes for the bfloat16 of ml_dtypes.
+        "V2" => DType::BF16,
+        _ => return Err(format!("elements of type '{name}'")),
+    };
+    Ok((dtype, order == '>'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Cursor, Write};
+
+    fn npy(descr: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {
+        let order = if fortran { "True" } else { "False" };
+        let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n");
+        let length = (header.len() as u16).to_le_bytes();
+        [b"\x93NUMPY\x01\x00".as_slice(), &length, header.as_bytes(), data].concat()
+    }
+
+    #[test]
+    fn arrays_of_either_order_and_endianness() {
+        let bytes = |values: &[u16]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let plain = read_npy(&npy("<u2", false, "(2, 3)", &bytes(&[1, 2, 3, 4, 5, 6]))).unwrap();
+        assert_eq!(plain, Array::ints(DType::U16, vec![2, 3], vec![1, 2, 3, 4, 5, 6]));
+        let fortran = read_npy(&npy("<u2", true, "(2, 3)", &bytes(&[1, 4, 2, 5, 3, 6]))).unwrap();
+        assert_eq!(fortran, plain);
+        let big = read_npy(&npy(">u2", false, "(1,)", &[1, 2])).unwrap();
+        assert_eq!(big.numbers(), [258.0]);
+        assert_eq!(read_npy(&npy("|b1", false, "()", &[1])).unwrap(), Array::bools(vec![], vec![true]));
+    }
+
+    #[test]
+    fn what_is_no_array_is_refused() {
+        let refused = [
+            npy("<f4", false, "(2,)", &[0; 7]),
+            npy("<U4", false, "(1,)", &[0; 16]),
+            npy("<f4", false, "(99999999999, 99999999999)", &[]),
+            npy("<f4", false, "(-1,)", &[]),
+            b"\x93NUMPY\x01\x00\xff\xff{".to_vec(),
+            b"PK".to_vec(),
+        ];
+        for bytes in refused {
+            assert!(read_npy(&bytes).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn members_stored_and_deflated() {
+        let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let methods = [zip::CompressionMethod::Stored, zip::CompressionMethod::Deflated];
+        for (index, method) in methods.into_iter().enumerate() {
+            let options = zip::write::SimpleFileOptions::default().compression_method(method);
+            writer.start_file(format!("x{index}.npy"), options).unwrap();
+            writer.write_all(&npy("<f4", false, "(2,)", &[0, 0, 128, 63, 0, 0, 0, 192])).unwrap();
+        }
+        let bytes = writer.finish().unwrap().into_inner();
+        let arrays = read_npz_from(Cursor::new(&bytes)).unwrap();
+        assert_eq!(arrays.len(), 2);
+        assert!(arrays.iter().all(|(_, array)| array.numbers() == [1.0, -2.0]));
+        for cut in 0..bytes.len() {
+            // Truncated at any place: an error, or fewer arrays than there were.
+            let short = read_npz_from(Cursor::new(&bytes[..cut]));
+            assert!(short.is_err() || short.is_ok_and(|arrays| arrays.len() < 2), "{cut}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Every lowering against real Keras: single layer calls with their outputs, recorded by
+//! `tests/conformance/layer_cases.py`, lowered here, evaluated by the reference evaluator, and compared; with sizes
+//! known, and with symbols in their place.
+
+use base64::Engine;
+use recast_keras_layers::lower_request;
+use recast_keras_layers::table::LAYERS;
+use recast_plugin_api::ir::{DType, Dim, Graph, Tensor, Type, ValueId};
+use recast_plugin_api::messages::{LowerInput, LowerRequest};
+use recast_plugin_api::model::{Arg, Layer, NamedArg, ValueRef, Weight};
+use recast_reference::{Array, Files, Options, evaluate};
+use serde_json::Value as Json;
+use std::collections::BTreeSet;
+
+const RELATIVE: f64 = 1e-4;
+const ABSOLUTE: f64 = 1e-5;
+/// Cases and the mistakes in them that one run prints in full.
+const SHOWN_MAX: usize = 60;
+
+fn cases(name: &str) -> Vec<Json> {
+    let path = format!("{}/../../tests/fixtures/layers/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    text.lines().map(|line| serde_json::from_str(line).expect("a case is JSON")).collect()
+}
+
+struct Stored {
+    dtype: DType,
+    shape: Vec<u64>,
+    bytes: Vec<u8>,
+}
+
+fn stored(json: &Json) -> Stored {
+    let dtype = DType::from_keras(json["dtype"].as_str().unwrap()).unwrap();
+    let shape = json["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
+    let bytes = base64::engine::general_purpose::STANDARD.decode(json["data"].as_str().unwrap()).unwrap();
+    Stored { dtype, shape, bytes }
+}
+
+impl Stored {
+    fn array(&self) -> Array {
+        let shape: Vec<usize> = self.shape.iter().map(|&n| n as usize).collect();
+        Array::from_bytes(self.dtype, &shape, &self.bytes).expect("the bytes fit the shape")
+    }
+}
+
+/// How an input's axes are given to the lowering.
+#[derive(Clone, Copy, PartialEq)]
+enum Sizes {
+    Known,
+    Symbolic,
+}
+
+/// The type of an input or its mask, with a symbol for each axis that may have one: the same for all inputs where they
+/// have one size.
+fn ty(case: &Json, index: usize, array: &Stored, sizes: Sizes) -> Type {
+    let free: Vec<u64> = case["inputs"][index]["free"].as_array().unwrap().iter().filter_map(Json::as_u64).collect();
+    let dim = |(axis, &size): (usize, &u64)| {
+        if sizes == Sizes::Known || !free.contains(&(axis as u64)) {
+            return Dim::Known(size);
+        }
+        let others = case["inputs"].as_array().unwrap().iter().filter_map(|input| input["shape"][axis].as_u64());
+        let shared = others.into_iter().all(|other| other == size);
+        Dim::symbol(&if shared { format!("n{axis}") } else { format!("n{axis}_{index}") })
+    };
+    Type::new(array.dtype, array.shape.iter().enumerate().map(dim).collect::<Vec<_>>())
+}
+
+/// The request of a case and the arrays that its graph takes.
+fn request(case: &Json, sizes: Sizes) -> (LowerRequest, Vec<Array>) {
+    let (mut inputs, mut arrays) = (Vec::new(), Vec::new());
+    for (index, input) in case["inputs"].as_array().unwrap().iter().enumerate() {
+        let value = stored(input);
+        let mask = input.get("mask").map(stored);
+        inputs.push(LowerInput {
+            ty: Some((&ty(case, index, &value, sizes)).into()),
+            mask: mask.as_ref().map(|mask| (&ty(case, index, mask, sizes)).into()),
+        });
+        arrays.push(value.array());
+        arrays.extend(mask.map(|mask| mask.array()));
+    }
+    let refs: Vec<Arg> = (0..inputs.len() as u32).map(|index| Arg::value(ValueRef { call: None, index })).collect();
+    let args = if case["list"] == true { vec![Arg::list(refs)] } else { refs };
+    let mut kwargs = Vec::new();
+    for (name, value) in case["kwargs"].as_object().unwrap() {
+        let arg = if value.get("data").is_some() {
+            let value = stored(value);
+            inputs.push(LowerInput { ty: Some((&Type::known(value.dtype, &value.shape)).into()), mask: None });
+            arrays.push(value.array());
+            Arg::value(ValueRef { call: None, index: inputs.len() as u32 - 1 })
+        } else {
+            Arg::json(value)
+        };
+        kwargs.push(NamedArg { name: name.clone(), arg: Some(arg) });
+    }
+    let request = LowerRequest {
+        layer: Some(layer(case)),
+        inputs,
+        args,
+        kwargs,
+        keras_version: case["keras_version"].as_str().unwrap().into(),
+        format: "keras-h5".into(),
+        ..LowerRequest::default()
+    };
+    (request, arrays)
+}
+
+fn layer(case: &Json) -> Layer {
+    let weight = |json: &Json| {
+        let array = stored(json);
+        let tensor = Tensor::inline(array.dtype, &array.shape, array.bytes);
+        Weight { role: json["role"].as_str().unwrap().into(), tensor: Some((&tensor).into()), ..Weight::default() }
+    };
+    Layer {
+        name: "it".into(),
+        path: "it".into(),
+        class: case["class"].as_str().unwrap().into(),
+        config: case["config"].to_string(),
+        weights: case["weights"].as_array().unwrap().iter().map(weight).collect(),
+        trainable: case["trainable"].as_bool().unwrap_or(true),
+        ..Layer::default()
+    }
+}
+
+/// Lowers and evaluates a case: its outputs, each followed by its mask where it has one.
+fn computed(case: &Json, sizes: Sizes) -> Result<Vec<(Array, Option<Array>)>, String> {
+    let (request, arrays) = request(case, sizes);
+    let lowered = lower_request(None, &request).map_err(|all| format!("refused: {}", all[0]))?;
+    let mut graph: Graph = lowered.graph.as_ref().unwrap().decode_graph().map_err(|e| e.to_string())?;
+    for (index, output) in lowered.outputs.iter().enumerate() {
+        graph.output(format!("y{index}"), ValueId(output.value));
+        if let Some(mask) = output.mask {
+            graph.output(format!("mask{index}"), ValueId(mask));
+        }
+    }
+    let arrays = evaluate(&graph, &arrays, &Files::none(), &Options::default()).map_err(|e| format!("evaluator: {e}"))?;
+    let mut arrays = arrays.into_iter();
+    let mut outputs = Vec::new();
+    for output in &lowered.outputs {
+        outputs.push((arrays.next().unwrap(), output.mask.and_then(|_| arrays.next())));
+    }
+    Ok(outputs)
+}
+
+/// What is wrong with one array; `None` when it is right.
+fn mistake(what: &str, got: &Array, want: &Stored, tolerance: f64) -> Option<String> {
+    let shape: Vec<u64> = got.shape.iter().map(|&n| n as u64).collect();
+    if shape != want.shape {
+        return Some(format!("{what}: shape {shape:?}, Keras has {:?}", want.shape));
+    }
+    if got.dtype != want.dtype {
+        return Some(format!("{what}: dtype {}, Keras has {}", got.dtype, want.dtype));
+    }
+    let (got, want) = (got.numbers(), want.array().numbers());
+    let (relative, absolute) = (RELATIVE.max(tolerance), ABSOLUTE.max(tolerance));
+    let off = |(a, b): (&f64, &f64)| a.is_nan() != b.is_nan() || (a - b).abs() > absolute + relative * b.abs();
+    let at = got.iter().zip(&want).position(off)?;
+    let count = got.iter().zip(&want).filter(|&pair| off(pair)).count();
+    Some(format!("{what}: {count} of {} differ, first at {at}: {} where Keras has {}", got.len(), got[at], want[at]))
+}
+
+fn mistakes(case: &Json, sizes: Sizes) -> Option<String> {
+    let outputs = match computed(case, sizes) {
+        Ok(outputs) => outputs,
+        Err(why) => return Some(why),
+    };
+    let wanted = case["outputs"].as_array().unwrap();
+    if outputs.len() != wanted.len() {
+        return Some(format!("{} outputs, Keras has {}", outputs.len(), wanted.len()));
+    }
+    // Half precision, which the evaluator does not round to between ops, and what Keras itself computes by tables.
+    let tolerance = case["tolerance"].as_f64().unwrap_or(0.0);
+    let masked = case["inputs"].as_array().unwrap().iter().any(|input| input.get("mask").is_some());
+    for ((got, mask), want) in outputs.iter().zip(wanted) {
+        if let Some(wrong) = mistake("output", got, &stored(want), tolerance) {
+            return Some(wrong);
+        }
+        match (mask, want.get("mask")) {
+            (None, None) => {}
+            (Some(mask), Some(want)) => {
+                if let Some(wrong) = mistake("mask", mask, &stored(want), 0.0) {
+                    return Some(wrong);
+                }
+            }
+            (Some(_), None) if masked => return Some("has a mask, in Keras it has none".into()),
+            // Only cases that speak of masks record those that the layer makes itself.
+            (Some(_), None) => {}
+            (None, Some(_)) => return Some("has no mask, in Keras it has one".into()),
+        }
+    }
+    None
+}
+
+fn check(file: &str) {
+    let only = std::env::var("CASE").unwrap_or_default();
+    let cases = cases(file);
+    let (mut count, mut wrong) = (0, Vec::new());
+    for case in &cases {
+        let name = case["name"].as_str().unwrap();
+        if !name.contains(&only) {
+            continue;
+        }
+        for (sizes, word) in [(Sizes::Known, "known"), (Sizes::Symbolic, "symbolic")] {
+            count += 1;
+            let config = || case["config"].to_string().chars().take(300).collect::<String>();
+            wrong.extend(mistakes(case, sizes).map(|why| format!("{name} ({word}): {why}\n    {}", config())));
+        }
+    }
+    let shown = &wrong[..wrong.len().min(SHOWN_MAX)];
+    assert!(wrong.is_empty(), "{file}: {} of {count} are wrong\n{}", wrong.len(), shown.join("\n"));
+    println!("{file}: {count} calls of {} cases are right", cases.len());
+}
+
+#[test]
+fn keras_2_layers_compute_what_keras_computes() {
+    check("keras2");
+}
+
+#[test]
+fn keras_3_layers_compute_what_keras_computes() {
+    check("keras3");
+}
+
+/// Families whose cases are recorded by `recurrent_cases.py`, and classes that compute nothing.
+#[test]
+fn every_class_has_a_case() {
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    for file in ["keras2", "keras3"] {
+        seen.extend(cases(file).iter().map(|case| case["class"].as_str().unwrap().to_string()));
+    }
+    let elsewhere = ["attention", "recurrent", "wrapper", "wrappers"];
+    let ours = LAYERS.iter().filter(|row| !elsewhere.contains(&row.family) && row.class != "Lambda");
+    // An alias runs the function of a class that has cases.
+    let covered = |lower: usize| LAYERS.iter().any(|row| row.lower as usize == lower && seen.contains(row.class));
+    let missing: Vec<&str> = ours.filter(|row| !covered(row.lower as usize)).map(|row| row.class).collect();
+    assert!(missing.is_empty(), "without a case: {missing:?}");
+}

@@ -1,0 +1,75 @@
+//! Every model in `fixtures` and `samples`, through the real binary: converted, and equal to what the real framework
+//! computed (the golden file beside it). A directory of cases: to add one, put it there.
+
+use recast_tests::{Converted, convert, in_parallel, tests_dir};
+use serde_json::Value as Json;
+use std::path::{Path, PathBuf};
+
+/// What the case's framework says should come of it.
+struct Case {
+    model: PathBuf,
+    name: String,
+    /// `verified`, or what `expected.json` says, with alternatives.
+    expected: Vec<String>,
+}
+
+fn cases() -> Vec<Case> {
+    let dir = tests_dir();
+    let text = std::fs::read_to_string(dir.join("fixtures/expected.json")).expect("expected.json");
+    let expected: Json = serde_json::from_str(&text).expect("expected.json is JSON");
+    let mut cases = Vec::new();
+    for folder in ["fixtures/keras2", "fixtures/keras3", "samples"] {
+        let mut models: Vec<PathBuf> = std::fs::read_dir(dir.join(folder))
+            .expect(folder)
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.extension().is_some_and(|suffix| suffix == "h5" || suffix == "keras"))
+            .collect();
+        models.sort();
+        for model in models {
+            let stem = model.file_stem().expect("a stem").to_string_lossy().into_owned();
+            let of = |key: &str| expected[key]["status"].as_str();
+            let version = folder.rsplit('/').next().unwrap_or(folder);
+            let status = of(&format!("{version}/{stem}")).or(of(&stem)).unwrap_or("verified");
+            let expected = status.split('|').map(str::to_string).collect();
+            cases.push(Case { name: format!("{folder}/{stem}"), model, expected });
+        }
+    }
+    cases
+}
+
+/// What is wrong with a result, if anything.
+fn judge(case: &Case, result: &Converted) -> Option<String> {
+    let status = result.status();
+    if !case.expected.iter().any(|expected| expected == status) {
+        return Some(format!("{}: {status}, should be {:?}: {}", case.name, case.expected, result.findings()));
+    }
+    if status != "verified" {
+        let said = !result.errors().is_empty() && result.exit_code == 3;
+        return (!said).then(|| format!("{}: exit {} with {}", case.name, result.exit_code, result.findings()));
+    }
+    let golden = golden_of(&case.model).is_file();
+    match (result.level(), golden, result.exit_code) {
+        ("golden", true, 0) | ("reference", false, 0) => None,
+        (level, _, code) => Some(format!("{}: level {level}, exit {code}: {}", case.name, result.findings())),
+    }
+}
+
+fn golden_of(model: &Path) -> PathBuf {
+    model.with_extension("golden.npz")
+}
+
+#[test]
+fn every_fixture_converts_to_the_numbers_of_the_real_framework() {
+    let cases = cases();
+    assert!(cases.len() > 300, "only {} fixtures were found", cases.len());
+    let only = std::env::var("RECAST_FIXTURE").unwrap_or_default();
+    let chosen: Vec<&Case> = cases.iter().filter(|case| case.name.contains(&only)).collect();
+    let wrong: Vec<String> = in_parallel(&chosen, |case| {
+        let home = tempfile::tempdir().expect("a scratch directory");
+        judge(case, &convert(home.path(), &case.model, &[]))
+    })
+    .into_iter()
+    .flatten()
+    .collect();
+    assert!(wrong.is_empty(), "{} of {} fixtures:\n{}", wrong.len(), chosen.len(), wrong.join("\n"));
+}

@@ -1,0 +1,225 @@
+//! Recurrent, attention and wrapper layers against real Keras: every case of `conformance/recurrent_cases.py` is
+//! lowered, evaluated by the reference evaluator, and compared, masks included; with sizes known and with symbols.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use recast_keras_layers::lower_request;
+use recast_plugin_api::diag::{Diag, Findings};
+use recast_plugin_api::ir::types::encode_number;
+use recast_plugin_api::ir::wire::TensorProto;
+use recast_plugin_api::ir::{DType, Dim, Tensor, Type};
+use recast_plugin_api::lower::LowerHost;
+use recast_plugin_api::messages::{LowerInput, LowerRequest, Lowered};
+use recast_plugin_api::model::{Arg, Child, Layer, NamedArg, ValueRef, Weight};
+use recast_reference::{Array, Files, Options, evaluate};
+use serde_json::Value as Json;
+use std::cell::Cell;
+use std::path::Path;
+
+const RELATIVE: f64 = 1e-4;
+const ABSOLUTE: f64 = 1e-5;
+
+/// The host as far as these layers need it: wrapped layers are lowered by the same plugin.
+#[derive(Default)]
+struct Host {
+    children: Cell<usize>,
+}
+
+impl LowerHost for Host {
+    fn lower_child(&self, request: &LowerRequest) -> Result<Lowered, Findings> {
+        self.children.set(self.children.get() + 1);
+        lower_request(Some(self), request)
+    }
+
+    fn report(&self, diag: &Diag) {
+        assert!(!diag.is_error(), "{diag}");
+    }
+}
+
+struct Case {
+    json: Json,
+}
+
+fn text<'j>(json: &'j Json, key: &str) -> &'j str {
+    json[key].as_str().unwrap_or_else(|| panic!("'{key}' in {json}"))
+}
+
+fn items<'j>(json: &'j Json, key: &str) -> &'j [Json] {
+    json[key].as_array().unwrap_or_else(|| panic!("'{key}' in {json}"))
+}
+
+fn shape(json: &Json) -> Vec<u64> {
+    items(json, "shape").iter().map(|size| size.as_u64().expect("a size")).collect()
+}
+
+fn dtype(json: &Json) -> DType {
+    DType::from_keras(text(json, "dtype")).expect("a dtype")
+}
+
+/// The array's numbers as bytes of its own dtype.
+fn bytes(json: &Json) -> Vec<u8> {
+    let stored = STANDARD.decode(text(json, "data")).expect("base64");
+    if json["half"] != Json::Bool(true) {
+        return stored;
+    }
+    let numbers = recast_plugin_api::ir::types::decode_numbers(DType::F16, &stored);
+    numbers.into_iter().flat_map(|number| encode_number(dtype(json), number)).collect()
+}
+
+fn array(json: &Json) -> Array {
+    let sizes: Vec<usize> = shape(json).into_iter().map(|size| size as usize).collect();
+    Array::from_bytes(dtype(json), &sizes, &bytes(json)).expect("an array")
+}
+
+/// With symbols, each free axis is one: `batch`, and one name for each length, as lengths that meet are equal.
+fn ty(json: &Json, free: &[Json], symbols: bool) -> Type {
+    let dim = |(axis, size): (usize, u64)| match axis {
+        axis if !symbols || !free.contains(&Json::from(axis)) => Dim::Known(size),
+        0 => Dim::symbol("batch"),
+        _ => Dim::symbol(&format!("time{size}")),
+    };
+    Type::new(dtype(json), shape(json).into_iter().enumerate().map(dim).collect::<Vec<_>>())
+}
+
+fn layer(json: &Json, path: &str) -> Layer {
+    let weight = |json: &Json| Weight {
+        role: text(json, "role").into(),
+        tensor: Some(TensorProto::from(&Tensor::inline(dtype(json), &shape(json), bytes(json)))),
+        stored_as: String::new(),
+    };
+    let child = |(name, json): (&String, &Json)| Child {
+        attribute: name.clone(),
+        layer: Some(layer(json, &format!("{path}/{name}"))),
+    };
+    Layer {
+        name: path.rsplit('/').next().unwrap_or(path).into(),
+        path: path.into(),
+        class: text(json, "class").into(),
+        config: json["config"].to_string(),
+        weights: items(json, "weights").iter().map(weight).collect(),
+        children: json["children"].as_object().expect("children").iter().map(child).collect(),
+        ..Layer::default()
+    }
+}
+
+fn arg(json: &Json) -> Arg {
+    if let Some(index) = json["input"].as_u64() {
+        return Arg::value(ValueRef { call: None, index: index as u32 });
+    }
+    match json["list"].as_array() {
+        Some(items) => Arg::list(items.iter().map(arg).collect()),
+        None => Arg::json(&json["json"]),
+    }
+}
+
+impl Case {
+    fn inputs(&self) -> &[Json] {
+        items(&self.json, "inputs")
+    }
+
+    fn request(&self, symbols: bool) -> LowerRequest {
+        let input = |json: &Json| {
+            let free = items(json, "free");
+            let mask = json.get("mask").map(|mask| (&ty(mask, free, symbols)).into());
+            LowerInput { ty: Some((&ty(json, free, symbols)).into()), mask }
+        };
+        let kwargs = self.json["kwargs"].as_object().expect("kwargs");
+        LowerRequest {
+            layer: Some(layer(&self.json["layer"], text(&self.json, "name"))),
+            inputs: self.inputs().iter().map(input).collect(),
+            args: items(&self.json, "args").iter().map(arg).collect(),
+            kwargs: kwargs.iter().map(|(name, json)| NamedArg { name: name.clone(), arg: Some(arg(json)) }).collect(),
+            keras_version: text(&self.json, "keras_version").into(),
+            ..LowerRequest::default()
+        }
+    }
+
+    /// Lowers, evaluates and compares; the error says what differs.
+    fn check(&self, symbols: bool, host: &Host) -> Result<(), String> {
+        let told = |findings: Findings| findings.iter().map(Diag::to_string).collect::<Vec<_>>().join("; ");
+        let lowered = lower_request(Some(host), &self.request(symbols)).map_err(told)?;
+        let graph = lowered.graph.as_ref().ok_or("no graph")?;
+        let mut graph = graph.decode_graph().map_err(|diag| diag.to_string())?;
+        let expected = items(&self.json, "outputs");
+        if lowered.outputs.len() != expected.len() {
+            return Err(format!("{} outputs, Keras gives {}", lowered.outputs.len(), expected.len()));
+        }
+        for (output, json) in lowered.outputs.iter().zip(expected) {
+            if output.mask.is_some() != json.get("mask").is_some() {
+                return Err(format!("mask: {}, in Keras: {}", output.mask.is_some(), json.get("mask").is_some()));
+            }
+            for value in [Some(output.value), output.mask].into_iter().flatten() {
+                graph.output("y", recast_plugin_api::ir::ValueId(value));
+            }
+        }
+        let arrays: Vec<Array> = self.inputs().iter().flat_map(|json| [Some(json), json.get("mask")]).flatten().map(array).collect();
+        let found = evaluate(&graph, &arrays, &Files::none(), &Options::default()).map_err(|diag| diag.to_string())?;
+        let expected = expected.iter().flat_map(|json| [Some(json), json.get("mask")]).flatten();
+        found.iter().zip(expected).try_for_each(|(found, want)| same(found, &array(want)))
+    }
+}
+
+fn same(found: &Array, want: &Array) -> Result<(), String> {
+    if (found.dtype, &found.shape) != (want.dtype, &want.shape) {
+        return Err(format!("{} where Keras gives {}", found.ty(), want.ty()));
+    }
+    let (found, want) = (found.numbers(), want.numbers());
+    let far = |(a, b): (&f64, &f64)| !((a - b).abs() <= ABSOLUTE + RELATIVE * b.abs());
+    match found.iter().zip(&want).position(far) {
+        Some(at) => Err(format!("element {at} of {}: {} where Keras gives {}", want.len(), found[at], want[at])),
+        None => Ok(()),
+    }
+}
+
+fn cases(major: u32) -> Vec<Case> {
+    let path = format!("fixtures/layers/recurrent{major}.jsonl");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let lines = std::fs::read_to_string(&path).expect("the cases are there");
+    lines.lines().map(|line| Case { json: serde_json::from_str(line).expect("a case is JSON") }).collect()
+}
+
+fn check_all(major: u32, at_least: usize) {
+    let host = Host::default();
+    let cases = cases(major);
+    assert!(cases.len() >= at_least, "only {} cases", cases.len());
+    let mut failed = Vec::new();
+    for case in &cases {
+        for symbols in [false, true] {
+            if let Err(why) = case.check(symbols, &host) {
+                failed.push(format!("{} (symbols {symbols}): {why}", text(&case.json, "name")));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), 2 * cases.len(), failed.join("\n"));
+    assert!(host.children.get() > 0, "no wrapped layer was lowered");
+}
+
+#[test]
+fn keras_2_agrees() {
+    check_all(2, 380);
+}
+
+#[test]
+fn keras_3_agrees() {
+    check_all(3, 400);
+}
+
+/// A check that can't fail is none: one wrong weight, mask or option is seen in nearly every case.
+#[test]
+fn a_wrong_weight_is_seen() {
+    let host = Host::default();
+    let (mut seen, mut all) = (0, 0);
+    for mut case in cases(3) {
+        let weights = case.json["layer"]["weights"].as_array_mut().expect("weights");
+        let Some(weight) = weights.first_mut() else { continue };
+        let mut numbers = bytes(weight);
+        // Another exponent of the first number.
+        let last = numbers.len().min(4) - 1;
+        numbers[last] ^= 0x81;
+        weight["data"] = STANDARD.encode(&numbers).into();
+        weight["half"] = false.into();
+        all += 1;
+        seen += usize::from(case.check(false, &host).is_err());
+    }
+    assert!(all > 200 && seen * 100 >= all * 97, "{seen} of {all}");
+}

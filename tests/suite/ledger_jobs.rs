@@ -1,0 +1,220 @@
+//! The ledger: one job for the same thing, retries, parked jobs, recovery of a lost or damaged file, one daemon at a time.
+
+use recast::job::exit;
+use recast::ledger::{Ledger, LedgerError, Opened, State, backoff};
+use recast::schedule::DaemonError;
+use recast_tests::fake::{Fake, config, wait_for};
+use recast_tests::observe::{bundles, published};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+const QUICK: &str = "[limits]\nbackoff_seconds = 0.05\nbackoff_seconds_max = 0.4\nattempts_max = 4";
+
+fn quick(home: &Path) -> recast::config::Config {
+    config(home, 0.1, "", QUICK)
+}
+
+fn ledger(home: &Path) -> Ledger {
+    Ledger::read(&home.join("state")).expect("there is a ledger")
+}
+
+fn state_of(home: &Path, entry: &str) -> State {
+    let jobs = ledger(home).jobs(None).expect("it can be read");
+    jobs.iter().find(|job| job.entry == entry).unwrap_or_else(|| panic!("no job for {entry}")).state
+}
+
+#[test]
+fn the_same_bytes_are_converted_once_for_each_name() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let fake = Fake::default();
+    config(home.path(), 0.1, "", "");
+    let drop = home.path().join("drop");
+    for number in 0..20 {
+        fs::write(drop.join(format!("copy{number}.h5")), b"the same model").expect("writable");
+    }
+    fake.until_idle(config(home.path(), 0.1, "", "")).expect("it ends well");
+    let digest = recast::digest::of_bytes(b"the same model");
+    assert_eq!(fake.runner.runs_of(&digest), 20, "once for each name");
+    let all = published(&home.path().join("out"));
+    assert_eq!(all[&digest].len(), 20);
+    for _ in 0..5 {
+        // Again under the same name: another inode, other times, the same bytes.
+        fs::write(drop.join("new"), b"the same model").expect("writable");
+        fs::rename(drop.join("new"), drop.join("copy3.h5")).expect("it can be moved");
+        fake.until_idle(config(home.path(), 0.1, "", "")).expect("it ends well");
+    }
+    assert_eq!(fake.runner.runs_of(&digest), 20, "not again, not after a restart either");
+    let state = home.path().join("state");
+    let store = recast::lineage::Store::open(&state).expect("there is an index");
+    assert_eq!(store.made_from(&digest).expect("it can be read").len(), 20, "one record for each bundle");
+}
+
+#[test]
+fn what_may_pass_is_tried_again_and_what_may_not_is_quarantined() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    quick(home.path());
+    let drop = home.path().join("drop");
+    fs::write(drop.join("twice.h5"), b"fake: io 2").expect("writable");
+    fs::write(drop.join("always.h5"), b"fake: io 99").expect("writable");
+    fs::write(drop.join("broken.h5"), b"fake: malformed").expect("writable");
+    fs::write(drop.join("slow.h5"), b"fake: timeout").expect("writable");
+    let fake = Fake::default();
+    let summary = fake.until_idle(quick(home.path())).expect("it ends well");
+    assert_eq!(summary.exit_code, exit::PLUGIN_CRASH, "the worst of them");
+    let ledger = ledger(home.path());
+    for (entry, state, attempts) in [
+        ("twice.h5", State::Done, 3),
+        ("always.h5", State::Quarantined, 4),
+        ("broken.h5", State::Quarantined, 1),
+        ("slow.h5", State::Quarantined, 2),
+    ] {
+        let jobs = ledger.jobs(None).expect("it can be read");
+        let job = jobs.iter().find(|job| job.entry == entry).expect("it has a job");
+        assert_eq!(job.state, state, "{entry}");
+        assert_eq!(ledger.attempts(job.id).expect("it can be read").len(), attempts, "{entry}");
+        let reason = home.path().join("state/quarantine").join(job.key.hex(&job.out));
+        assert_eq!(reason.join("reason.json").exists(), state == State::Quarantined, "{entry}");
+        assert_eq!(reason.join("reason.txt").exists(), state == State::Quarantined, "{entry}");
+    }
+    // A restart spends no further attempt on what failed for good.
+    let runs = fake.runner.runs.lock().expect("not poisoned").clone();
+    fake.until_idle(quick(home.path())).expect("it ends well");
+    assert_eq!(*fake.runner.runs.lock().expect("not poisoned"), runs);
+}
+
+#[test]
+fn waits_double_within_a_fifth_and_are_bounded() {
+    let (first, most) = (Duration::from_secs(5), Duration::from_secs(600));
+    for job in 1..50 {
+        for (attempt, seconds) in [(1, 5.0), (2, 10.0), (3, 20.0), (7, 320.0), (8, 600.0), (99, 600.0)] {
+            let wait = backoff(first, most, attempt, job).as_secs_f64();
+            assert!((0.8 * seconds..=1.2 * seconds).contains(&wait), "job {job} attempt {attempt}: {wait}");
+        }
+    }
+}
+
+#[test]
+fn a_parked_job_runs_when_its_plugin_arrives() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let fake = Fake::default();
+    let daemon = fake.spawn(quick(home.path()));
+    fs::write(home.path().join("drop/m.h5"), b"fake: park layer:my_pkg>MyLayer").expect("writable");
+    wait_for(10.0, "parked", || {
+        Ledger::read(&home.path().join("state"))
+            .and_then(|ledger| ledger.jobs(Some(State::Parked)))
+            .is_ok_and(|jobs| jobs.len() == 1)
+    });
+    fake.plugins.set(&["layer:other>Layer"], "another plugin");
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(state_of(home.path(), "m.h5"), State::Parked, "that plugin does not serve it");
+    fake.plugins.set(&["layer:my_pkg>MyLayer"], "the plugin");
+    wait_for(15.0, "published", || bundles(&home.path().join("out")).len() == 1);
+    daemon.stop().expect("it ends well");
+}
+
+#[test]
+fn results_of_a_plugin_that_was_replaced_are_made_again() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let fake = Fake::default();
+    fake.plugins.set(&[], "version 1");
+    quick(home.path());
+    fs::write(home.path().join("drop/m.h5"), b"a model").expect("writable");
+    let digest = recast::digest::of_bytes(b"a model");
+    for (content, runs) in [("version 1", 1), ("version 1", 1), ("version 2", 2), ("version 2", 2)] {
+        fake.plugins.set(&[], content);
+        fake.until_idle(quick(home.path())).expect("it ends well");
+        assert_eq!(fake.runner.runs_of(&digest), runs, "{content}");
+    }
+}
+
+#[test]
+fn other_options_replace_the_bundle() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let fake = Fake::default();
+    quick(home.path());
+    fs::write(home.path().join("drop/m.h5"), b"a model").expect("writable");
+    fake.until_idle(quick(home.path())).expect("it ends well");
+    let out = home.path().join("out");
+    let before = recast::publish::read_bundle(&bundles(&out)[0]).expect("whole");
+    let options = format!("{QUICK}\n[verify]\nseed = 7");
+    fake.until_idle(config(home.path(), 0.1, "", &options)).expect("it ends well");
+    assert_eq!(bundles(&out).len(), 1);
+    let after = recast::publish::read_bundle(&bundles(&out)[0]).expect("whole");
+    assert_ne!(before.job.options_digest, after.job.options_digest);
+    let counts = ledger(home.path()).counts().expect("it can be read");
+    assert!(counts.contains(&(State::Done, 1)) && counts.contains(&(State::Superseded, 1)), "{counts:?}");
+}
+
+#[test]
+fn a_lost_ledger_is_rebuilt_from_the_outputs() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let fake = Fake::default();
+    quick(home.path());
+    for number in 0..5 {
+        fs::write(home.path().join(format!("drop/m{number}.h5")), format!("model {number}")).expect("writable");
+    }
+    fake.until_idle(quick(home.path())).expect("it ends well");
+    let runs = fake.runner.runs.lock().expect("not poisoned").clone();
+    let state = home.path().join("state");
+    let all = |fake: &Fake| fake.runner.runs.lock().expect("not poisoned").clone();
+    // Deleted, damaged, and from a version that nobody knows.
+    for damage in ["delete", "garbage", "version"] {
+        let path = state.join("ledger.sqlite");
+        match damage {
+            "delete" => fs::remove_file(&path).expect("it is there"),
+            "garbage" => fs::write(&path, vec![0x5a; 20_000]).expect("writable"),
+            _ => {
+                let connection = rusqlite::Connection::open(&path).expect("it is a database");
+                connection.pragma_update(None, "user_version", 99).expect("writable");
+            }
+        }
+        let summary = fake.until_idle(quick(home.path())).expect("it ends well");
+        assert_eq!(summary.exit_code, 0, "{damage}");
+        assert_eq!(summary.reports.len(), 5, "{damage}");
+        assert_eq!(all(&fake), runs, "{damage}: something was converted again");
+    }
+    fs::remove_dir_all(home.path().join("out/m3")).expect("it is there");
+    fake.until_idle(quick(home.path())).expect("it ends well");
+    assert_eq!(published(&home.path().join("out")).len(), 5, "a bundle that is gone is made again");
+}
+
+#[test]
+fn a_second_daemon_is_refused() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let fake = Fake::default();
+    fs::create_dir_all(home.path().join("drop")).expect("writable");
+    fs::write(home.path().join("drop/m.h5"), b"a model").expect("writable");
+    let daemon = fake.spawn(quick(home.path()));
+    wait_for(10.0, "published", || bundles(&home.path().join("out")).len() == 1);
+    match fake.until_idle(quick(home.path())) {
+        Err(error @ DaemonError::Ledger(LedgerError::Locked(_))) => assert_eq!(error.exit_code(), exit::IO),
+        other => panic!("the second daemon was let in: {:?}", other.map(|summary| summary.reports.len())),
+    }
+    daemon.stop().expect("the first one is not disturbed");
+    let (_, opened) = Ledger::open(&home.path().join("state")).expect("free again");
+    assert_eq!(opened, Opened::Existing);
+    assert_eq!(fake.runner.runs_of(&recast::digest::of_bytes(b"a model")), 1);
+}
+
+#[test]
+fn stopping_hands_back_what_it_can_not_finish() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let runner = recast_tests::fake::FakeRunner { delay: Duration::from_secs(60), ..Default::default() };
+    let fake = Fake { runner: std::sync::Arc::new(runner), ..Fake::default() };
+    let config = || config(home.path(), 0.1, "", "[limits]\ndrain_seconds = 0.2");
+    config();
+    fs::write(home.path().join("drop/m.h5"), b"a model").expect("writable");
+    let daemon = fake.spawn(config());
+    wait_for(10.0, "running", || {
+        Ledger::read(&home.path().join("state"))
+            .and_then(|ledger| ledger.jobs(Some(State::Running)))
+            .is_ok_and(|jobs| jobs.len() == 1)
+    });
+    let began = std::time::Instant::now();
+    daemon.stop().expect("it ends well");
+    assert!(began.elapsed() < Duration::from_secs(10));
+    let jobs = ledger(home.path()).jobs(None).expect("it can be read");
+    assert_eq!((jobs[0].state, jobs[0].attempts), (State::Queued, 0), "handed back, at no cost");
+    assert!(bundles(&home.path().join("out")).is_empty());
+}
