@@ -88,14 +88,7 @@ fn failed(finding: Finding) -> Outcome {
     Outcome { report: JobReport::failed(finding), published: None, fatal: None }
 }
 
-fn finish(
-    attempt: Attempt,
-    report: JobReport,
-    started_ms: i64,
-    place: &dyn Place,
-    key: &Key,
-    state: &Path,
-) -> Outcome {
+fn finish(attempt: Attempt, report: JobReport, started_ms: i64, place: &dyn Place, key: &Key, state: &Path) -> Outcome {
     if !matches!(report.status, Status::Verified | Status::Unverified) {
         return Outcome { report, published: None, fatal: None };
     }

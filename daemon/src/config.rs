@@ -85,13 +85,7 @@ pub struct Verify {
 
 impl Verify {
     pub fn spec(&self, policy: Policy) -> VerifySpec {
-        VerifySpec {
-            policy,
-            rtol: self.rtol,
-            atol: self.atol,
-            seed: self.seed,
-            onnxruntime: self.onnxruntime.clone(),
-        }
+        VerifySpec { policy, rtol: self.rtol, atol: self.atol, seed: self.seed, onnxruntime: self.onnxruntime.clone() }
     }
 }
 
@@ -125,8 +119,8 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(read_error)?;
         let absolute = std::path::absolute(path).map_err(read_error)?;
         let base = absolute.parent().unwrap_or(Path::new("/"));
-        let raw: RawConfig =
-            toml::from_str(&text).map_err(|error| ConfigError::Parse { path: path.to_owned(), error: Box::new(error) })?;
+        let raw: RawConfig = toml::from_str(&text)
+            .map_err(|error| ConfigError::Parse { path: path.to_owned(), error: Box::new(error) })?;
         raw.resolve(base)
     }
 
@@ -195,10 +189,10 @@ impl RawConfig {
         if raw.sentinel.as_deref().is_some_and(|s| s.is_empty() || s.contains('/')) {
             return invalid(key("sentinel"), "is a suffix such as \".ready\"");
         }
-        let targets = raw.targets.iter().map(|name| TargetSpec {
-            name: name.clone(),
-            options: options.get(name).cloned().unwrap_or_default(),
-        });
+        let targets = raw
+            .targets
+            .iter()
+            .map(|name| TargetSpec { name: name.clone(), options: options.get(name).cloned().unwrap_or_default() });
         Ok(Watch {
             path: base.join(&raw.path),
             out: base.join(&raw.out),

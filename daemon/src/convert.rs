@@ -57,7 +57,9 @@ fn trouble_finding(at: &Path, trouble: Trouble) -> Finding {
         Trouble::Refused(refusal) if refusal.reason.starts_with("too-") => {
             Finding::error(Code::LimitExceeded, at, refusal.detail)
         }
-        Trouble::Refused(refusal) => Finding::error(Code::UnsafeLink, at, format!("{}: {}", refusal.reason, refusal.detail)),
+        Trouble::Refused(refusal) => {
+            Finding::error(Code::UnsafeLink, at, format!("{}: {}", refusal.reason, refusal.detail))
+        }
     }
 }
 
@@ -72,12 +74,17 @@ fn prepare(request: &Request, given: &Path, area: &Area) -> Result<Attempt, Find
     let (spec, source, survey) = describe(request, given, area)?;
     let before = survey.fingerprint();
     let (path, bounds) = (spec.artifact.clone(), request.bounds.clone());
+    // Plugins run in the worker, so what it says it read is computed here again, meanwhile: the pages are shared.
+    let hashed = {
+        let (path, bounds) = (path.clone(), bounds.clone());
+        std::thread::spawn(move || digest::of_artifact(&path, &bounds))
+    };
     Ok(Attempt {
         spec,
         source,
         out: request.out.clone(),
         is_latest: true,
-        recheck: Box::new(move |report| unchanged(&path, &bounds, before, report)),
+        recheck: Box::new(move |report| unchanged(&path, &bounds, before, hashed, report)),
     })
 }
 
@@ -130,10 +137,20 @@ fn ingredient(path: Option<&Path>) -> Result<Option<Ingredient>, Finding> {
     Ok(Some(Ingredient { name, sha256 }))
 }
 
-/// Plugins ran in the worker that says what it read: the digest that goes into the record is computed here again.
-fn unchanged(path: &Path, bounds: &Bounds, before: [u8; 32], report: &JobReport) -> Result<(), Finding> {
-    let changed = |detail: &str| Finding::error(Code::Changed, path.to_string_lossy(), detail.to_owned());
-    let digest = digest::of_artifact(path, bounds).map_err(|trouble| trouble_finding(path, trouble))?;
+type Hashed = std::thread::JoinHandle<Result<String, Trouble>>;
+
+/// The record will say what was read: it must be what lies there, from before the worker began until after it ended.
+fn unchanged(
+    path: &Path,
+    bounds: &Bounds,
+    before: [u8; 32],
+    hashed: Hashed,
+    report: &JobReport,
+) -> Result<(), Finding> {
+    let at = path.to_string_lossy();
+    let changed = |detail: &str| Finding::error(Code::Changed, at.clone(), detail.to_owned());
+    let hashed = hashed.join().map_err(|_| Finding::error(Code::Bug, at.clone(), "hashing panicked"))?;
+    let digest = hashed.map_err(|trouble| trouble_finding(path, trouble))?;
     let after = tree::survey_path(path, bounds).map_err(|trouble| trouble_finding(path, trouble))?;
     if after.fingerprint() != before {
         return Err(changed("it was changed while it was converted"));

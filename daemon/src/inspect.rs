@@ -7,7 +7,7 @@ use crate::passes;
 use crate::pipeline::{self, Read};
 use recast_plugin_api::diag::Findings;
 use recast_plugin_api::ir::validate::admit;
-use recast_plugin_api::ir::{Graph, Op, text};
+use recast_plugin_api::ir::{Graph, Op};
 use recast_plugin_api::model::{InputDim, Layer, LayerModel, ModelInput};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -89,7 +89,7 @@ pub fn inspect(spec: &JobSpec, host: &Host) -> Result<Inspection, Findings> {
         parameters: layers.iter().flat_map(|layer| &layer.weights).map(elements).sum(),
         layers,
         ops: graph.map_or_else(BTreeMap::new, count_ops),
-        graph: graph.map(text::print),
+        graph: graph.map(Graph::to_string),
         targets,
     })
 }
@@ -97,7 +97,7 @@ pub fn inspect(spec: &JobSpec, host: &Host) -> Result<Inspection, Findings> {
 fn fits(target: &str, graph: &Graph, host: &Host) -> Result<(), Findings> {
     let caps = host.capabilities(target)?;
     let fitted = passes::fit(graph.clone(), &caps)?;
-    admit(&fitted, &caps).map(|_| ())
+    admit(&fitted, &caps, Some(&host.tensors().file_lens())).map(|_| ())
 }
 
 fn layer_row(layer: &Layer) -> LayerRow {

@@ -88,12 +88,7 @@ pub fn read(spec: &JobSpec, host: &Host) -> Result<Read, Findings> {
 /// Lowers to a graph that is typed and whole.
 pub fn lower(model: &LayerModel, host: &Host) -> Result<Graph, Findings> {
     let graph = lower::lower(model, host)?;
-    whole(graph)
-}
-
-/// Passes a graph on when nothing in it is wrong.
-fn whole(graph: Graph) -> Result<Graph, Findings> {
-    let mut findings = validate(&graph);
+    let mut findings = validate(&graph, Some(&host.tensors().file_lens()));
     findings.retain(Diag::is_error);
     if findings.is_empty() { Ok(graph) } else { Err(findings) }
 }
@@ -171,7 +166,7 @@ impl Job<'_> {
         layers: Option<&LayerModel>,
         dir: &Path,
     ) -> Result<Vec<OutputFile>, Findings> {
-        let admitted = admit(graph, caps)?;
+        let admitted = admit(graph, caps, Some(&self.host.tensors().file_lens()))?;
         let options = serde_json::to_string(&target.options).map_err(|e| Diag::new(Code::Bug, "options", e.to_string()))?;
         let request = WriteRequest {
             schema_rev: SCHEMA_REV,

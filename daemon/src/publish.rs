@@ -250,7 +250,8 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Something is published at this place already. The same result: leave it. The same artifact converted under other
-/// options or plugins: the new bundle takes the name. Another artifact: its digest begins alike, and nobody's is replaced.
+/// options or plugins: the new bundle takes the name. Another artifact: its digest begins alike, and nobody's is
+/// replaced.
 fn replace(
     place: &dyn Place,
     parent: &Path,

@@ -208,9 +208,11 @@ mod tests {
 
     #[test]
     fn a_report_is_one_line_of_json_with_the_promised_keys() {
-        let report = ArtifactReport::new("m.h5", &JobReport::failed(Finding::error(
-            recast_plugin_api::diag::Code::Malformed, "m.h5", "two\nlines",
-        )), None);
+        let report = ArtifactReport::new(
+            "m.h5",
+            &JobReport::failed(Finding::error(recast_plugin_api::diag::Code::Malformed, "m.h5", "two\nlines")),
+            None,
+        );
         let line = report.json_line();
         assert!(!line.contains('\n'));
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();

@@ -163,7 +163,11 @@ impl Walk<'_> {
             FileType::RegularFile => self.check_file(stat, &at())?,
             FileType::Directory => {}
             FileType::Symlink => return refuse("symlink", format!("{} is a symbolic link", at())),
-            FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => {
+            FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => {
                 return refuse("special-file", format!("{} is a {}", at(), kind_word(kind)));
             }
         }
@@ -225,7 +229,8 @@ fn node_of(stat: &Stat, path: PathBuf, is_dir: bool) -> Node {
 
 impl Survey {
     /// Changes whenever anything below the entry was written, replaced, renamed, added or removed. The change time is
-    /// in it because `cp -p` and `rsync -t` restore the modification time, and the inode because a rename restores both.
+    /// in it because `cp -p` and `rsync -t` restore the modification time, and the inode because a rename restores
+    /// both.
     pub fn fingerprint(&self) -> [u8; 32] {
         let mut hasher = Sha256::new();
         for node in &self.nodes {

@@ -1,9 +1,9 @@
-//! Watching drop folders. The scan is the truth; the kernel's events only say "look now". The unit of work is an entry of
-//! the folder, a file or a directory with everything in it.
+//! Watching drop folders. The scan is the truth; the kernel's events only say "look now". The unit of work is an
+//! entry of the folder, a file or a directory with everything in it.
 //!
-//! An entry goes: seen -> settling -> ready -> claimed. It is ready when a fingerprint of its whole tree has not changed
-//! for the settle time, by a clock that nobody sets. A claim copies it, and looks again afterwards. What is not complete
-//! by the rules of its own format waits; what is not allowed is refused, with the reason written down.
+//! An entry goes: seen -> settling -> ready -> claimed. It is ready when a fingerprint of its whole tree has not
+//! changed for the settle time, by a clock that nobody sets. A claim copies it, and looks again afterwards. What is
+//! not complete by the rules of its own format waits; what is not allowed is refused, with the reason written down.
 
 pub mod claim;
 pub mod complete;

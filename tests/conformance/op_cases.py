@@ -180,7 +180,8 @@ def convolutions():
         rank = len(strides)
         wide = np.pad(x.astype("f8"), [(0, 0), *pads, (0, 0)])
         parts = zip(np.split(wide, groups, -1), np.split(k.astype("f8"), groups, -1))
-        want = np.concatenate([tf.nn.convolution(p, q, strides, "VALID", dilations=dilations).numpy() for p, q in parts], -1)
+        one = lambda p, q: tf.nn.convolution(p, q, strides, "VALID", dilations=dilations).numpy()
+        want = np.concatenate([one(p, q) for p, q in parts], -1)
         b = normal(k.shape[-1])
         if bias:
             want = want + b
@@ -201,7 +202,8 @@ def convolutions():
     conv("conv_2d_depthwise", normal(2, 5, 5, 4), normal(3, 3, 1, 4), [2, 2], [(0, 1), (1, 1)], [1, 1], groups=4)
     conv("conv_2d_depthwise_wide", normal(2, 5, 5, 3), normal(3, 3, 1, 6), [1, 1], [(1, 1), (1, 1)], [1, 1], groups=3)
     conv("conv_2d_first", normal(2, 6, 7, 3), normal(3, 2, 3, 5), [2, 1], [(1, 1), (0, 1)], [1, 1], first=True)
-    conv("conv_2d_first_groups", normal(1, 5, 5, 4), normal(3, 3, 2, 6), [1, 1], [(1, 1), (1, 1)], [1, 1], 2, first=True)
+    conv("conv_2d_first_groups", normal(1, 5, 5, 4), normal(3, 3, 2, 6), [1, 1], [(1, 1), (1, 1)], [1, 1], 2,
+         first=True)
     conv("conv_3d", normal(1, 5, 4, 4, 2), normal(2, 3, 2, 2, 3), [2, 1, 1], [(1, 0), (1, 1), (0, 0)], [1, 1, 1])
 
     # What TensorFlow calls "SAME" is what our padding "same" becomes for known lengths.
@@ -241,10 +243,14 @@ def convolutions():
 
     transposed("conv_transpose_1d", normal(2, 5, 3), normal(3, 4, 3), [2], [1], [(0, 1)], [0])
     transposed("conv_transpose_2d", normal(1, 4, 3, 2), normal(3, 4, 5, 2), [2, 3], [1, 1], [(1, 0), (2, 1)], [0, 1])
-    transposed("conv_transpose_2d_dilated", normal(1, 4, 4, 2), normal(2, 3, 3, 2), [1, 2], [2, 2], [(0, 0), (1, 1)], [1, 0])
-    transposed("conv_transpose_2d_groups", normal(1, 3, 3, 4), normal(3, 3, 2, 4), [2, 2], [1, 1], [(1, 1), (1, 1)], [1, 1], 2)
-    transposed("conv_transpose_2d_first", normal(1, 3, 4, 4), normal(3, 2, 3, 4), [2, 1], [1, 1], [(1, 0), (0, 0)], [0, 0], 2, True)
-    transposed("conv_transpose_3d", normal(1, 2, 3, 2, 2), normal(2, 2, 3, 3, 2), [2, 1, 2], [1, 1, 1], [(0, 0)] * 3, [0, 0, 1])
+    transposed("conv_transpose_2d_dilated", normal(1, 4, 4, 2), normal(2, 3, 3, 2), [1, 2], [2, 2],
+               [(0, 0), (1, 1)], [1, 0])
+    transposed("conv_transpose_2d_groups", normal(1, 3, 3, 4), normal(3, 3, 2, 4), [2, 2], [1, 1], [(1, 1), (1, 1)],
+               [1, 1], 2)
+    transposed("conv_transpose_2d_first", normal(1, 3, 4, 4), normal(3, 2, 3, 4), [2, 1], [1, 1], [(1, 0), (0, 0)],
+               [0, 0], 2, True)
+    transposed("conv_transpose_3d", normal(1, 2, 3, 2, 2), normal(2, 2, 3, 3, 2), [2, 1, 2], [1, 1, 1],
+               [(0, 0)] * 3, [0, 0, 1])
 
 
 def main():

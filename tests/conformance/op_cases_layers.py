@@ -53,7 +53,8 @@ def normalisation():
     plain = layers.BatchNormalization(axis=1, epsilon=1e-2, scale=False, center=False)
     plain.build(x.shape)
     want = set_weights(plain, [mean[:3], variance[:3]])(x, training=False).numpy()
-    case("batch_norm_plain", "batch_norm", {"axis": 1, "epsilon": 1e-2}, [x, None, None, mean[:3], variance[:3]], [want])
+    case("batch_norm_plain", "batch_norm", {"axis": 1, "epsilon": 1e-2}, [x, None, None, mean[:3], variance[:3]],
+         [want])
 
     layer = layers.LayerNormalization(epsilon=1e-3)
     layer.build(x.shape)

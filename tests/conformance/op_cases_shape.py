@@ -8,7 +8,8 @@ def shapes():
     x = normal(2, 3, 4)
     case("reshape", "reshape", {"shape": dims(4, 6)}, [x], [x.reshape(4, 6)])
     case("transpose", "transpose", {"perm": [2, 0, 1]}, [x], [x.transpose(2, 0, 1)])
-    for name, axis, parts in [("concat", 1, [x, normal(2, 1, 4), x[:, :2]]), ("concat_int", 0, [ints(0, 9, 2, 2), ints(0, 9, 1, 2)])]:
+    whole = [ints(0, 9, 2, 2), ints(0, 9, 1, 2)]
+    for name, axis, parts in [("concat", 1, [x, normal(2, 1, 4), x[:, :2]]), ("concat_int", 0, whole)]:
         case(name, "concat", {"axis": axis}, parts, [np.concatenate(parts, axis)])
     case("slice", "slice", {"axis": 2, "start": raw("<1>"), "stop": raw("<4>"), "step": 2}, [x], [x[:, :, 1:4:2]])
     pads = [explicit(0, 0), explicit(2, 1), explicit(1, 3)]
@@ -19,7 +20,8 @@ def shapes():
     for mode in ["reflect", "symmetric", "edge"]:
         case(f"pad_{mode}", "pad", {"padding": pads, "mode": mode}, [x], [np.pad(x, width, mode=mode)])
     truth = np.array([[True, False]])
-    case("pad_bool", "pad", {"padding": [[1, 0], [0, 1]], "mode": "constant"}, [truth], [np.pad(truth, [(1, 0), (0, 1)])])
+    case("pad_bool", "pad", {"padding": [[1, 0], [0, 1]], "mode": "constant"}, [truth], [np.pad(truth,
+         [(1, 0), (0, 1)])])
     case("tile", "tile", {"repeats": dims(1, 3, 2)}, [x], [np.tile(x, (1, 3, 2))])
     row = normal(3, 1)
     case("broadcast_to", "broadcast_to", {"shape": dims(2, 3, 4)}, [row], [np.broadcast_to(row, (2, 3, 4))])
@@ -34,7 +36,8 @@ def shapes():
     for axis in [1, 2]:
         want = tf.one_hot(labels, 3, axis=axis).numpy()
         case(f"one_hot_{axis}", "one_hot", {"depth": 3, "axis": axis, "dtype": "f32"}, [labels], [want])
-    case("one_hot_bool", "one_hot", {"depth": 4, "axis": 2, "dtype": "bool"}, [labels], [tf.one_hot(labels, 4).numpy() > 0])
+    case("one_hot_bool", "one_hot", {"depth": 4, "axis": 2, "dtype": "bool"}, [labels],
+         [tf.one_hot(labels, 4).numpy() > 0])
     square = normal(2, 4, 5)
     for k in [-1, 0, 2]:
         case(f"triangle_lower_{k + 1}", "triangle", {"lower": True, "k": k}, [square], [np.tril(square, k)])
@@ -105,8 +108,8 @@ def resizing():
         want = tf.image.resize(large, (4, 3), methods[mode], antialias=True).numpy()
         resize(f"resize_{mode}_antialias", large, [1, 2], (4, 3), mode, want, antialias=True)
     v1 = tf.compat.v1.image
-    resize("resize_linear_corners", x, [1, 2], (7, 9), "linear", v1.resize_bilinear(x, (7, 9), align_corners=True).numpy(),
-           "align_corners")
+    corners = v1.resize_bilinear(x, (7, 9), align_corners=True).numpy()
+    resize("resize_linear_corners", x, [1, 2], (7, 9), "linear", corners, "align_corners")
     resize("resize_linear_asymmetric", x, [1, 2], (7, 9), "linear", v1.resize_bilinear(x, (7, 9)).numpy(), "asymmetric")
     resize("resize_nearest_asymmetric", x, [1, 2], (7, 9), "nearest",
            v1.resize_nearest_neighbor(x, (7, 9)).numpy(), "asymmetric", "floor")

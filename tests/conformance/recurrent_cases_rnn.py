@@ -54,7 +54,7 @@ for kind, (cls, base, states) in KINDS.items():
     add(f"{kind}_time_major", lambda c=cls, o=base: c(U, time_major=True, return_sequences=True, **o), X, only=2)
 
 add("lstm_stateful", lambda: L.LSTM(U, stateful=True), X)
-add("lstm_mixed_precision", lambda: L.LSTM(U, dtype="float64"), X)
+add("lstm_float64", lambda: L.LSTM(U, dtype="float64"), X)
 
 
 # --- cells ----------------------------------------------------------------------------------------------------------

@@ -3,9 +3,7 @@
 
 use recast::attempt::Workshop;
 use recast::config::{Config, Plugins, RawConfig};
-use recast::job::{
-    Finding, JobReport, JobSpec, Level, Output, OutputFile, PluginPin, PluginUse, Status, Verification,
-};
+use recast::job::{Finding, JobReport, JobSpec, Level, Output, OutputFile, PluginPin, PluginUse, Status, Verification};
 use recast::lineage::Key;
 use recast::publish::{Atomic, Place};
 use recast::runner::{Cancel, EventSink, PluginSet, PluginSource, ReportFuture, Runner};
@@ -173,7 +171,8 @@ impl PluginSource for FakePlugins {
 pub fn config(home: &Path, settle_seconds: f64, watch: &str, rest: &str) -> Config {
     fs::create_dir_all(home.join("drop")).expect("writable");
     let text = format!(
-        "[[watch]]\npath = \"drop\"\nout = \"out\"\nsettle_seconds = {settle_seconds}\npoll_seconds = 0.2\n{watch}\n{rest}"
+        "[[watch]]\npath = \"drop\"\nout = \"out\"\npoll_seconds = 0.2\n\
+         settle_seconds = {settle_seconds}\n{watch}\n{rest}"
     );
     let raw: RawConfig = toml::from_str(&text).expect("the test's configuration parses");
     raw.resolve(home).expect("the test's configuration is valid")
@@ -183,12 +182,14 @@ pub struct Fake {
     pub runner: Arc<FakeRunner>,
     pub plugins: Arc<FakePlugins>,
     pub place: Arc<dyn Place>,
+    /// Where the service manager would listen.
+    pub notify: Option<PathBuf>,
 }
 
 impl Default for Fake {
     fn default() -> Self {
         let runner = FakeRunner { delay: Duration::from_millis(2), output_bytes: 1000, runs: Mutex::default() };
-        Fake { runner: Arc::new(runner), plugins: Arc::default(), place: Arc::new(Atomic) }
+        Fake { runner: Arc::new(runner), plugins: Arc::default(), place: Arc::new(Atomic), notify: None }
     }
 }
 
@@ -201,7 +202,8 @@ impl Fake {
             key: Arc::new(key),
             state: config.state.clone(),
         };
-        let options = Options { until_idle, notifier: Notifier::none(), status_sink: Box::new(|_| {}) };
+        let notifier = self.notify.as_deref().map_or_else(Notifier::none, Notifier::to);
+        let options = Options { until_idle, notifier, status_sink: Box::new(|_| {}) };
         Daemon::start(config, shop, self.plugins.clone(), options)
     }
 
@@ -218,7 +220,12 @@ impl Fake {
     /// Runs in a thread until it is told to stop.
     pub fn spawn(&self, config: Config) -> Spawned {
         let (sender, orders) = mpsc::channel(4);
-        let fake = Fake { runner: self.runner.clone(), plugins: self.plugins.clone(), place: self.place.clone() };
+        let fake = Fake {
+            runner: self.runner.clone(),
+            plugins: self.plugins.clone(),
+            place: self.place.clone(),
+            notify: self.notify.clone(),
+        };
         let thread = std::thread::spawn(move || {
             runtime().block_on(async {
                 let mut daemon = fake.start(config, false)?;
@@ -251,7 +258,7 @@ pub struct Spawned {
 
 impl Spawned {
     pub fn order(&self, order: Control) {
-        self.sender.blocking_send(order).ok().expect("the daemon runs");
+        assert!(self.sender.blocking_send(order).is_ok(), "the daemon runs");
     }
 
     pub fn stop(mut self) -> Ended {

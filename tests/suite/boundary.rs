@@ -1,6 +1,6 @@
 //! The boundary: types that never change, and plugins of every age and language that load.
 
-use crate::strangers::{Build, built, c_plugin, installed, plugin, source};
+use crate::strangers::{Build, built, c_plugin, installed, plugin, program, source};
 use recast::host::{Finder, Host, HostSettings, Outputs, Silent, TensorStore, Through, Trust};
 use recast_abi::*;
 use recast_plugin_api::diag::{Code, Findings};
@@ -61,14 +61,32 @@ layouts! {
     RecastHostThreadsV1 { struct_size, reserved, budget }
 }
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("suite/golden/abi-1.0.txt")
+fn golden(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("suite/golden").join(name)).unwrap()
 }
 
-/// This golden file is never rewritten: a difference means that a released plugin would read the wrong bytes.
+const FROZEN: &str = "ABI 1 is frozen: add a type with a new id";
+
+/// These golden files are never rewritten, only appended to: a difference means that a released plugin would read the
+/// wrong bytes or be called with the wrong arguments.
 #[test]
 fn released_types_have_not_changed() {
-    assert_eq!(layouts(), std::fs::read_to_string(golden()).unwrap(), "ABI 1 is frozen: add a type with a new id");
+    assert_eq!(layouts(), golden("abi-1.0.txt"), "{FROZEN}");
+}
+
+#[test]
+fn released_signatures_have_not_changed() {
+    let mut structs = String::new();
+    for file in ["lib.rs", "plugin.rs", "host.rs"] {
+        let text = std::fs::read_to_string(source("../../plugin-api/abi/src").join(file)).unwrap();
+        for part in text.split("#[repr(").skip(1) {
+            let end = part.find("\n}").expect("a struct ends");
+            let code = part[..end].lines().filter(|line| !line.trim_start().starts_with("//") && !line.contains("cfg_attr"));
+            let code: Vec<&str> = code.collect();
+            writeln!(structs, "#[repr({}\n}}", code.join("\n")).unwrap();
+        }
+    }
+    assert_eq!(structs, golden("abi-1.0.rs.txt"), "{FROZEN}");
 }
 
 #[test]
@@ -305,30 +323,45 @@ fn stranger_of(into: &Path, name: &str) -> PathBuf {
     dir
 }
 
-fn raw_against(version: &str, edits: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    other_abi(dir.path(), version, edits);
-    let library = built(&Build { dir: stranger_of(dir.path(), "raw"), ..Build::default() });
-    (dir, library)
+/// The raw plugin against another ABI crate, with `adapt` applied to its source. Each `name` is one place on the disk:
+/// cargo takes another path for another crate, and would keep all of them.
+fn raw_against(name: &str, version: &str, edits: &[(&str, &str)], adapt: impl Fn(String) -> String) -> PathBuf {
+    let dir = variant_dir(name);
+    other_abi(&dir, version, edits);
+    let stranger = stranger_of(&dir, "raw");
+    let lib = stranger.join("src/lib.rs");
+    let text = adapt(std::fs::read_to_string(&lib).unwrap());
+    std::fs::write(&lib, text).unwrap();
+    built(&Build { dir: stranger, ..Build::default() })
+}
+
+fn variant_dir(name: &str) -> PathBuf {
+    let dir = recast_tests::build_dir().join("strangers/variants").join(name);
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
 }
 
 const LOWER: &str = "    pub lower: unsafe extern \"C\" fn(host: *const RecastHost, request: RecastBytes) -> i32,\n";
 const NEW_TYPE: &str = "#[repr(C)]\n#[derive(Debug, Clone, Copy)]\n#[cfg_attr(feature = \"abi-stable\", \
      derive(abi_stable::StableAbi))]\npub struct RecastFutureV1 { pub struct_size: u32 }\n";
 
+fn growth() -> String {
+    format!("{NEW_TYPE}use crate::{{RecastBytes, RecastHost}};")
+}
+
 #[test]
 fn a_plugin_of_an_abi_crate_that_grew_by_a_type_loads() {
-    let growth = format!("{NEW_TYPE}use crate::{{RecastBytes, RecastHost}};");
-    let (_dir, library) = raw_against("1.5.0", &[("use crate::{RecastBytes, RecastHost};", &growth)]);
+    let edits = [("use crate::{RecastBytes, RecastHost};", growth())];
+    let edits: Vec<(&str, &str)> = edits.iter().map(|(from, to)| (*from, to.as_str())).collect();
+    let library = raw_against("grown", "1.5.0", &edits, |text| text);
     assert_eq!(load(&library), Ok(Through::AbiStable));
 }
 
 #[test]
 fn a_host_of_an_abi_crate_that_grew_loads_todays_plugin() {
-    let dir = tempfile::tempdir().unwrap();
-    let growth = format!("{NEW_TYPE}use crate::{{RecastBytes, RecastHost}};");
-    other_abi(dir.path(), "1.5.0", &[("use crate::{RecastBytes, RecastHost};", &growth)]);
-    let host = crate::strangers::program(&Build { dir: stranger_of(dir.path(), "newer-host"), ..Build::default() });
+    let dir = variant_dir("newer-host");
+    other_abi(&dir, "1.5.0", &[("use crate::{RecastBytes, RecastHost};", &growth())]);
+    let host = program(&Build { dir: stranger_of(&dir, "newer-host"), ..Build::default() });
     for (library, classes) in [(plugin("raw"), "raw>Nothing"), (plugin("sample-layer"), "acme>ScaledTanh")] {
         let output = Command::new(&host).arg(library).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
@@ -338,36 +371,28 @@ fn a_host_of_an_abi_crate_that_grew_loads_todays_plugin() {
 
 #[test]
 fn an_abi_crate_that_changed_a_released_type_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    other_abi(dir.path(), "1.5.0", &[(LOWER, &LOWER.replace("i32", "i64"))]);
-    let stranger = stranger_of(dir.path(), "raw");
-    let (lib, lower) = (stranger.join("src/lib.rs"), "lower(_: *const RecastHost, _: RecastBytes) -> i32 {");
-    let text = std::fs::read_to_string(&lib).unwrap();
-    assert!(text.contains(lower));
-    let text = text.replace(lower, &lower.replace("i32", "i64")).replace("message.\n    status::OK", "message.\n    0");
-    std::fs::write(&lib, text).unwrap();
-    let library = built(&Build { dir: stranger, ..Build::default() });
+    let lower = "lower(_: *const RecastHost, _: RecastBytes) -> i32 {";
+    let library = raw_against("changed", "1.5.0", &[(LOWER, &LOWER.replace("i32", "i64"))], |text| {
+        assert!(text.contains(lower));
+        text.replace(lower, &lower.replace("i32", "i64")).replace("message.\n    status::OK", "message.\n    0")
+    });
     refused(&library, &["mismatched type", "recast.layers/1", "i64"]);
 }
 
 /// What prefix types would have allowed, and what they then would have broken.
 #[test]
 fn an_abi_crate_that_appended_a_field_is_refused() {
-    let entry = "    pub get_extension: unsafe extern \"C\" fn(id: RecastBytes) -> *const c_void,\n";
-    let dir = tempfile::tempdir().unwrap();
-    other_abi(dir.path(), "1.5.0", &[(entry, &format!("{entry}    pub more: u64,\n"))]);
-    let stranger = stranger_of(dir.path(), "raw");
-    let lib = stranger.join("src/lib.rs");
-    let text = std::fs::read_to_string(&lib).unwrap();
-    std::fs::write(&lib, text.replace("    get_extension,\n});", "    get_extension,\n    more: 0,\n});")).unwrap();
-    let library = built(&Build { dir: stranger, ..Build::default() });
+    let last = "    pub get_extension: unsafe extern \"C\" fn(id: RecastBytes) -> *const c_void,\n";
+    let edits = [(last, format!("{last}    pub more: u64,\n"))];
+    let library = raw_against("appended", "1.5.0", &[(edits[0].0, &edits[0].1)], |text| {
+        text.replace("    get_extension,\n});", "    get_extension,\n    more: 0,\n});")
+    });
     refused(&library, &["field"]);
 }
 
 #[test]
 fn an_abi_crate_with_another_major_version_is_refused() {
-    let (_dir, library) = raw_against("2.0.0", &[]);
-    refused(&library, &["2.0.0", "recast-abi 1"]);
+    refused(&raw_against("major", "2.0.0", &[], |text| text), &["2.0.0", "recast-abi 1"]);
 }
 
 #[test]

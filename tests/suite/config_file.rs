@@ -37,7 +37,9 @@ fn the_shipped_file_speaks_of_every_key() {
     for key in keys {
         let spoken = text.lines().any(|line| {
             let line = line.trim_start_matches("# ");
-            line.starts_with(&format!("{key} =")) || line.contains(&format!("[{key}")) || line.contains(&format!(".{key}]"))
+            line.starts_with(&format!("{key} ="))
+                || line.contains(&format!("[{key}"))
+                || line.contains(&format!(".{key}]"))
         });
         assert!(spoken, "config.toml does not mention {key}");
     }

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-fn tests() -> PathBuf {
-    PathBuf::from(std::env::var("RECAST_TESTS").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").into()))
+pub fn tests() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn expectations(keras: u32) -> Map<String, Value> {
@@ -30,7 +30,7 @@ fn files(keras: u32, name: &str) -> (PathBuf, Option<PathBuf>) {
 }
 
 /// What the reply says, in the form of the expectations.
-fn found(host: &TestHost<'_>, model: &LayerModel) -> Value {
+pub fn found(host: &TestHost<'_>, model: &LayerModel) -> Value {
     let root = model.root.as_ref().unwrap();
     let inputs = root.inputs.iter().map(|input| {
         let dims: Vec<Option<u64>> = input.dims.iter().map(|dim| dim.size).collect();
@@ -54,7 +54,7 @@ fn found(host: &TestHost<'_>, model: &LayerModel) -> Value {
     json!({"inputs": inputs.collect::<Vec<_>>(), "outputs": outputs.collect::<Vec<_>>(), "weights": weights})
 }
 
-fn each_layer(model: &Model, see: &mut dyn FnMut(&Layer)) {
+pub fn each_layer(model: &Model, see: &mut dyn FnMut(&Layer)) {
     fn one(layer: &Layer, see: &mut dyn FnMut(&Layer)) {
         see(layer);
         layer.children.iter().filter_map(|child| child.layer.as_ref()).for_each(|child| one(child, see));
@@ -117,7 +117,7 @@ fn read_all(keras: u32) {
 }
 
 /// Objects compare without regard to the order of their keys.
-fn sorted(value: &Value) -> Value {
+pub fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
             let mut keys: Vec<_> = map.keys().collect();

@@ -5,9 +5,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use recast_keras_layers::lower_request;
 use recast_plugin_api::diag::{Diag, Findings};
-use recast_plugin_api::ir::types::encode_number;
+use recast_plugin_api::ir::types::{decode_numbers, encode_number};
 use recast_plugin_api::ir::wire::TensorProto;
-use recast_plugin_api::ir::{DType, Dim, Tensor, Type};
+use recast_plugin_api::ir::{DType, Dim, Graph, Tensor, Type, ValueId};
 use recast_plugin_api::lower::LowerHost;
 use recast_plugin_api::messages::{LowerInput, LowerRequest, Lowered};
 use recast_plugin_api::model::{Arg, Child, Layer, NamedArg, ValueRef, Weight};
@@ -62,7 +62,7 @@ fn bytes(json: &Json) -> Vec<u8> {
     if json["half"] != Json::Bool(true) {
         return stored;
     }
-    let numbers = recast_plugin_api::ir::types::decode_numbers(DType::F16, &stored);
+    let numbers = decode_numbers(DType::F16, &stored);
     numbers.into_iter().flat_map(|number| encode_number(dtype(json), number)).collect()
 }
 
@@ -134,12 +134,15 @@ impl Case {
         }
     }
 
+    fn lower(&self, symbols: bool, host: &Host) -> Result<Lowered, String> {
+        let told = |findings: Findings| findings.iter().map(Diag::to_string).collect::<Vec<_>>().join("; ");
+        lower_request(Some(host), &self.request(symbols)).map_err(told)
+    }
+
     /// Lowers, evaluates and compares; the error says what differs.
     fn check(&self, symbols: bool, host: &Host) -> Result<(), String> {
-        let told = |findings: Findings| findings.iter().map(Diag::to_string).collect::<Vec<_>>().join("; ");
-        let lowered = lower_request(Some(host), &self.request(symbols)).map_err(told)?;
-        let graph = lowered.graph.as_ref().ok_or("no graph")?;
-        let mut graph = graph.decode_graph().map_err(|diag| diag.to_string())?;
+        let lowered = self.lower(symbols, host)?;
+        let mut graph = decoded(&lowered)?;
         let expected = items(&self.json, "outputs");
         if lowered.outputs.len() != expected.len() {
             return Err(format!("{} outputs, Keras gives {}", lowered.outputs.len(), expected.len()));
@@ -149,14 +152,19 @@ impl Case {
                 return Err(format!("mask: {}, in Keras: {}", output.mask.is_some(), json.get("mask").is_some()));
             }
             for value in [Some(output.value), output.mask].into_iter().flatten() {
-                graph.output("y", recast_plugin_api::ir::ValueId(value));
+                graph.output("y", ValueId(value));
             }
         }
-        let arrays: Vec<Array> = self.inputs().iter().flat_map(|json| [Some(json), json.get("mask")]).flatten().map(array).collect();
+        let given = self.inputs().iter().flat_map(|json| [Some(json), json.get("mask")]).flatten();
+        let arrays: Vec<Array> = given.map(array).collect();
         let found = evaluate(&graph, &arrays, &Files::none(), &Options::default()).map_err(|diag| diag.to_string())?;
         let expected = expected.iter().flat_map(|json| [Some(json), json.get("mask")]).flatten();
         found.iter().zip(expected).try_for_each(|(found, want)| same(found, &array(want)))
     }
+}
+
+fn decoded(lowered: &Lowered) -> Result<Graph, String> {
+    lowered.graph.as_ref().ok_or("no graph")?.decode_graph().map_err(|diag| diag.to_string())
 }
 
 fn same(found: &Array, want: &Array) -> Result<(), String> {
@@ -222,4 +230,59 @@ fn a_wrong_weight_is_seen() {
         seen += usize::from(case.check(false, &host).is_err());
     }
     assert!(all > 200 && seen * 100 >= all * 97, "{seen} of {all}");
+}
+
+/// Before TensorFlow took Keras in, a masked step gave the state, which before the first step is the initial one. Such
+/// a Keras does not run here; what it gives follows from what Keras 2.15 gives.
+#[test]
+fn old_keras_gives_the_state_at_masked_steps() {
+    let host = Host::default();
+    let named = |name: &str| ["lstm", "gru", "gru_before", "simple"].contains(&name);
+    let of = |case: &Case| text(&case.json, "name").strip_suffix("_both_initial_masked").is_some_and(named);
+    let mut checked = 0;
+    for mut case in cases(2).into_iter().filter(of) {
+        case.json["keras_version"] = "2.2.4".into();
+        let (sequence, initial) = (array(&case.json["outputs"][0]), array(&case.json["inputs"][1]).numbers());
+        let mask = array(&case.json["inputs"][0]["mask"]).numbers();
+        let (time, units) = (sequence.shape[1], sequence.shape[2]);
+        let mut numbers = sequence.numbers();
+        for (step, values) in numbers.chunks_mut(units).enumerate() {
+            let batch = step / time;
+            if mask[batch * time..=step].iter().all(|&seen| seen == 0.0) {
+                values.copy_from_slice(&initial[batch * units..][..units]);
+            }
+        }
+        let bytes: Vec<u8> = numbers.iter().flat_map(|&number| encode_number(DType::F32, number)).collect();
+        case.json["outputs"][0]["data"] = STANDARD.encode(bytes).into();
+        case.check(true, &host).unwrap_or_else(|why| panic!("{}: {why}", text(&case.json, "name")));
+        // The last output is then the state.
+        case.json["layer"]["config"]["return_sequences"] = false.into();
+        let state = case.json["outputs"][1].clone();
+        case.json["outputs"][0] = state;
+        case.check(true, &host).unwrap_or_else(|why| panic!("{}: {why}", text(&case.json, "name")));
+        checked += 1;
+    }
+    assert_eq!(checked, 4);
+}
+
+/// Weights of a mixed policy are f32 in the file and f16 in the graph.
+#[test]
+fn mixed_precision_lowers_to_half_floats() {
+    let host = Host::default();
+    let mut checked = 0;
+    for mut case in cases(3) {
+        let layer = &mut case.json["layer"];
+        let own = layer["children"].as_object().is_some_and(|children| children.is_empty());
+        if !own || layer["config"].get("dtype").is_some() {
+            continue;
+        }
+        layer["config"]["dtype"] = "mixed_float16".into();
+        let lowered = case.lower(true, &host).unwrap_or_else(|why| panic!("{}: {why}", text(&case.json, "name")));
+        let graph = decoded(&lowered).expect("a graph");
+        for output in &lowered.outputs {
+            assert_eq!(graph.ty(ValueId(output.value)).dtype, DType::F16, "{}", text(&case.json, "name"));
+        }
+        checked += 1;
+    }
+    assert!(checked > 200, "{checked} cases");
 }

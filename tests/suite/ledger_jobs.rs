@@ -1,4 +1,5 @@
-//! The ledger: one job for the same thing, retries, parked jobs, recovery of a lost or damaged file, one daemon at a time.
+//! The ledger: one job for the same thing, retries, parked jobs, recovery of a lost or damaged file, one daemon at a
+//! time.
 
 use recast::job::exit;
 use recast::ledger::{Ledger, LedgerError, Opened, State, backoff};

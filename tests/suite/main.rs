@@ -1,6 +1,18 @@
 //! One binary: end to end through the real daemon and real plugin files; hostile inputs; what a machine can hold of the
 //! project's style. `cargo build --workspace` comes first: the plugins are files that the daemon loads.
 
+mod config_file;
+mod config_service;
 mod fixtures;
+mod hostile;
+mod keras;
+mod keras_host;
+mod ledger_jobs;
+mod lineage_records;
+mod publish_bundle;
 mod readme;
 mod tidy;
+mod watch_crash;
+mod watch_events;
+mod watch_odd;
+mod watch_slow;

@@ -10,9 +10,10 @@ use recast_onnx::options::Options;
 use recast_onnx::write::{self, About, Weights};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::types::Data;
-use recast_plugin_api::ir::{DType, Dim, Graph, Tensor, Type, ValueId};
+use recast_plugin_api::ir::{DType, Dim, Graph, Op, Tensor, Type, ValueId};
 use recast_reference::{Array, Files, evaluate};
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// What the runtimes are expected to do with a case.
@@ -117,30 +118,38 @@ impl Build {
         self.graph.param("layer", role, Tensor::from_f32(shape, &values))
     }
 
-    pub fn add(&mut self, op: impl Into<recast_plugin_api::ir::Op>, inputs: &[ValueId]) -> ValueId {
+    pub fn add(&mut self, op: impl Into<Op>, inputs: &[ValueId]) -> ValueId {
         self.graph.add("layer", op, inputs).unwrap_or_else(|diag| panic!("{diag}"))
     }
 
-    pub fn add_all(&mut self, op: impl Into<recast_plugin_api::ir::Op>, inputs: &[Option<ValueId>]) -> Vec<ValueId> {
+    pub fn add_all(&mut self, op: impl Into<Op>, inputs: &[Option<ValueId>]) -> Vec<ValueId> {
         self.graph.add_node("layer", op.into(), inputs).unwrap_or_else(|diag| panic!("{diag}"))
     }
 }
 
-/// Params that lie in the graph itself.
-pub struct Inline<'a>(pub &'a Graph);
+/// Params that lie in the graph itself, by name; those of bodies too.
+pub struct Inline<'a>(HashMap<String, &'a Tensor>);
 
-fn find<'g>(graph: &'g Graph, name: &str) -> Option<&'g Tensor> {
-    let bodies = graph.nodes().iter().filter_map(|node| match &node.op {
-        recast_plugin_api::ir::Op::Scan(scan) => Some(&scan.body),
-        _ => None,
-    });
-    let own = graph.params.iter().find(|param| param.name() == name).map(|param| &param.tensor);
-    own.or_else(|| bodies.into_iter().find_map(|body| find(body, name)))
+impl<'a> Inline<'a> {
+    pub fn new(graph: &'a Graph) -> Inline<'a> {
+        let mut found = Inline(HashMap::new());
+        found.collect(graph);
+        found
+    }
+
+    fn collect(&mut self, graph: &'a Graph) {
+        self.0.extend(graph.params.iter().map(|param| (param.name(), &param.tensor)));
+        for node in graph.nodes() {
+            if let Op::Scan(scan) = &node.op {
+                self.collect(&scan.body);
+            }
+        }
+    }
 }
 
 impl Weights for Inline<'_> {
     fn read(&self, name: &str, take: &mut dyn FnMut(&[u8]) -> Result<(), Diag>) -> Result<(), Diag> {
-        let tensor = find(self.0, name).ok_or_else(|| Diag::new(Code::Bug, name, "no such weight"))?;
+        let tensor = self.0.get(name).ok_or_else(|| Diag::new(Code::Bug, name, "no such weight"))?;
         let Data::Inline(stored) = &tensor.data else { return Err(Diag::new(Code::Bug, name, "not inline")) };
         take(&recast_onnx::bytes::view(tensor, stored))
     }
@@ -157,7 +166,7 @@ pub fn written(graph: &Graph, opset: u32) -> Result<Vec<u8>, Findings> {
     let about = About { name: "case", source_digest: "00", recast_version: "0" };
     let plan = write::plan(graph, &options, &about)?;
     let mut bytes = Vec::new();
-    plan.write_model(&Inline(graph), &mut bytes, &|_, _| Ok(()))?;
+    plan.write_model(&Inline::new(graph), &mut bytes, &|_, _| Ok(()))?;
     Ok(bytes)
 }
 

@@ -37,12 +37,8 @@ fn publish(home: &Path, writes: Writes, policy: Policy, seed: u64) -> attempt::O
     let area = Area::open(&home.join("out")).expect("writable");
     let key = Key::open(&home.join("state/lineage.key")).expect("the key can be made");
     let digest = writes.digest.clone();
-    let shop = Workshop {
-        runner: Arc::new(writes),
-        place: Arc::new(Atomic),
-        key: Arc::new(key),
-        state: home.join("state"),
-    };
+    let shop =
+        Workshop { runner: Arc::new(writes), place: Arc::new(Atomic), key: Arc::new(key), state: home.join("state") };
     let spec = JobSpec {
         name: "m".into(),
         artifact: home.join("m.h5"),

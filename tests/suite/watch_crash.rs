@@ -1,5 +1,5 @@
-//! The daemon is killed again and again while files arrive: nothing is lost, nothing is done twice, and nobody ever sees
-//! half a bundle.
+//! The daemon is killed again and again while files arrive: nothing is lost, nothing is done twice, and nobody ever
+//! sees half a bundle.
 
 use recast::ledger::{Ledger, State};
 use recast_tests::fake::{Fake, config, wait_for};
@@ -78,7 +78,9 @@ fn storm(home: &Path, inputs: u64, kills: u64, how: &str) -> Sightings {
     kill_loop(home, kills, how);
     writer.join().expect("the writer does not panic");
     let mut last = fake_daemon(home, how);
-    wait_for(120.0, "all inputs published", || recast_tests::observe::bundles(&home.join("out")).len() as u64 >= inputs);
+    wait_for(120.0, "all inputs published", || {
+        recast_tests::observe::bundles(&home.join("out")).len() as u64 >= inputs
+    });
     std::thread::sleep(Duration::from_millis(300));
     last.kill().expect("it is ours");
     last.wait().expect("it is ours");

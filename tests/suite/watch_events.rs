@@ -1,8 +1,8 @@
 //! Directories that are made and filled at once: the kernel's events alone miss files in them; scans don't.
 
+use notify::{RecursiveMode, Watcher};
 use recast_tests::fake::{Fake, config, wait_for};
 use recast_tests::observe::published;
-use notify::{RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -68,7 +68,8 @@ fn odd_entries_are_refused_with_their_reason() {
     assert_eq!(bundles(&out).len(), 1, "only the good one");
     let ledger = Ledger::read(&home.path().join("state")).expect("there is a ledger");
     let entries = ledger.entries(None).expect("it can be read");
-    let reasons: BTreeMap<_, _> = entries.iter().map(|row| (row.name.clone(), (row.state, row.reason.clone()))).collect();
+    let reasons: BTreeMap<_, _> =
+        entries.iter().map(|row| (row.name.clone(), (row.state, row.reason.clone()))).collect();
     for (name, reason) in expected {
         let (state, said) = &reasons[OsStr::new(name)];
         assert_eq!(*state, EntryState::Refused, "{name}");
@@ -108,8 +109,13 @@ fn every_bound_of_an_entry_is_kept() {
     fs::write(drop.join("fits.h5"), vec![1; 1024]).expect("writable");
     Fake::default().until_idle(config).expect("it ends well");
     let ledger = Ledger::read(&home.path().join("state")).expect("there is a ledger");
-    let reasons: Vec<String> =
-        ledger.entries(None).expect("it can be read").into_iter().map(|row| row.reason).filter(|r| !r.is_empty()).collect();
+    let reasons: Vec<String> = ledger
+        .entries(None)
+        .expect("it can be read")
+        .into_iter()
+        .map(|row| row.reason)
+        .filter(|r| !r.is_empty())
+        .collect();
     assert_eq!(reasons.len(), 3, "{reasons:?}");
     for reason in ["too-large:", "too-deep:", "too-many-files:"] {
         assert!(reasons.iter().any(|said| said.starts_with(reason)), "{reason} {reasons:?}");

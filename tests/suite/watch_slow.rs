@@ -1,5 +1,5 @@
-//! Writers that pause in the middle, for longer than the settle time, in every way that hides it: only the whole file is
-//! ever converted, and no attempt is spent on a part.
+//! Writers that pause in the middle, for longer than the settle time, in every way that hides it: only the whole file
+//! is ever converted, and no attempt is spent on a part.
 
 use crate::watch_events::saved_model_index;
 use recast::digest;
@@ -67,9 +67,8 @@ fn mapped(path: &Path) -> Vec<u8> {
     file.set_len(8192).expect("writable");
     let flags = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
     // SAFETY: a fresh mapping of a file that is as long; nobody else has it.
-    let map = unsafe {
-        libc::mmap(std::ptr::null_mut(), 8192, flags.0, flags.1, std::os::fd::AsRawFd::as_raw_fd(&file), 0)
-    };
+    let map =
+        unsafe { libc::mmap(std::ptr::null_mut(), 8192, flags.0, flags.1, std::os::fd::AsRawFd::as_raw_fd(&file), 0) };
     assert_ne!(map, libc::MAP_FAILED);
     drop(file);
     for (number, part) in content.chunks(4096).enumerate() {

@@ -102,7 +102,10 @@ fn link_text(link: &Link, down: bool) -> String {
         text += &format!("{indent}{verdict}  {}\n", subjects.join(", "));
         let made = if down { "made" } else { "was made" };
         let source = format!("{} (sha256:{})", link.source, short(&link.source_sha256));
-        text += &format!("{indent}    {made} {} as {}, checked: {}, from {source}\n", link.finished, link.target, link.level);
+        text += &format!(
+            "{indent}    {made} {} as {}, checked: {}, from {source}\n",
+            link.finished, link.target, link.level
+        );
         for plugin in &link.plugins {
             text += &format!("{indent}    by {plugin}\n");
         }

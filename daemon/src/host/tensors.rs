@@ -158,6 +158,11 @@ impl TensorStore {
         Ok(())
     }
 
+    /// Lengths of the model's files, by file number.
+    pub fn file_lens(&self) -> Vec<u64> {
+        self.state().bound.iter().map(|mapping| mapping.bytes().len() as u64).collect()
+    }
+
     fn bind_one(&self, name: &str) -> Result<Arc<Mapping>, Diag> {
         let state = self.state();
         let Some(scratch) = state.scratch.iter().find(|scratch| *scratch.name == *name) else {

@@ -191,13 +191,13 @@ impl Ledger {
         let hex = new.key.hex(&new.out);
         let transaction = self.connection.transaction()?;
         let seq: i64 = transaction.query_row("SELECT coalesce(max(seq), 0) + 1 FROM job", [], |row| row.get(0))?;
-        let known = transaction
-            .query_row(&format!("SELECT {COLUMNS} FROM job WHERE key = ?1"), [&hex], job_of)
-            .optional()?;
+        let known =
+            transaction.query_row(&format!("SELECT {COLUMNS} FROM job WHERE key = ?1"), [&hex], job_of).optional()?;
         let id = match &known {
             None => {
                 transaction.execute(
-                    "INSERT INTO job(key, seq, name, root, entry, out, digest, options_digest, state, created_ms, updated_ms)
+                    "INSERT INTO job(key, seq, name, root, entry, out, digest, options_digest, state,
+                        created_ms, updated_ms)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?9, ?9)",
                     params![
                         hex,
@@ -223,7 +223,8 @@ impl Ledger {
         };
         let again = known.as_ref().is_some_and(|job| must_run_again(job, plugins));
         if again {
-            transaction.execute("UPDATE job SET state = 'queued', attempts = 0, not_before_ms = 0 WHERE id = ?1", [id])?;
+            transaction
+                .execute("UPDATE job SET state = 'queued', attempts = 0, not_before_ms = 0 WHERE id = ?1", [id])?;
         }
         // The entry has other content now: what waited for the old content waits for nothing.
         transaction.execute(
@@ -374,7 +375,8 @@ impl Ledger {
 
     pub fn attempts(&self, id: i64) -> Result<Vec<(u32, i64, String, String)>, LedgerError> {
         let mut query = self.connection.prepare(
-            "SELECT number, started_ms, coalesce(class, 'running'), detail FROM attempt WHERE job_id = ?1 ORDER BY number",
+            "SELECT number, started_ms, coalesce(class, 'running'), detail FROM attempt
+             WHERE job_id = ?1 ORDER BY number",
         )?;
         let rows = query.query_map([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)

@@ -28,7 +28,8 @@ impl Ledger {
     pub fn recover(&mut self) -> Result<u64, LedgerError> {
         let transaction = self.connection.transaction()?;
         transaction.execute(
-            "UPDATE attempt SET ended_ms = ?1, class = 'interrupted', detail = 'the daemon ended' WHERE ended_ms IS NULL",
+            "UPDATE attempt SET ended_ms = ?1, class = 'interrupted', detail = 'the daemon ended'
+             WHERE ended_ms IS NULL",
             [now_ms()],
         )?;
         let recovered = transaction.execute(
@@ -71,7 +72,13 @@ impl Ledger {
         Ok(result)
     }
 
-    fn adopt(&mut self, out: &Path, path: &Path, bundle: &BundleReport, into: &mut Reconciled) -> Result<(), LedgerError> {
+    fn adopt(
+        &mut self,
+        out: &Path,
+        path: &Path,
+        bundle: &BundleReport,
+        into: &mut Reconciled,
+    ) -> Result<(), LedgerError> {
         let key = bundle.job.hex(out);
         let used: Vec<&String> = bundle.plugins.iter().map(|plugin| &plugin.sha256).collect();
         let used = serde_json::to_string(&used).map_err(|error| LedgerError::Content(error.to_string()))?;

@@ -91,8 +91,7 @@ impl Key {
 
 impl PublicKey {
     fn from_verifying(verifying: VerifyingKey) -> Result<PublicKey, LineageError> {
-        let pem =
-            verifying.to_public_key_pem(LineEnding::LF).map_err(|error| LineageError::Key(error.to_string()))?;
+        let pem = verifying.to_public_key_pem(LineEnding::LF).map_err(|error| LineageError::Key(error.to_string()))?;
         Ok(PublicKey { verifying, pem })
     }
 

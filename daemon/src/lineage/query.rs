@@ -104,7 +104,8 @@ pub fn run(query: &Query, subject: &Subject) -> Result<Answer, LineageError> {
         Subject::Digest(hex) => (hex.clone(), None),
         Subject::File(path) => (hash(path)?, Some(path.as_path())),
     };
-    let mut answer = Answer { sha256: sha256.clone(), found: false, links: Vec::new(), note: String::new(), modified: false };
+    let mut answer =
+        Answer { sha256: sha256.clone(), found: false, links: Vec::new(), note: String::new(), modified: false };
     let mut seen = BTreeSet::new();
     if query.down {
         query.walk_down(&sha256, 0, &mut seen, &mut answer)?;
@@ -253,7 +254,9 @@ impl Query<'_> {
             answer.note = match read_record(&sidecar) {
                 Err(error) => format!("{} can't be read: {error}", sidecar.display()),
                 Ok(record) => match record.claims.subjects.iter().find(|subject| subject.name == name) {
-                    Some(subject) => format!("the record beside it is of sha256:{}: the file was modified", subject.sha256),
+                    Some(subject) => {
+                        format!("the record beside it is of sha256:{}: the file was modified", subject.sha256)
+                    }
                     None => "the record beside it is another file's".to_owned(),
                 },
             };

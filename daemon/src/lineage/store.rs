@@ -1,6 +1,6 @@
-//! The index of records: which record speaks of a digest, and which records used one. It holds nothing that the records
-//! beside the outputs do not say, so it can be thrown away and rebuilt; therefore it is a file of its own, apart from the
-//! ledger, and several processes may write it.
+//! The index of records: which record speaks of a digest, and which records used one. It holds nothing that the
+//! records beside the outputs do not say, so it can be thrown away and rebuilt; therefore it is a file of its own,
+//! apart from the ledger, and several processes may write it.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use std::fs;

@@ -30,9 +30,8 @@ fn lock(dir: &Path) -> io::Result<Option<OwnedFd>> {
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
         Err(error) => return Err(error.into()),
     }
-    let still_there = fs::symlink_metadata(dir).is_ok_and(|now| {
-        rustix::fs::fstat(&fd).is_ok_and(|held| held.st_ino == now.ino() && held.st_dev == now.dev())
-    });
+    let still_there = fs::symlink_metadata(dir)
+        .is_ok_and(|now| rustix::fs::fstat(&fd).is_ok_and(|held| held.st_ino == now.ino() && held.st_dev == now.dev()));
     Ok(still_there.then_some(fd))
 }
 

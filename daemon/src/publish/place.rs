@@ -12,6 +12,10 @@ use crate::lineage::stamp;
 
 pub const LATEST: &str = "latest";
 
+/// Workers write for themselves; what is published is for everybody who may enter the output directory.
+const DIRECTORY_MODE: u32 = 0o755;
+const FILE_MODE: u32 = 0o644;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placed {
     New,
@@ -52,7 +56,8 @@ impl Place for Atomic {
         match rustix::fs::renameat_with(CWD, staged, CWD, &place, RenameFlags::NOREPLACE) {
             Ok(()) => {}
             Err(Errno::EXIST | Errno::NOTEMPTY) => return Ok(Placed::Occupied),
-            // Network file systems don't know the flag. A plain rename replaces no directory that holds anything, either.
+            // Network file systems don't know the flag. A plain rename replaces no directory that holds anything,
+            // either.
             Err(Errno::INVAL | Errno::NOSYS) => match rustix::fs::rename(staged, &place) {
                 Ok(()) => {}
                 Err(Errno::EXIST | Errno::NOTEMPTY) => return Ok(Placed::Occupied),
@@ -101,6 +106,7 @@ fn create_parent(parent: &Path) -> Result<(), PlaceError> {
         return Ok(());
     }
     fs::create_dir_all(parent)?;
+    fs::set_permissions(parent, fs::Permissions::from_mode(DIRECTORY_MODE))?;
     match parent.parent() {
         Some(above) => sync_dir(above),
         None => Ok(()),
@@ -119,12 +125,11 @@ fn sync_tree(dir: &Path) -> Result<(), PlaceError> {
             sync_tree(&entry.path())?;
         } else {
             let file = File::open(entry.path())?;
-            // Workers write for themselves; a published bundle is for everybody who may enter the directory.
-            file.set_permissions(fs::Permissions::from_mode(0o644))?;
+            file.set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
             file.sync_all().map_err(PlaceError::Durability)?;
         }
     }
     let opened = File::open(dir)?;
-    opened.set_permissions(fs::Permissions::from_mode(0o755))?;
+    opened.set_permissions(fs::Permissions::from_mode(DIRECTORY_MODE))?;
     opened.sync_all().map_err(PlaceError::Durability)
 }

@@ -68,7 +68,8 @@ impl Daemon {
         if let Some(published) = &outcome.published {
             self.ledger.done(id, report, &published.bundle)?;
             remove_reason(&self.quarantine_dir(&job))?;
-            tracing::info!(job = id, bundle = %published.bundle.display(), "{}: {}", job.entry, report::status_word(report.status));
+            let status = report::status_word(report.status);
+            tracing::info!(job = id, bundle = %published.bundle.display(), "{}: {status}", job.entry);
             return Ok(());
         }
         let why = reason(report);

@@ -31,6 +31,7 @@ pub struct Station {
     wake_again: Instant,
     wake_failures: u32,
     last_scan: Option<Instant>,
+    created: Instant,
     every: Duration,
 }
 
@@ -66,6 +67,7 @@ impl Station {
             wake_again: Instant::now(),
             wake_failures: 0,
             last_scan: None,
+            created: Instant::now(),
             every: if polled { watch.poll.min(config.limits.rescan) } else { config.limits.rescan },
         }
     }
@@ -89,7 +91,7 @@ impl Station {
         if self.scanning {
             return None;
         }
-        let Some(last) = self.last_scan else { return Some(Instant::now()) };
+        let Some(last) = self.last_scan else { return Some(self.created) };
         if self.failures > 0 {
             return Some(last + doubling(self.failures - 1).min(self.every));
         }

@@ -114,6 +114,10 @@ pub(crate) struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     pub(crate) fn load(check: &'a Check<'a>, runtime: &'a dyn Runtime) -> Result<Candidate<'a>, Diag> {
+        if let Some(what) = runtime.misreads(check.graph) {
+            let note = format!("{} reads over {what}: checked in a decomposed form", runtime.name());
+            return Ok(Candidate { check, runtime, whole: None, note });
+        }
         match runtime.load(check.file) {
             Ok(session) => Ok(Candidate { check, runtime, whole: Some(session), note: String::new() }),
             Err(Refusal::Lacks(what)) => {

@@ -3,7 +3,7 @@
 pub mod embedded;
 pub mod onnxruntime;
 
-use recast_plugin_api::ir::{Node, Op};
+use recast_plugin_api::ir::{ActivationFunction, ActivationSpec, Graph, Node, Op};
 use recast_reference::Array;
 use std::path::Path;
 
@@ -20,6 +20,10 @@ pub trait Runtime {
     /// Name and version, for reports.
     fn name(&self) -> String;
     fn load(&self, file: &Path) -> Result<Box<dyn Session>, Refusal>;
+    /// What the runtime would read over in a file of this graph, without a word: a check must not rely on it then.
+    fn misreads(&self, _graph: &Graph) -> Option<String> {
+        None
+    }
 }
 
 /// A loaded file.
@@ -31,9 +35,11 @@ pub trait Session {
 /// Ops that the embedded runtime can't run in any spelling: a check of them runs on a decomposed graph.
 pub fn embedded_lacks(node: &Node) -> bool {
     match &node.op {
-        Op::SimpleRnn(_) | Op::Scan(_) => true,
-        // It has only the form with the reset after the recurrent product.
-        Op::Gru(op) => !op.reset_after,
+        Op::SimpleRnn(_) => true,
+        Op::Scan(op) => op.body.nodes().iter().any(embedded_lacks),
+        // It has only the form with the reset after the recurrent product; and see `embedded_misreads` for masks.
+        Op::Gru(op) => !op.reset_after || is_masked(node) || !usual(op.activation, op.recurrent_activation),
+        Op::Lstm(op) => is_masked(node) || !usual(op.activation, op.recurrent_activation),
         Op::Conv(op) => op.strides.len() > 2,
         Op::ConvTranspose(op) => op.strides.len() > 2,
         Op::Pool(op) => op.window.len() > 2,
@@ -68,10 +74,34 @@ pub fn embedded_lacks(node: &Node) -> bool {
         | Op::OneHot(_)
         | Op::Triangle(_)
         | Op::Resize(_)
-        | Op::Lstm(_)
         | Op::Attention(_)
         | Op::Constant(_)
         | Op::DimSize(_)
         | Op::Iota(_) => false,
     }
+}
+
+/// The embedded runtime has no other activations in recurrent ops.
+fn usual(activation: ActivationSpec, recurrent: ActivationSpec) -> bool {
+    (activation.function, recurrent.function) == (ActivationFunction::Tanh, ActivationFunction::Sigmoid)
+}
+
+fn is_masked(node: &Node) -> bool {
+    node.inputs.get(1).is_some_and(Option::is_some)
+}
+
+/// The embedded runtime ignores `sequence_lens`, which a masked recurrent op needs for two directions at once and for a
+/// final cell state. It would run such a file, and give other numbers.
+pub fn embedded_misreads(graph: &Graph) -> Option<String> {
+    let uses = graph.use_counts();
+    let relies = |node: &&Node| {
+        let cell_state = node.outputs.get(2).is_some_and(|value| uses[value.0 as usize] > 0);
+        let directions = match &node.op {
+            Op::Lstm(op) => op.directions.len(),
+            Op::Gru(op) => op.directions.len(),
+            _other => return false,
+        };
+        is_masked(node) && (directions > 1 || cell_state)
+    };
+    graph.nodes().iter().find(relies).map(|node| format!("lengths of masked rows in '{}'", node.path))
 }

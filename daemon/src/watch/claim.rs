@@ -123,10 +123,11 @@ fn not_yet(root: BorrowedFd, watch: &Watch, wanted: &Wanted, artifact: &Artifact
     }
     for node in survey.files() {
         let file = open_node(root, &wanted.name, &node.path)?;
-        // An empty file is a legal part of a directory, such as an empty asset, but not a model.
-        let missing = if survey.is_dir && node.size == 0 { None } else { complete::missing(&file, node.size)? };
-        let at = |why: &str| if survey.is_dir { format!("{}: {why}", tree::printable(node.path.as_os_str())) } else { why.to_owned() };
-        if let Some(why) = missing {
+        let at = |why: &str| match survey.is_dir {
+            true => format!("{}: {why}", tree::printable(node.path.as_os_str())),
+            false => why.to_owned(),
+        };
+        if let Some(why) = complete::missing(&file, node.size, survey.is_dir)? {
             return Ok(Some(at(&why)));
         }
         if complete::has_writer(&file) {

@@ -26,10 +26,11 @@ const HDF5_MAGIC: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
 const ZIP_MAGIC: &[u8; 4] = b"PK\x03\x04";
 const ZIP_END_MAGIC: &[u8; 4] = b"PK\x05\x06";
 
-/// `Some` says what is still missing.
-pub fn missing(file: &File, size: u64) -> io::Result<Option<String>> {
+/// `Some` says what is still missing. A model can't be empty nor begin with zeros; a part of one can be both: an empty
+/// asset, a shard of biases.
+pub fn missing(file: &File, size: u64, is_part: bool) -> io::Result<Option<String>> {
     if size == 0 {
-        return Ok(Some("it is empty".to_owned()));
+        return Ok((!is_part).then(|| "it is empty".to_owned()));
     }
     let mut head = [0u8; SUPERBLOCK_BYTES];
     let read = read_some(file, &mut head, 0)?;
@@ -40,8 +41,8 @@ pub fn missing(file: &File, size: u64) -> io::Result<Option<String>> {
     if head.starts_with(HDF5_MAGIC) {
         return Ok(hdf5_missing(head, size));
     }
-    if read >= 8 && head.iter().all(|byte| *byte == 0) {
-        // Reserved, not written: no model format begins with zeros.
+    if !is_part && head.iter().all(|byte| *byte == 0) {
+        // Reserved, not written.
         return Ok(Some("its beginning is not written".to_owned()));
     }
     Ok(None)
@@ -154,7 +155,7 @@ mod tests {
     fn check(bytes: &[u8]) -> Option<String> {
         let mut file = tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        missing(&file, bytes.len() as u64).unwrap()
+        missing(&file, bytes.len() as u64, false).unwrap()
     }
 
     fn tempfile() -> io::Result<File> {

@@ -1,5 +1,5 @@
-//! One drop folder over time: which entries are still moving, which are ready, which were dealt with. No I/O here: scans
-//! and claims come in as values, with the time at which they were made.
+//! One drop folder over time: which entries are still moving, which are ready, which were dealt with. No I/O here:
+//! scans and claims come in as values, with the time at which they were made.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -22,7 +22,10 @@ pub enum RootState {
 pub enum Phase {
     Settling,
     /// Quiet, but not complete; looked at again after a while.
-    Waiting { why: String, again: Instant },
+    Waiting {
+        why: String,
+        again: Instant,
+    },
     Ready,
     Claiming,
     /// Nothing to do until it changes.

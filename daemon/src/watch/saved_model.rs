@@ -1,5 +1,5 @@
-//! Is a SavedModel directory all there? Its parts arrive in any order: `saved_model.pb`, `variables/variables.index`, and
-//! the shards `variables/variables.data-K-of-N` that the index speaks of.
+//! Is a SavedModel directory all there? Its parts arrive in any order: `saved_model.pb`, `variables/variables.index`,
+//! and the shards `variables/variables.data-K-of-N` that the index speaks of.
 //!
 //! The index is a sorted string table:
 //! | part | |
@@ -205,11 +205,8 @@ mod tests {
 
     #[test]
     fn the_index_says_how_long_each_shard_is() {
-        let bytes = table(&[
-            (b"", vec![0x08, 2]),
-            (b"a", vec![0x08, 1, 0x20, 10, 0x28, 90]),
-            (b"b", vec![0x18, 1, 0x28, 7]),
-        ]);
+        let bytes =
+            table(&[(b"", vec![0x08, 2]), (b"a", vec![0x08, 1, 0x20, 10, 0x28, 90]), (b"b", vec![0x18, 1, 0x28, 7])]);
         let expected = vec![
             (PathBuf::from("variables/variables.data-00000-of-00002"), 100),
             (PathBuf::from("variables/variables.data-00001-of-00002"), 7),

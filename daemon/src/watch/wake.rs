@@ -1,6 +1,6 @@
-//! The kernel's hint that something happened in a drop folder. Only a hint: events of files in new directories are lost,
-//! queues overflow, watches run out, and network file systems say nothing. So an event says "look", an error says "look,
-//! and watch anew", and the regular scan finds what neither said.
+//! The kernel's hint that something happened in a drop folder. Only a hint: events of files in new directories are
+//! lost, queues overflow, watches run out, and network file systems say nothing. So an event says "look", an error
+//! says "look, and watch anew", and the regular scan finds what neither said.
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::path::Path;
@@ -77,5 +77,5 @@ pub fn is_remote(root: &Path) -> bool {
     const NINE_P: i64 = 0x0102_1997;
     const CEPH: i64 = 0x00c3_6400;
     let Ok(stat) = rustix::fs::statfs(root) else { return false };
-    [NFS, SMB, SMB2, CIFS, FUSE, OVERLAY, NINE_P, CEPH].contains(&(stat.f_type as i64 & 0xffff_ffff))
+    [NFS, SMB, SMB2, CIFS, FUSE, OVERLAY, NINE_P, CEPH].contains(&(stat.f_type & 0xffff_ffff))
 }

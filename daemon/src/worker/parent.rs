@@ -16,11 +16,14 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
+use tracing::level_filters::LevelFilter;
 
 /// How often cancellation and time are looked at; messages are read as they come.
 const TICK: Duration = Duration::from_millis(50);
 /// Between SIGTERM, which well-behaved plugins follow, and SIGKILL.
 const GRACE: Duration = Duration::from_millis(1500);
+/// A channel that is closed without a last message: the process is ending, or has lost its mind.
+const CLOSED_GRACE: Duration = Duration::from_millis(500);
 /// After the last message there is nothing left to do but end.
 const EXIT_GRACE: Duration = Duration::from_secs(2);
 
@@ -110,7 +113,8 @@ impl<'s> Running<'s> {
             stopped: None,
             kill_at: None,
         };
-        let log_level = tracing::level_filters::LevelFilter::current().to_string();
+        // Warnings are kept for the report of a crash, even where nobody reads the log.
+        let log_level = LevelFilter::current().max(LevelFilter::WARN).to_string();
         let start = ToWorker::Start { spec: Box::new(spec.clone()), parent: std::process::id(), log_level };
         // A worker that dies before it has read its job is seen by the watch.
         let sent = write_frame(&mut channel, &start);
@@ -170,7 +174,7 @@ impl<'s> Running<'s> {
         }
         if !is_open && self.done.is_none() && self.stopped.is_none() {
             // Ending the process closes the channel as well; give it the moment to be seen as ended.
-            self.stop_at(Instant::now() + TICK);
+            self.stop_at(Instant::now() + CLOSED_GRACE);
         }
         self.keep_time(events);
         Ok(None)

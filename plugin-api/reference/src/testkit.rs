@@ -172,7 +172,7 @@ impl Random {
         let count: usize = shape.iter().product();
         let row = shape.last().copied().unwrap_or(1).max(1);
         let mut one = |at: usize| match dtype {
-            DType::Bool => (at % row == 0 || (at % row != row / 2 && self.uniform() < 0.8)) as u8 as f64,
+            DType::Bool => (at.is_multiple_of(row) || (at % row != row / 2 && self.uniform() < 0.8)) as u8 as f64,
             _ if dtype.is_float() => self.normal(),
             _ if at % 5 == 3 => 0.0,
             _ => (self.uniform() * bound.max(1) as f64).floor(),

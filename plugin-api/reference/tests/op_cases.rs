@@ -1,9 +1,11 @@
-//! Every op against what TensorFlow, Keras or numpy make of the same numbers (tests/conformance/op_cases.py wrote them).
+//! Every op against what TensorFlow, Keras or numpy make of the same numbers, as tests/conformance/op_cases.py wrote
+//! them down.
 
 use recast_plugin_api::ir::{
-    ActivationFunction, BinaryFunction, DType, Graph, Op, ReduceFunction, ResizeMode, Type, UnaryFunction,
+    ActivationFunction, BinaryFunction, DType, Graph, Op, ReduceFunction, ResizeMode, Type, UnaryFunction, ValueId,
 };
 use recast_reference::npz::read_npz;
+use recast_reference::testkit::random_inputs;
 use recast_reference::{Array, Files, Options, Rounding, evaluate};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -98,5 +100,53 @@ fn no_op_and_no_function_is_without_a_case() {
     ] {
         let missing: Vec<&str> = all.into_iter().filter(|word| absent(op, key, word)).collect();
         assert!(missing.is_empty(), "no case for {op} {key} {missing:?}");
+    }
+}
+
+/// A case with one number changed is another graph, or none; whatever it asks for, it is answered.
+#[test]
+fn changed_numbers_never_panic() {
+    let elements = |graph: &Graph, value: ValueId| {
+        graph.ty(value).sizes().map_or(u64::MAX, |sizes| sizes.into_iter().fold(1, u64::saturating_mul))
+    };
+    let mut evaluated = 0;
+    for text in graphs().iter().map(Graph::to_text) {
+        let digit = |at: usize| text.as_bytes()[at].is_ascii_digit();
+        let begins = (1..text.len()).filter(|&at| digit(at) && !digit(at - 1));
+        for begin in begins {
+            let end = (begin..text.len()).find(|&at| !digit(at)).unwrap_or(text.len());
+            for number in ["0", "1", "2", "7", "4294967297", "9223372036854775807"] {
+                // What the text states of the result would refuse most changes: it is what the op makes of them.
+                let Some(graph) = relaxed(&text[..begin], number, &text[end..]) else { continue };
+                if (0..graph.value_count()).any(|v| elements(&graph, ValueId(v as u32)) > 100_000) {
+                    continue;
+                }
+                let inputs = random_inputs(&graph, 1, 3).unwrap();
+                for rounding in [Rounding::Exact, Rounding::Perturbed { seed: 1 }] {
+                    let options = Options { rounding, threads: 1 };
+                    let run = || evaluate(&graph, &inputs, &Files::none(), &options).is_ok();
+                    assert!(std::panic::catch_unwind(run).is_ok(), "{graph}");
+                }
+                evaluated += 1;
+            }
+        }
+    }
+    assert!(evaluated > 1000, "{evaluated}");
+}
+
+/// Parses the text; where it states another type than the op gives, with that one.
+fn relaxed(before: &str, number: &str, after: &str) -> Option<Graph> {
+    let text = format!("{before}{number}{after}");
+    match Graph::parse_text(&text) {
+        Ok(graph) => Some(graph),
+        Err(diag) => {
+            let (op, types) = diag.detail.split_once(" gives ")?;
+            let line = text.lines().find(|line| line.contains(&format!("= {op}(")) && line.starts_with("  %"))?;
+            let ids: Vec<&str> = line.split(": ").filter_map(|part| part.rsplit_once('%').map(|(_, id)| id)).collect();
+            let types = types.split("], ").map(|ty| format!("{}]", ty.trim_end_matches(']')));
+            let made: Vec<String> = ids.iter().zip(types).map(|(id, ty)| format!("%{id}: {ty}")).collect();
+            let (_, call) = line.split_once(" = ")?;
+            Graph::parse_text(&text.replacen(line, &format!("  {} = {call}", made.join(", ")), 1)).ok()
+        }
     }
 }

@@ -194,3 +194,30 @@ fn the_kit_refuses_a_broken_lowering() {
     assert!(far.is_err());
     assert_eq!(difference(&f32s(&[2, 2], &[0.0; 4]), &f32s(&[2, 2], &[0.0, 0.0, 5.0, 0.0])).unwrap().at, [1, 0]);
 }
+
+#[test]
+fn empty_batches_give_empty_results() {
+    let mut g = Graph::new("");
+    let x = g.input("x", Type::new(DType::F32, dims(&["batch", "4", "4", "2"])));
+    let kernel = g.param("conv", "kernel", Tensor::from_f32(&[3, 3, 2, 2], &[0.5; 36]));
+    let conv = Conv {
+        strides: vec![1, 1],
+        dilations: vec![1, 1],
+        padding: vec![Padding::Same; 2],
+        groups: 1,
+        layout: Layout::ChannelsLast,
+        kernel: KernelOrder::Hwio,
+    };
+    let y = g.add("conv", conv, &[x, kernel]).unwrap();
+    let y = g.add("norm", LayerNorm { axes: vec![3], epsilon: 1e-3 }, &[y]).unwrap();
+    let y = g.reduce("mean", ReduceFunction::Mean, y, &[1, 2], false).unwrap();
+    let kernel = g.param("dense", "kernel", Tensor::from_f32(&[2, 3], &[0.5; 6]));
+    let y = g.add("dense", MatMul {}, &[y, kernel]).unwrap();
+    let y = g.add("softmax", Softmax { axes: vec![1] }, &[y]).unwrap();
+    g.output("y", y);
+    for rounding in [Rounding::Exact, Rounding::Perturbed { seed: 1 }] {
+        let x = f32s(&[0, 4, 4, 2], &[]);
+        let made = evaluate(&g, &[x], &Files::none(), &Options { rounding, threads: 2 }).unwrap();
+        assert_eq!(made[0].shape, [0, 3]);
+    }
+}

@@ -60,7 +60,7 @@ impl Poly {
     fn add(&self, other: &Poly, sign: i64) -> Poly {
         let mut sum = self.clone();
         for (key, coefficient) in &other.terms {
-            sum.insert(key.clone(), sign * coefficient);
+            sum.insert(key.clone(), coefficient.saturating_mul(sign));
         }
         sum
     }
@@ -106,10 +106,10 @@ impl Poly {
             for atom in divisor {
                 left.remove(left.iter().position(|a| a == atom)?);
             }
-            if coefficient % factor != 0 {
+            if coefficient.checked_rem(factor)? != 0 {
                 return None;
             }
-            quotient.insert(left, coefficient / factor);
+            quotient.insert(left, coefficient.checked_div(factor)?);
         }
         Some(quotient)
     }
@@ -418,6 +418,15 @@ mod tests {
         }
         assert_eq!(Dim::parse("time+"), None);
         assert_eq!(Dim::parse("floor((time)/0)"), None);
+    }
+
+    #[test]
+    fn the_largest_numbers_saturate() {
+        let most = "9223372036854775807";
+        let low = Dim::parse(&format!("t-{most}-{most}")).unwrap();
+        assert!(Dim::Known(0).minus(&low).is_some());
+        let divided = low.times(&low).plus(&low).exact_div(&Dim::parse("0-t").unwrap());
+        assert!(divided.is_none());
     }
 
     #[test]

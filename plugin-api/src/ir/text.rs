@@ -13,8 +13,8 @@
 //! ```
 //! - Absent inputs are `-`. Attributes are `none`, `true`, `12`, `0.5` (floats have a point, an exponent, or are `inf`
 //!   or `NaN`), `"text"`, `<2*time+1>` for sizes, `[lists]`, `tensor f32[2] hex "0000803f00000040"`, `graph "body" {}`.
-//! - Tensors are `file F at OFFSET len BYTES` or `hex "BYTES"`, followed by `stored [SIZES] perm [AXES]` where the view is
-//!   not what is stored.
+//! - Tensors are `file F at OFFSET len BYTES` or `hex "BYTES"`, followed by `stored [SIZES] perm [AXES]` where the view
+//!   is not what is stored.
 //! - `#` begins a comment. White space and line ends separate words and mean nothing else.
 
 mod parse;

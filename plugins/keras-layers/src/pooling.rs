@@ -4,14 +4,22 @@ use crate::geometry::{Edge, Window, channel_axis, layout, spatial_axes};
 use crate::policy::{as_float, float_input, mask, one};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Diag, Findings};
-use recast_plugin_api::ir::{BinaryFunction, Layout, Pool, PoolFunction, ReduceFunction};
+use recast_plugin_api::ir::{BinaryFunction, Concat, Dim, Layout, Padding, Pool, PoolFunction, ReduceFunction};
 use recast_plugin_api::lower::{Lowering, Val};
 
 const POOLING: &str = "pooling";
 const WINDOW: &str = "strides, valid and same, both data formats";
 const GLOBAL: &str = "keepdims, both data formats";
 
+const ADAPTIVE: &str = "windows that do not divide the length too; both data formats";
+
 pub const ROWS: &[Row] = &[
+    Row::new("AdaptiveAveragePooling1D", POOLING, Masks::Drop, adaptive_average1d, ADAPTIVE),
+    Row::new("AdaptiveAveragePooling2D", POOLING, Masks::Drop, adaptive_average2d, ADAPTIVE),
+    Row::new("AdaptiveAveragePooling3D", POOLING, Masks::Drop, adaptive_average3d, ADAPTIVE),
+    Row::new("AdaptiveMaxPooling1D", POOLING, Masks::Drop, adaptive_max1d, ADAPTIVE),
+    Row::new("AdaptiveMaxPooling2D", POOLING, Masks::Drop, adaptive_max2d, ADAPTIVE),
+    Row::new("AdaptiveMaxPooling3D", POOLING, Masks::Drop, adaptive_max3d, ADAPTIVE),
     Row::new("AveragePooling1D", POOLING, Masks::Drop, average1d, WINDOW),
     Row::new("AveragePooling2D", POOLING, Masks::Drop, average2d, WINDOW),
     Row::new("AveragePooling3D", POOLING, Masks::Drop, average3d, WINDOW),
@@ -74,6 +82,25 @@ fn global_max3d(l: &mut Lowering<'_>) -> Outcome {
     global(l, 3, ReduceFunction::Max)
 }
 
+fn adaptive_average1d(l: &mut Lowering<'_>) -> Outcome {
+    adaptive(l, 1, ReduceFunction::Mean)
+}
+fn adaptive_average2d(l: &mut Lowering<'_>) -> Outcome {
+    adaptive(l, 2, ReduceFunction::Mean)
+}
+fn adaptive_average3d(l: &mut Lowering<'_>) -> Outcome {
+    adaptive(l, 3, ReduceFunction::Mean)
+}
+fn adaptive_max1d(l: &mut Lowering<'_>) -> Outcome {
+    adaptive(l, 1, ReduceFunction::Max)
+}
+fn adaptive_max2d(l: &mut Lowering<'_>) -> Outcome {
+    adaptive(l, 2, ReduceFunction::Max)
+}
+fn adaptive_max3d(l: &mut Lowering<'_>) -> Outcome {
+    adaptive(l, 3, ReduceFunction::Max)
+}
+
 fn pool(l: &mut Lowering<'_>, n: usize, function: PoolFunction) -> Outcome {
     let window = Window::of_pool(l, n)?;
     if window.edge == Edge::Causal {
@@ -117,4 +144,36 @@ fn global_average1d(l: &mut Lowering<'_>) -> Outcome {
     let total = l.reduce(ReduceFunction::Sum, weighted, &[time], keep)?;
     let count = l.reduce(ReduceFunction::Sum, kept, &[time], keep)?;
     Ok(one(l.binary(BinaryFunction::Div, total, count)?))
+}
+
+/// Outputs of one axis of an adaptive pooling whose windows differ in size: each is a slice of its own.
+const ADAPTIVE_MAX: u64 = 1024;
+
+/// Output i of `size` covers floor(i n / size) to ceil((i + 1) n / size) of a length n, axis by axis.
+fn adaptive(l: &mut Lowering<'_>, n: usize, function: ReduceFunction) -> Outcome {
+    let mut x = float_input(l)?;
+    let (rank, layout) = (l.rank(x), layout(l)?);
+    want_rank(l, rank, n)?;
+    let sizes = l.config.u64s("output_size", n)?;
+    let axes = spatial_axes(layout, rank);
+    let lengths: Vec<u64> = axes.iter().map(|&axis| l.known(x, axis)).collect::<Result<_, _>>()?;
+    if sizes.iter().any(|size| !(1..=ADAPTIVE_MAX).contains(size)) || lengths.contains(&0) {
+        return Err(l.config.bad("output_size", &format!("sizes of 1 to {ADAPTIVE_MAX}")).into());
+    }
+    if lengths.iter().zip(&sizes).all(|(length, size)| length % size == 0) {
+        let window: Vec<u64> = lengths.iter().zip(&sizes).map(|(length, size)| length / size).collect();
+        let function = if function == ReduceFunction::Max { PoolFunction::Max } else { PoolFunction::Average };
+        let padding = vec![Padding::Explicit(0, 0); n];
+        return Ok(one(l.add(Pool { function, strides: window.clone(), window, padding, layout }, &[x])?));
+    }
+    for ((axis, length), size) in axes.into_iter().zip(lengths).zip(sizes) {
+        let mut parts = Vec::new();
+        for i in 0..size {
+            let (start, stop) = (i * length / size, ((i + 1) * length).div_ceil(size));
+            let part = l.slice(x, axis, Dim::Known(start), Dim::Known(stop))?;
+            parts.push(l.reduce(function, part, &[axis], true)?);
+        }
+        x = if parts.len() == 1 { parts[0] } else { l.add(Concat { axis }, &parts)? };
+    }
+    Ok(one(x))
 }

@@ -7,7 +7,8 @@ use crate::policy::{compute_dtype, one, version};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{
-    DType, Dim, Layout, NearestRounding, Pad, PadMode, Resize, ResizeCoordinates, ResizeMode, Tensor, Tile, ValueId,
+    Clip, DType, Dim, Layout, NearestRounding, Pad, PadMode, Resize, ResizeCoordinates, ResizeMode, Tensor, Tile,
+    UnaryFunction, ValueId,
 };
 use recast_plugin_api::lower::{Lowering, Val};
 
@@ -121,7 +122,8 @@ fn up_sampling2d(l: &mut Lowering<'_>) -> Outcome {
     }
     let interpolation = interpolation.to_string();
     let y = resized(l, x, axes, sizes, &interpolation, false)?;
-    Ok(one(narrowed(l, y)?))
+    // Keras 2 leaves the f32 of TensorFlow's resize as it is, whatever the policy.
+    Ok(one(if l.keras_major() < 3 { y } else { narrowed(l, y)? }))
 }
 
 /// Before tf.keras, `UpSampling2D` used TensorFlow 1's resize, whose pixels have no centre.
@@ -188,12 +190,12 @@ fn target(l: &Lowering<'_>) -> Result<[u64; 2], Diag> {
 
 fn resizing(l: &mut Lowering<'_>) -> Outcome {
     let (mut x, axes) = image(l)?;
+    let given = l.ty(x).dtype;
     let target = target(l)?;
     let interpolation = l.config.str_or("interpolation", "bilinear")?.to_string();
     let antialias = l.config.bool_or("antialias", false)?;
-    if l.keras_major() < 3 || interpolation != "nearest" {
-        let to = compute_dtype(l)?;
-        x = l.cast(x, if interpolation == "nearest" { to } else { DType::F32 })?;
+    if l.keras_major() < 3 && interpolation == "nearest" {
+        x = narrowed(l, x)?;
     }
     if l.config.bool_or("crop_to_aspect_ratio", false)? {
         x = cropped_to_aspect(l, x, axes, target)?;
@@ -202,7 +204,33 @@ fn resizing(l: &mut Lowering<'_>) -> Outcome {
     }
     let sizes = target.map(Dim::Known).to_vec();
     let y = resized(l, x, axes.to_vec(), sizes, &interpolation, antialias)?;
-    Ok(one(narrowed(l, y)?))
+    Ok(one(match version(l) {
+        (0..=2, _) => narrowed(l, y)?,
+        (3, 0..=5) => y,
+        _ => saturated(l, y, given)?,
+    }))
+}
+
+/// A resized image in the dtype that it had: integers rounded, and cut off at their bounds.
+fn saturated(l: &mut Lowering<'_>, y: ValueId, to: DType) -> Result<ValueId, Diag> {
+    let bounds = match to {
+        DType::I8 => Some((-128.0, 127.0)),
+        DType::U8 => Some((0.0, 255.0)),
+        DType::I16 => Some((-32768.0, 32767.0)),
+        DType::U16 => Some((0.0, 65535.0)),
+        _ => None,
+    };
+    if l.ty(y).dtype == to || to == DType::Bool {
+        return Ok(y);
+    }
+    let mut y = y;
+    if to.is_int() {
+        y = l.unary(UnaryFunction::Round, y)?;
+    }
+    if let Some((min, max)) = bounds {
+        y = l.add(Clip { min: Some(min), max: Some(max) }, &[y])?;
+    }
+    l.cast(y, to)
 }
 
 /// Height and width of the largest window with the target's proportions.

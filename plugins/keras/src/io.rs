@@ -1,8 +1,8 @@
 //! What the source needs of its host, as a trait: the same code reads for the daemon and for in-process tests.
 
 use recast_plugin_api::diag::{Code, Diag};
-use recast_plugin_api::ir::wire::TensorProto;
 use recast_plugin_api::ir::DType;
+use recast_plugin_api::ir::wire::TensorProto;
 use recast_plugin_api::messages::ReadLimits;
 use recast_plugin_api::plugin::{ReadCx, ScratchFile};
 

@@ -98,7 +98,6 @@ fn quote_literals(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-
 pub fn object<'v>(value: &'v Value, at: &str, what: &str) -> Result<&'v Map<String, Value>, Diag> {
     value.as_object().ok_or_else(|| Diag::new(Code::Malformed, at, format!("{what} is not a JSON object")))
 }

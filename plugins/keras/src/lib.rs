@@ -10,7 +10,7 @@ pub mod io;
 pub mod json;
 pub mod weights;
 
-use container::h5;
+use container::{archive, h5};
 use io::{Files, Io, Limits};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::messages::ReadRequest;
@@ -21,14 +21,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub struct Keras;
 
 impl Source for Keras {
-    const FORMATS: &'static [Format] =
-        &[Format { name: h5::FORMAT, suffixes: &[".h5", ".hdf5", ".keras"], magic: &hdf5::SIGNATURE }];
+    const FORMATS: &'static [Format] = &[
+        Format { name: h5::FORMAT, suffixes: &[".h5", ".hdf5", ".keras"], magic: &hdf5::SIGNATURE },
+        Format { name: archive::FORMAT, suffixes: &[".keras"], magic: &archive::MAGIC },
+    ];
 
     fn probe(&self, head: &[u8], name: &str) -> u8 {
-        if !head.starts_with(&hdf5::SIGNATURE) {
-            return 0;
+        let named = |suffixes: &[&str]| suffixes.iter().any(|suffix| name.ends_with(suffix));
+        match head {
+            _ if head.starts_with(&hdf5::SIGNATURE) => {
+                if named(&[".h5", ".hdf5", ".keras"]) {
+                    90
+                } else {
+                    50
+                }
+            }
+            // Many things are zip archives.
+            _ if head.starts_with(&archive::MAGIC) && named(&[".keras"]) => 95,
+            _ => 0,
         }
-        if [".h5", ".hdf5", ".keras"].iter().any(|suffix| name.ends_with(suffix)) { 90 } else { 50 }
     }
 
     fn read(&self, cx: &ReadCx<'_>, request: &ReadRequest) -> Result<LayerModel, Findings> {
@@ -58,9 +69,13 @@ fn read_file<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, F
         Some(path) => Some(json::parse(io.map(path)?, path, &limits)?),
         None => None,
     };
-    let input = h5::Input { path: &request.path, bytes, architecture, limits: &limits };
     let mut files = Files::new(io);
-    let mut model = hdf5::with_file(bytes, &request.path, |file| h5::read(&input, file, &mut files))?;
+    let mut model = if bytes.starts_with(&archive::MAGIC) {
+        archive::read(&request.path, bytes, &limits, &mut files)?
+    } else {
+        let input = h5::Input { place: (files.number(&request.path), 0), bytes, architecture, limits: &limits };
+        hdf5::with_file(bytes, &request.path, |file| h5::read(&input, file, &mut files))?
+    };
     model.files = files.into_paths();
     Ok(model)
 }

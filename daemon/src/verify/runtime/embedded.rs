@@ -2,7 +2,7 @@
 //! integers and for bool), and keeps initializers in the mapped file.
 
 use super::{Refusal, Runtime, Session};
-use recast_plugin_api::ir::DType;
+use recast_plugin_api::ir::{DType, Graph};
 use recast_reference::Array;
 use rten::{LoadErrorKind, Model, ModelOptions, RunOptions, ThreadPool, Value, ValueOrView};
 use rten_tensor::Tensor;
@@ -37,6 +37,10 @@ impl Runtime for Embedded {
             _ => Refusal::Rejects(error.to_string()),
         })?;
         Ok(Box::new(Loaded { model, pool: Arc::new(ThreadPool::with_num_threads(self.threads)) }))
+    }
+
+    fn misreads(&self, graph: &Graph) -> Option<String> {
+        super::embedded_misreads(graph)
     }
 }
 

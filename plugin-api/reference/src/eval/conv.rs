@@ -223,6 +223,12 @@ pub fn conv(op: &Conv, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome {
     };
     let mut out = vec![0.0; cx.len()];
     let depth = kernel.taps * kernel.input;
+    if out.is_empty() || depth == 0 {
+        // Nothing to sum.
+        let bias = job.bias.unwrap_or(&[0.0]);
+        out.iter_mut().zip(bias.iter().cycle()).for_each(|(v, b)| *v = *b);
+        return cx.floats(laid_out(out, &shape, op.layout));
+    }
     // Groups cut the output channels into runs that one block of them would cross.
     let block =
         if job.groups > 1 { kernel.output } else { (KERNEL_ELEMENTS / depth.max(1)).clamp(1, kernel.output.max(1)) };

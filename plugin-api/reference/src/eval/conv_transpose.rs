@@ -3,6 +3,7 @@
 use super::conv::{Kernel, Slide, channels, channels_last, laid_out, spatial, wide};
 use super::gemm::{Matrix, Sizes, gemm};
 use super::{Cx, Ins, Outcome, floats};
+use crate::noise::Noise;
 use recast_plugin_api::ir::{ConvTranspose, KernelOrder};
 
 /// Input pixels that are multiplied at a time.
@@ -35,43 +36,12 @@ pub fn conv_transpose(op: &ConvTranspose, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome
         .flat_map(|i| (0..kernel.taps).map(move |tap| (tap * all_in + i) * outputs))
         .flat_map(|at| weights[at..at + outputs].iter().copied())
         .collect();
-    let values = channels_last(&x, op.layout)?;
-    let (pixels, targets) = (slide.pixels(), slide.input.iter().product::<usize>());
-    let wide_row = kernel.taps * outputs;
+    let job =
+        Job { x: &channels_last(&x, op.layout)?, batch: x.shape[0], slide, weights: &weights, groups, input, outputs };
     let mut out = vec![0.0; cx.len()];
-    let mut squares = vec![0.0; if cx.noise.is_some() { out.len() / outputs.max(1) } else { 0 }];
-    let block = (ROWS_ELEMENTS / wide_row.max(1)).max(1);
-    let mut taps = Vec::new();
-    for group in 0..groups {
-        let weights = Matrix::rows(&weights[group * input * wide_row..], wide_row);
-        for first in (0..x.shape[0] * pixels).step_by(block) {
-            let count = block.min(x.shape[0] * pixels - first);
-            let rows = Matrix { data: &values[first * all_in + group * input..], row: all_in, column: 1 };
-            let mut products = vec![0.0; count * wide_row];
-            gemm(Sizes { m: count, k: input, n: wide_row }, rows, weights, false, &mut products, wide_row);
-            for (i, product) in products.chunks_exact(wide_row.max(1)).enumerate() {
-                let (batch, pixel) = ((first + i) / pixels, (first + i) % pixels);
-                slide.sources(pixel, &mut taps);
-                for (tap, target) in taps.iter().enumerate() {
-                    let Some(target) = target else { continue };
-                    let at = (batch * targets + target) * groups + group;
-                    let sums = &mut out[at * outputs..][..outputs];
-                    sums.iter_mut().zip(&product[tap * outputs..]).for_each(|(sum, v)| *sum += v);
-                    if cx.noise.is_some() {
-                        let x = &values[(first + i) * all_in + group * input..][..input];
-                        squares[at] += x.iter().map(|v| v * v).sum::<f64>();
-                    }
-                }
-            }
-        }
-    }
+    job.scatter(&mut out);
     if let Some(noise) = cx.noise {
-        // Norms of each filter over all taps: an upper bound of what one output pixel meets.
-        let norms: Vec<f64> = (0..all_out).map(|o| filter_norm(&weights, o, (input, outputs, kernel.taps))).collect();
-        for (at, sums) in out.chunks_exact_mut(outputs.max(1)).enumerate() {
-            let norms = &norms[at % groups * outputs..][..outputs];
-            noise.dots(sums, squares[at].sqrt(), norms, kernel.taps * input, at * outputs);
-        }
+        job.disturb(noise, &mut out);
     }
     if let Some(bias) = ins.optional(2)? {
         let bias = floats(&bias)?;
@@ -80,8 +50,78 @@ pub fn conv_transpose(op: &ConvTranspose, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome
     cx.floats(laid_out(out, &shape, op.layout))
 }
 
-fn filter_norm(weights: &[f64], channel: usize, (input, outputs, taps): (usize, usize, usize)) -> f64 {
-    let (group, o) = (channel / outputs, channel % outputs);
-    let elements = (0..input).flat_map(|i| (0..taps).map(move |tap| ((group * input + i) * taps + tap) * outputs + o));
-    elements.map(|at| weights[at].powi(2)).sum::<f64>().sqrt()
+/// What one transposed convolution needs, channels-last.
+struct Job<'a> {
+    x: &'a [f64],
+    batch: usize,
+    slide: Slide,
+    /// (all input channels, taps, output channels of a group)
+    weights: &'a [f64],
+    groups: usize,
+    /// Channels of one group.
+    input: usize,
+    outputs: usize,
+}
+
+impl Job<'_> {
+    fn row(&self) -> usize {
+        self.slide.taps() * self.outputs
+    }
+
+    /// Calls `add` with each input pixel (batch included), tap, and output pixel under it.
+    fn each_target(&self, pixels: std::ops::Range<usize>, mut add: impl FnMut(usize, usize, usize)) {
+        let (sources, targets) = (self.slide.pixels(), self.slide.input.iter().product::<usize>());
+        let mut taps = Vec::new();
+        for pixel in pixels {
+            self.slide.sources(pixel % sources, &mut taps);
+            for (tap, target) in taps.iter().enumerate() {
+                if let Some(target) = target {
+                    add(pixel, tap, pixel / sources * targets + target);
+                }
+            }
+        }
+    }
+
+    /// Each pixel times the kernel, added where it belongs.
+    fn scatter(&self, out: &mut [f64]) {
+        let (all, row) = (self.batch * self.slide.pixels(), self.row());
+        let block = (ROWS_ELEMENTS / row.max(1)).max(1);
+        for (group, first) in (0..self.groups).flat_map(|g| (0..all).step_by(block).map(move |first| (g, first))) {
+            let weights = Matrix::rows(&self.weights[group * self.input * row..], row);
+            let width = self.groups * self.input;
+            let x = Matrix { data: &self.x[first * width + group * self.input..], row: width, column: 1 };
+            let count = block.min(all - first);
+            let mut products = vec![0.0; count * row];
+            gemm(Sizes { m: count, k: self.input, n: row }, x, weights, false, &mut products, row);
+            self.each_target(first..first + count, |pixel, tap, target| {
+                let product = &products[(pixel - first) * row + tap * self.outputs..][..self.outputs];
+                let sums = &mut out[(target * self.groups + group) * self.outputs..][..self.outputs];
+                sums.iter_mut().zip(product).for_each(|(sum, v)| *sum += v);
+            });
+        }
+    }
+
+    /// The norm of all that reaches an output pixel, against the norm of each filter over all taps: an upper bound of
+    /// what it meets.
+    fn disturb(&self, noise: Noise, out: &mut [f64]) {
+        let mut squares = vec![0.0; out.len() / self.outputs.max(1)];
+        self.each_target(0..self.batch * self.slide.pixels(), |pixel, _, target| {
+            for group in 0..self.groups {
+                let x = &self.x[(pixel * self.groups + group) * self.input..][..self.input];
+                squares[target * self.groups + group] += x.iter().map(|v| v * v).sum::<f64>();
+            }
+        });
+        let norms: Vec<f64> = (0..self.groups * self.outputs).map(|channel| self.filter_norm(channel)).collect();
+        let terms = self.slide.taps() * self.input;
+        for (at, sums) in out.chunks_exact_mut(self.outputs.max(1)).enumerate() {
+            let norms = &norms[at % self.groups * self.outputs..][..self.outputs];
+            noise.dots(sums, squares[at].sqrt(), norms, terms, at * self.outputs);
+        }
+    }
+
+    fn filter_norm(&self, channel: usize) -> f64 {
+        let (group, o) = (channel / self.outputs, channel % self.outputs);
+        let kernel = &self.weights[group * self.input * self.row()..][..self.input * self.row()];
+        kernel.iter().skip(o).step_by(self.outputs).map(|v| v * v).sum::<f64>().sqrt()
+    }
 }

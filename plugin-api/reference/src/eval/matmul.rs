@@ -23,6 +23,9 @@ pub fn matmul(ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome {
     let shared = b.shape()[..b.shape().len() - 2].iter().all(|&size| size == 1);
     let a_rows = a.len() / k.max(1);
     let mut out = vec![0.0; cx.len()];
+    if out.is_empty() {
+        return cx.floats(out);
+    }
     if shared && a_rows * n == out.len() && k > 0 {
         let sizes = Sizes { m: a_rows, k, n };
         match b {
@@ -170,10 +173,9 @@ impl Term {
         let steps: Vec<usize> = order.iter().map(stride).collect();
         let run: usize = summed.iter().map(|c| sizes[c]).product();
         let moved: Vec<f64> = Offsets::new(&to, &steps).map(|i| self.values[i]).collect();
-        match summed.is_empty() {
-            true => moved,
-            false => moved.chunks(run.max(1)).map(|terms| terms.iter().sum()).collect(),
-        }
+        // By count, not by chunks: a sum of no terms is zero, not nothing.
+        let count: usize = letters.iter().map(|c| sizes[c]).product();
+        (0..count).map(|i| moved[i * run..(i + 1) * run].iter().sum()).collect()
     }
 }
 

@@ -166,7 +166,7 @@ fn act(spec: ActivationSpec, values: &mut [f64]) {
 
 /// Gate `index` of rows of `gates * units`, as (batch, units).
 fn gate(rows: &[f64], units: usize, gates: usize, index: usize) -> Vec<f64> {
-    rows.chunks(gates * units).flat_map(|row| &row[index * units..(index + 1) * units]).copied().collect()
+    rows.chunks((gates * units).max(1)).flat_map(|row| &row[index * units..(index + 1) * units]).copied().collect()
 }
 
 fn add(a: &mut [f64], b: &[f64]) {
@@ -200,13 +200,13 @@ pub fn gru(op: &Gru, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome {
     layer(&shared, ins, cx, &|inputs, weights, states, product| {
         let (h, units) = (&states[0], product.units);
         // z and r come from the whole product; the candidate's part of it is needed with `reset_after` only.
-        let mut rows = product.of(h, 0, if op.reset_after { 3 } else { 2 });
-        let gates = rows.len() / (product.batch * units).max(1);
+        let gates = if op.reset_after { 3 } else { 2 };
+        let mut rows = product.of(h, 0, gates);
         if op.reset_after
             && let Some(bias) = &weights.bias
         {
             let bias = &floats(bias)?[3 * units..];
-            rows.chunks_mut(3 * units).for_each(|row| add(row, bias));
+            rows.chunks_mut((3 * units).max(1)).for_each(|row| add(row, bias));
         }
         let part = |index: usize| {
             let mut values = gate(&rows, units, gates, index);

@@ -45,13 +45,15 @@ pub fn slice(op: &Slice, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome {
     let x = ins.array(0)?;
     let start = op.start.known().ok_or_else(|| fault("a slice that begins nowhere"))? as usize;
     let shape = cx.shape();
-    let last = start + shape[op.axis].saturating_sub(1) * op.step as usize;
+    let last = shape[op.axis].saturating_sub(1).saturating_mul(op.step as usize).saturating_add(start);
     if shape[op.axis] > 0 && last >= x.shape[op.axis] {
         return Err(fault(format!("element {last} of {}", x.shape[op.axis])));
     }
     let own = strides(&x.shape);
     let mut steps = own.clone();
-    steps[op.axis] *= op.step as usize;
+    if shape[op.axis] > 1 {
+        steps[op.axis] *= op.step as usize;
+    }
     let first = start * own[op.axis];
     cx.output(x.data.picked(Offsets::new(&shape, &steps).map(|at| at + first)))
 }

@@ -33,27 +33,43 @@ pub fn kernel_window(conv: &Conv, kernel: &Type) -> Option<Vec<u64>> {
     kernel_parts(kernel, conv.kernel).map(|(window, _, _)| window)
 }
 
-pub fn explicit(padding: &[Padding], sizes: &[Dim], window: &[u64], strides: &[u64], dilations: &[u64]) -> Vec<Padding> {
+pub fn explicit(
+    padding: &[Padding],
+    sizes: &[Dim],
+    window: &[u64],
+    strides: &[u64],
+    dilations: &[u64],
+) -> Vec<Padding> {
     let known = |i: usize| Some((sizes.get(i)?, *window.get(i)?, *strides.get(i)?, *dilations.get(i)?));
     let resolve = |(i, padding): (usize, &Padding)| match (padding, known(i)) {
         (Padding::Same, Some((Dim::Known(n), w, s, d))) => same_padding(*n, w, s, d),
         // With stride one the length does not matter.
-        (Padding::Same, Some((_, w, 1, d))) => same_padding((w.max(1) - 1) * d + 1, w, 1, d),
+        (Padding::Same, Some((_, w, 1, d))) => same_padding(super::reach(w, d), w, 1, d),
         (other, _) => *other,
     };
     padding.iter().enumerate().map(resolve).collect()
 }
 
+/// Above every number that a window can have; products of two stay within 64 bits.
+const EXTENT_MAX: u64 = 1 << 31;
+
+fn bounded(numbers: &[u64]) -> Result<(), Misfit> {
+    match numbers.iter().find(|number| !(1..=EXTENT_MAX).contains(number)) {
+        Some(0) => Err("windows, strides and dilations are at least one".into()),
+        Some(number) => Err(format!("a window, stride, dilation or padding of {number}")),
+        None => Ok(()),
+    }
+}
+
 /// Length after a window slides over one axis.
 fn slid(length: &Dim, window: u64, stride: u64, dilation: u64, padding: Padding) -> Result<Dim, Misfit> {
-    if stride == 0 || dilation == 0 || window == 0 {
-        return Err("windows, strides and dilations are at least one".into());
-    }
+    bounded(&[window, stride, dilation])?;
     let (before, after) = match padding {
         Padding::Same => return Ok(length.ceil_div(stride)),
         Padding::Explicit(before, after) => (before, after),
     };
-    let reach = ((window - 1) * dilation + 1) as i64;
+    bounded(&[before.saturating_add(1), after.saturating_add(1)])?;
+    let reach = super::reach(window, dilation) as i64;
     let slack = length.offset(before as i64 + after as i64 - reach);
     let slack = slack.ok_or(format!("a window of {reach} does not fit a length of {length}"))?;
     Ok(slack.floor_div(stride).plus(&Dim::Known(1)))
@@ -85,7 +101,7 @@ pub fn conv(op: &Conv, ins: &mut Ins) -> Inferred {
     }
     check_spatial(window.len(), &[op.strides.len(), op.dilations.len(), op.padding.len()])?;
     let (channel, _) = axes(x, op.layout);
-    ins.same(&x.shape[channel], &Dim::Known(in_per_group * op.groups))?;
+    ins.same(&x.shape[channel], &Dim::Known(in_per_group.saturating_mul(op.groups)))?;
     if op.groups == 0 || out % op.groups != 0 {
         return Err(format!("{out} filters in {} groups", op.groups));
     }
@@ -116,17 +132,22 @@ pub fn conv_transpose(op: &ConvTranspose, ins: &mut Ins) -> Inferred {
     check_spatial(window.len(), &lists)?;
     let (channel, _) = axes(x, op.layout);
     ins.same(&x.shape[channel], &Dim::Known(channels_in))?;
-    check_bias(ins, 2, out * op.groups)?;
+    if op.groups == 0 || channels_in % op.groups != 0 {
+        return Err(format!("{channels_in} channels in {} groups", op.groups));
+    }
+    check_bias(ins, 2, out.saturating_mul(op.groups))?;
     let sizes = spatial(x, op.layout);
     let length = |i: usize| {
-        let reach = (window[i] - 1) * op.dilations[i] + 1 + op.output_padding[i];
         let (before, after) = op.cropping[i];
+        bounded(&[window[i], op.strides[i], op.dilations[i]])?;
+        bounded(&[before.saturating_add(1), after.saturating_add(1), op.output_padding[i].saturating_add(1)])?;
+        let reach = super::reach(window[i], op.dilations[i]) + op.output_padding[i];
         let grown = sizes[i].times(&Dim::Known(op.strides[i]));
         let length = grown.offset(reach as i64 - op.strides[i] as i64 - before as i64 - after as i64);
         length.ok_or(format!("nothing is left of axis {i} after cropping"))
     };
     let lengths: Vec<Dim> = (0..window.len()).map(length).collect::<Result<_, _>>()?;
-    Ok(vec![with_spatial(x, op.layout, lengths, Dim::Known(out * op.groups))])
+    Ok(vec![with_spatial(x, op.layout, lengths, Dim::Known(out.saturating_mul(op.groups)))])
 }
 
 pub fn pool(op: &Pool, ins: &mut Ins) -> Inferred {

@@ -203,7 +203,12 @@ pub fn infer(op: &Op, ins: &mut Ins) -> Inferred {
 /// The explicit padding that means "same" for a known length: total = max((ceil(n/s) - 1) s + window - n, 0), the odd
 /// element after, as Keras pads.
 pub fn same_padding(length: u64, window: u64, stride: u64, dilation: u64) -> Padding {
-    let reach = (window.max(1) - 1) * dilation + 1;
-    let total = ((length.div_ceil(stride.max(1)).max(1) - 1) * stride + reach).saturating_sub(length);
+    let slid = (length.div_ceil(stride.max(1)).max(1) - 1).saturating_mul(stride);
+    let total = slid.saturating_add(reach(window, dilation)).saturating_sub(length);
     Padding::Explicit(total / 2, total - total / 2)
+}
+
+/// Elements from the first to the last one under a window.
+pub fn reach(window: u64, dilation: u64) -> u64 {
+    (window.max(1) - 1).saturating_mul(dilation).saturating_add(1)
 }

@@ -37,11 +37,11 @@ fn check(cell: Cell, ins: &mut Ins) -> Inferred {
         let (kernel, recurrent) = (ins.get(at)?, ins.get(at + 1)?);
         want_rank(recurrent, 2)?;
         let u = recurrent.shape[0].known().ok_or("the number of units is not known")?;
-        let wide = Dim::Known(u * cell.gates);
+        let wide = Dim::Known(u.saturating_mul(cell.gates));
         ins.same_shape(&kernel.shape, &[x.shape[2].clone(), wide.clone()])?;
         ins.same_shape(&recurrent.shape, &[Dim::Known(u), wide])?;
         if let Some(bias) = ins.opt(at + 2) {
-            let want: Vec<Dim> = cell.bias.iter().map(|&n| Dim::Known(if n == 0 { u * cell.gates } else { n })).collect();
+            let want: Vec<Dim> = cell.bias.iter().map(|&n| Dim::Known(if n == 0 { u.saturating_mul(cell.gates) } else { n })).collect();
             ins.same_shape(&bias.shape, &want)?;
         }
         for state in 0..cell.states {

@@ -1,7 +1,8 @@
 //! Bidirectional: one layer over time in both directions, merged.
 //!
 //! Keras runs the backward layer with `go_backwards` and turns its sequence around again, so both are in the order of
-//! time. It also sets `zero_output_for_mask` to `return_sequences` in both layers, whatever their configuration says.
+//! time. It also sets `zero_output_for_mask` to `return_sequences` in both layers, whatever their configuration says
+//! (Keras before it became a part of TensorFlow does not know that option).
 
 use super::cell::{self, Cell};
 use super::{Call, Options};
@@ -41,9 +42,7 @@ pub fn bidirectional(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let merge = merge_mode(l)?;
     let (forward, backward) = (l.child("forward_layer")?, l.child("backward_layer")?);
     let mut options = Options::read(&Config::new(&forward.path, &forward.config)?)?;
-    if !recurrent::is_multi_backend(l) {
-        options.zero_masked = options.return_sequences;
-    }
+    options.zero_masked = options.return_sequences && !recurrent::is_multi_backend(l);
     let mut call = Call::read(l)?;
     super::prepare(l, &options, &mut call)?;
     let input = super::width(l, call.x)?;

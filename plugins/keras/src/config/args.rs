@@ -163,9 +163,7 @@ impl<'v> Args<'v, '_> {
         }
         let before = self.links.len();
         let arg = match value {
-            Value::Array(list) => {
-                Arg::list(list.iter().map(|item| self.legacy_kwarg(item)).collect::<Result<_, _>>()?)
-            }
+            Value::Array(list) => Arg::list(list.iter().map(|item| self.legacy_kwarg(item)).collect::<Result<_, _>>()?),
             Value::Object(map) => {
                 let mut named = Vec::with_capacity(map.len());
                 for (name, item) in sorted(map) {
@@ -225,7 +223,9 @@ fn reference(link: usize) -> Arg {
 fn only_leaf(arg: Arg) -> Arg {
     match arg.kind {
         Some(ArgKind::List(mut list)) if list.items.len() == 1 => only_leaf(list.items.remove(0)),
-        Some(ArgKind::Dict(mut dict)) if dict.items.len() == 1 => only_leaf(dict.items.remove(0).arg.unwrap_or_default()),
+        Some(ArgKind::Dict(mut dict)) if dict.items.len() == 1 => {
+            only_leaf(dict.items.remove(0).arg.unwrap_or_default())
+        }
         kind => Arg { kind },
     }
 }

@@ -172,7 +172,8 @@ impl Build<'_> {
                 let (first, len) = wiring.spans[layer];
                 let offset = offsets[layer][usize::from(link.place == Place::End)];
                 let node = link.node.checked_sub(offset).filter(|&node| node < len as u64).ok_or_else(|| {
-                    let detail = format!("call {} of `{}` is used, of {len} calls from {offset}", link.node, link.layer);
+                    let detail =
+                        format!("call {} of `{}` is used, of {len} calls from {offset}", link.node, link.layer);
                     self.malformed(link.layer, detail)
                 })?;
                 Ok(ValueRef { call: Some((first as u64 + node) as u32), index: link.tensor })
@@ -196,7 +197,8 @@ impl Build<'_> {
             }
         }
         let needs: Vec<Vec<usize>> = nodes.iter_mut().flatten().map(needs).collect();
-        let wanted: Vec<usize> = outputs.iter().filter_map(|output| output.value.as_ref()?.call).map(|c| c as usize).collect();
+        let wanted: Vec<usize> =
+            outputs.iter().filter_map(|output| output.value.as_ref()?.call).map(|c| c as usize).collect();
         let order = sort(&needs, &wanted).ok_or_else(|| self.malformed(prefix, "the calls of layers form a circle"))?;
         let mut places = vec![0u32; nodes.len()];
         order.iter().enumerate().for_each(|(place, &node)| places[node] = place as u32);

@@ -36,13 +36,8 @@ impl Build<'_> {
         let class_name = stored.class_name.to_owned();
         let facts = Facts { roles: Some(Vec::new()), class_name };
         let trainable = json::flag(stored.config, "trainable", true);
-        let mut layer = Layer {
-            name,
-            path: path.clone(),
-            module: stored.module.to_owned(),
-            trainable,
-            ..Layer::default()
-        };
+        let mut layer =
+            Layer { name, path: path.clone(), module: stored.module.to_owned(), trainable, ..Layer::default() };
         let shape = value.get("build_config").and_then(|build| build.get("input_shape"));
         self.facts.insert(path.clone(), facts);
         if let Some(mut model) = self.model(stored, &path, shape)? {
@@ -84,7 +79,8 @@ impl Build<'_> {
                 self.wrapped(layer, config, "cell")
             }
             "StackedRNNCells" => {
-                let cells = config.get("cells").map_or(Ok(&[][..]), |cells| json::array(cells, &layer.path, "cells"))?;
+                let cells =
+                    config.get("cells").map_or(Ok(&[][..]), |cells| json::array(cells, &layer.path, "cells"))?;
                 let cells = cells.iter().enumerate();
                 cells.map(|(number, cell)| self.child(layer, &format!("cells/{number}"), cell)).collect()
             }

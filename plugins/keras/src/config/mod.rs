@@ -54,7 +54,8 @@ pub fn read(value: &Value, at: &str, version: &Version, limits: &Limits) -> Resu
     let stored = Stored::of(value, at)?;
     let shape = value.get("build_config").and_then(|build| build.get("input_shape"));
     let Some(root) = build.model(&stored, "", shape)? else {
-        let detail = format!("`{}` is a subclassed model: the file holds its weights, but no layers", stored.class_name);
+        let detail =
+            format!("`{}` is a subclassed model: the file holds its weights, but no layers", stored.class_name);
         return Err(Diag::new(Code::UnsupportedContainer, at, detail)
             .hint("rebuild it as a Functional model (keras.Model(inputs, outputs)) and save that"));
     };

@@ -7,6 +7,7 @@
 //! | `/@training_config`, `/optimizer_weights` | not carried over |
 //! | `/model_weights@layer_names` | layers of the top model (at the root when only weights were saved) |
 //! | `/model_weights/LAYER@weight_names` | its arrays in order, as paths below this group |
+//! | `/layers` | weights alone, in the layout of the `.keras` format (`weights::tree`) |
 //! | `/model_weights/top_level_model_weights` | arrays of the model itself |
 
 use crate::config::{self, Architecture, Version};
@@ -14,7 +15,7 @@ use crate::hdf5::{Array, Attrs, Tree, join, unsafe_link};
 use crate::io::{Files, Limits};
 use crate::json;
 use crate::weights::legacy::{self, Listed};
-use crate::weights::{self, Taken};
+use crate::weights::{self, Taken, tree};
 use hdf5_pure::{File, Group};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{LayerModel, SCHEMA_REV};
@@ -23,8 +24,8 @@ use std::collections::HashSet;
 
 /// One HDF5 file to read.
 pub struct Input<'x> {
-    /// Absolute path, for `LayerModel::files`.
-    pub path: &'x str,
+    /// The number of the file that the bytes lie in, and where they begin there.
+    pub place: (u32, u64),
     pub bytes: &'x [u8],
     /// The architecture that was given beside it.
     pub architecture: Option<Value>,
@@ -39,46 +40,68 @@ const FINDINGS_MAX: usize = 50;
 pub fn read(input: &Input<'_>, file: &File, files: &mut Files<'_, '_>) -> Result<LayerModel, Findings> {
     let root = file.root();
     let attrs = Attrs::of(&root, "/")?;
-    let (architecture, version) = architecture(input, &attrs)?;
+    let (architecture, version) = architecture(input, &attrs, is_tree(&root))?;
     let backend = attrs.text("backend").unwrap_or_default().to_owned();
     note_training(&attrs, files);
     let (group, at) = weights_group(input, &root, &attrs)?;
-    let mut architecture = config::read(&architecture, "model_config", &version, input.limits)?;
-    let tree = Tree::walk(&group, at, input.bytes.len() as u64)?;
-    let group_attrs = Attrs::of(&group, at)?;
-    let (taken, mut findings) = collect(input, &architecture, &tree, &group_attrs)?;
-    let number = files.number(input.path);
-    findings.extend(weights::deliver(taken, &mut architecture.root, files, (number, 0), input.limits));
+    let architecture = config::read(&architecture, "model_config", &version, input.limits)?;
+    let tree = walk(input, &group, at)?;
+    let (taken, findings) = if at.is_empty() && tree::is_tree(&tree) {
+        tree::assign(&architecture, &tree)
+    } else {
+        collect(input, &architecture, &tree, &Attrs::of(&group, at)?)?
+    };
+    let whole = LayerModel { format: FORMAT.into(), keras_version: version.text, backend, ..LayerModel::default() };
+    deliver(input, architecture, (taken, findings), files, whole)
+}
+
+/// Weights in the layout of the `.keras` format, whose architecture came from elsewhere.
+pub fn read_tree(
+    input: &Input<'_>,
+    file: &File,
+    version: Version,
+    files: &mut Files<'_, '_>,
+) -> Result<LayerModel, Findings> {
+    let config = input.architecture.as_ref().unwrap_or(&Value::Null);
+    let architecture = config::read(config, "config.json", &version, input.limits)?;
+    let tree = walk(input, &file.root(), "")?;
+    let found = tree::assign(&architecture, &tree);
+    let whole =
+        LayerModel { format: super::archive::FORMAT.into(), keras_version: version.text, ..LayerModel::default() };
+    deliver(input, architecture, found, files, whole)
+}
+
+fn deliver(
+    input: &Input<'_>,
+    mut architecture: Architecture,
+    (taken, mut findings): (Vec<Taken<'_>>, Findings),
+    files: &mut Files<'_, '_>,
+    whole: LayerModel,
+) -> Result<LayerModel, Findings> {
+    findings.extend(weights::deliver(taken, &mut architecture.root, files, input.place, input.limits));
     if !findings.is_empty() {
         return Err(findings);
     }
-    Ok(LayerModel {
-        schema_rev: SCHEMA_REV,
-        format: FORMAT.into(),
-        keras_version: version.text,
-        backend,
-        root: Some(architecture.root),
-        files: Vec::new(),
-    })
+    Ok(LayerModel { schema_rev: SCHEMA_REV, root: Some(architecture.root), ..whole })
 }
 
 /// The configuration, and who wrote it.
-fn architecture(input: &Input<'_>, attrs: &Attrs) -> Result<(Value, Version), Diag> {
+fn architecture(input: &Input<'_>, attrs: &Attrs, tree: bool) -> Result<(Value, Version), Diag> {
     let config = match (attrs.text("model_config"), &input.architecture) {
         (Some(text), _) => json::parse(text.as_bytes(), "model_config", input.limits)?,
         (None, Some(given)) => given.clone(),
         (None, None) if attrs.has("model_config") => {
             return Err(Diag::new(Code::Malformed, "model_config", "the model's configuration is no text"));
         }
-        (None, None) => return Err(missing(attrs)),
+        (None, None) => return Err(missing(attrs, tree)),
     };
     let stated = attrs.text("keras_version").or_else(|| config.get("keras_version").and_then(Value::as_str));
     let version = Version::parse(stated.unwrap_or("1"));
     Ok((config, version))
 }
 
-fn missing(attrs: &Attrs) -> Diag {
-    if attrs.has("layer_names") || attrs.has("layer_names0") {
+fn missing(attrs: &Attrs, tree: bool) -> Diag {
+    if tree || attrs.has("layer_names") || attrs.has("layer_names0") {
         return Diag::new(Code::ArchitectureMissing, "/", "this file holds weights, but no architecture").hint(
             "give the JSON of `model.to_json()`: --architecture FILE.json, or put it beside the weights under the same \
              name",
@@ -100,10 +123,25 @@ fn weights_group(input: &Input<'_>, root: &Group, attrs: &Attrs) -> Result<(Grou
     match root.group("model_weights") {
         Ok(group) => Ok((group, "model_weights")),
         Err(_) if attrs.has("layer_names") || attrs.has("layer_names0") => Ok((root.clone(), "")),
+        Err(_) if is_tree(root) => Ok((root.clone(), "")),
         Err(error) => Err(unsafe_link(input.bytes).unwrap_or_else(|| {
             Diag::new(Code::Malformed, "model_weights", format!("the group of weights can't be read: {error}"))
         })),
     }
+}
+
+fn walk(input: &Input<'_>, group: &Group, at: &str) -> Result<Tree, Diag> {
+    // A soft link in an old group has an impossible address: say what it is instead.
+    let explained = |diag: Diag| match diag.code {
+        Code::Malformed => unsafe_link(input.bytes).unwrap_or(diag),
+        _ => diag,
+    };
+    Tree::walk(group, at, input.bytes.len() as u64).map_err(explained)
+}
+
+/// The layout of the `.keras` format.
+fn is_tree(root: &Group) -> bool {
+    root.group("layers").is_ok() || root.group("_layer_checkpoint_dependencies").is_ok()
 }
 
 /// The arrays of one layer's group.
@@ -119,9 +157,9 @@ fn collect<'t>(
     tree: &'t Tree,
     attrs: &Attrs,
 ) -> Result<(Vec<Taken<'t>>, Findings), Findings> {
-    let layer_names = attrs.names("layer_names")?.ok_or_else(|| {
-        Diag::new(Code::Malformed, "model_weights", "the list of layers (`layer_names`) is missing")
-    })?;
+    let layer_names = attrs
+        .names("layer_names")?
+        .ok_or_else(|| Diag::new(Code::Malformed, "model_weights", "the list of layers (`layer_names`) is missing"))?;
     let mut seen = HashSet::new();
     let mut sections = Vec::new();
     let mut findings = Findings::new();

@@ -1,3 +1,4 @@
 //! The files that Keras models come in.
 
+pub mod archive;
 pub mod h5;

@@ -58,7 +58,8 @@ const EXTERNAL: &str = "an external link";
 impl Scan<'_> {
     fn number(&self, at: usize, len: usize) -> Option<usize> {
         let bytes = self.bytes.get(at..at.checked_add(len)?)?;
-        let value = bytes.iter().rev().try_fold(0u64, |value, &byte| Some(value.checked_mul(256)? + u64::from(byte)))?;
+        let value =
+            bytes.iter().rev().try_fold(0u64, |value, &byte| Some(value.checked_mul(256)? + u64::from(byte)))?;
         usize::try_from(value).ok()
     }
 
@@ -76,7 +77,9 @@ impl Scan<'_> {
 
     fn superblock(&mut self) -> Option<()> {
         let begin = std::iter::once(0).chain((9..32).map(|shift| 1 << shift));
-        let start = begin.take_while(|&at| at < self.bytes.len()).find(|&at| self.bytes[at..].starts_with(&super::SIGNATURE))?;
+        let start = begin
+            .take_while(|&at| at < self.bytes.len())
+            .find(|&at| self.bytes[at..].starts_with(&super::SIGNATURE))?;
         let version = *self.bytes.get(start + 8)?;
         let sizes = if version < 2 { start + 13 } else { start + 9 };
         (self.offset, self.length) = (self.number(sizes, 1)?, self.number(sizes + 1, 1)?);

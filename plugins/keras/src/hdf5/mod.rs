@@ -76,7 +76,11 @@ impl Walk<'_> {
 }
 
 pub fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
+    match (path.is_empty(), name.is_empty()) {
+        (true, _) => name.to_owned(),
+        (_, true) => path.to_owned(),
+        _ => format!("{path}/{name}"),
+    }
 }
 
 /// The attributes of one group.

@@ -19,10 +19,8 @@ impl Source for View {
         let available = bytes.len();
         let range = usize::try_from(offset).ok().and_then(|start| Some(start..start.checked_add(buf.len())?));
         let found = range.clone().and_then(|range| bytes.get(range));
-        let found = found.ok_or(FormatError::UnexpectedEof {
-            expected: range.map_or(usize::MAX, |range| range.end),
-            available,
-        })?;
+        let found = found
+            .ok_or(FormatError::UnexpectedEof { expected: range.map_or(usize::MAX, |range| range.end), available })?;
         buf.copy_from_slice(found);
         Ok(())
     }
@@ -38,11 +36,7 @@ impl Drop for Revoke {
 }
 
 /// Opens `bytes` for the time of `body`.
-pub fn with_file<R, E: From<Diag>>(
-    bytes: &[u8],
-    at: &str,
-    body: impl FnOnce(&File) -> Result<R, E>,
-) -> Result<R, E> {
+pub fn with_file<R, E: From<Diag>>(bytes: &[u8], at: &str, body: impl FnOnce(&File) -> Result<R, E>) -> Result<R, E> {
     // SAFETY: no reference outlives this function: `read_at` copies under the lock, and `Revoke` clears the slot
     // (waiting for readers) before the borrow of `bytes` ends.
     let bytes = unsafe { std::mem::transmute::<&[u8], &'static [u8]>(bytes) };

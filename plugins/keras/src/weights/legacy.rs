@@ -4,8 +4,8 @@
 //! it saved; versions differ in what they do with frozen parts, so the orders that occurred are tried, and the names
 //! decide between them.
 
-use super::roles::{self, Role};
 use super::Taken;
+use super::roles::{self, Role};
 use crate::config::Facts;
 use crate::hdf5::Array;
 use recast_plugin_api::diag::{Code, Diag, Findings};

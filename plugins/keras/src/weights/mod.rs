@@ -5,6 +5,7 @@
 
 pub mod legacy;
 pub mod roles;
+pub mod tree;
 
 pub use roles::Role;
 

@@ -66,10 +66,7 @@ const TABLE: &[(&str, &[Row])] = &[
     ("AdditiveAttention", &[("scale", Flag("use_scale", true), true)]),
     (
         "Attention",
-        &[
-            ("scale", Flag("use_scale", false), true),
-            ("concat_score_weight", Is("score_mode", "concat"), true),
-        ],
+        &[("scale", Flag("use_scale", false), true), ("concat_score_weight", Is("score_mode", "concat"), true)],
     ),
     (
         "BatchNormalization",
@@ -104,10 +101,7 @@ const TABLE: &[(&str, &[Row])] = &[
     ("GroupQueryAttention", ATTENTION),
     ("LSTM", RECURRENT),
     ("LSTMCell", RECURRENT),
-    (
-        "LayerNormalization",
-        &[("gamma", Flag("scale", true), true), ("beta", Flag("center", true), true)],
-    ),
+    ("LayerNormalization", &[("gamma", Flag("scale", true), true), ("beta", Flag("center", true), true)]),
     ("LocallyConnected1D", KERNEL),
     ("LocallyConnected2D", KERNEL),
     ("MultiHeadAttention", ATTENTION),
@@ -118,10 +112,7 @@ const TABLE: &[(&str, &[Row])] = &[
     ("PReLU", &[always("alpha")]),
     ("RMSNormalization", &[always("scale")]),
     ("RNN", &[]),
-    (
-        "ReversibleEmbedding",
-        &[always("embeddings"), ("reverse_embeddings", Not("tie_weights", true), true)],
-    ),
+    ("ReversibleEmbedding", &[always("embeddings"), ("reverse_embeddings", Not("tie_weights", true), true)]),
     ("SeparableConv1D", SEPARABLE),
     ("SeparableConv2D", SEPARABLE),
     ("SimpleRNN", RECURRENT),

@@ -14,6 +14,7 @@ impl Layers for Misbehaving {
         "bad>Abort",
         "bad>ChildProcess",
         "bad>CloseFds",
+        "bad>CloseFdsAndStay",
         "bad>Connect",
         "bad>Exit0",
         "bad>Exit7",
@@ -44,6 +45,10 @@ impl Layers for Misbehaving {
             "bad>Abort" => std::process::abort(),
             "bad>ChildProcess" => tell("child process", std::process::Command::new("/bin/true").status())?,
             "bad>CloseFds" => close_fds(),
+            "bad>CloseFdsAndStay" => {
+                close_fds();
+                endless()
+            }
             "bad>Connect" => tell("connect", std::net::TcpStream::connect(path))?,
             "bad>Exit0" => std::process::exit(0),
             "bad>Exit7" => std::process::exit(7),
@@ -60,7 +65,7 @@ impl Layers for Misbehaving {
             "bad>Prints" => print(),
             "bad>Reads" => tell("read", std::fs::read(path))?,
             // SAFETY: none; that is the point.
-            "bad>Segv" => unsafe { *black_box(std::ptr::null_mut::<u8>()) = 1 },
+            "bad>Segv" => unsafe { black_box(16 as *mut u8).write_volatile(1) },
             "bad>StackOverflow" => drop(black_box(deeper(1))),
             // SAFETY: raise has no requirements.
             "bad>StopSelf" => drop(unsafe { libc::raise(libc::SIGSTOP) }),
