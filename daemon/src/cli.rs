@@ -1,14 +1,25 @@
 //! The command line: what can be typed, and which room does it. Text for people, or with `--format json` one object per
 //! artifact on stdout and nothing else there; everything else goes to stderr.
 
+/// `print!`, except that a reader who has seen enough ends the program quietly.
+macro_rules! say {
+    ($($arguments:tt)*) => { $crate::cli::write_out(format_args!($($arguments)*)) };
+}
+
+macro_rules! say_line {
+    ($($arguments:tt)*) => { $crate::cli::write_out(format_args!("{}\n", format_args!($($arguments)*))) };
+}
+
 mod convert;
 mod inspect;
 mod jobs;
 mod lineage;
+mod plugins;
 mod progress;
 mod run;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -245,7 +256,7 @@ pub fn dispatch(command: Command, wiring: Wiring) -> i32 {
         Command::Lineage(args) => lineage::run(&args),
         Command::CheckConfig(args) => check_config(&args),
         Command::Inspect(args) => inspect::run(&args, &wiring),
-        Command::Plugins(_) => Err(Failure::usage("this build has no plugin tools")),
+        Command::Plugins(args) => plugins::run(&args),
         Command::Worker(_) => Err(Failure::usage("a worker is started before anything else is")),
     };
     result.unwrap_or_else(|failure| {
@@ -295,15 +306,32 @@ fn user_state_dir() -> Result<PathBuf, Failure> {
 fn check_config(args: &CheckConfigArgs) -> Result<i32, Failure> {
     let path = find_config(args.config.as_deref())?;
     let config = Config::load(&path)?;
-    println!("{}: fine", path.display());
+    say_line!("{}: fine", path.display());
     for watch in &config.watches {
         let targets: Vec<&str> = watch.targets.iter().map(|target| target.name.as_str()).collect();
-        println!("  {} -> {} as {}", watch.path.display(), watch.out.display(), targets.join(", "));
+        say_line!("  {} -> {} as {}", watch.path.display(), watch.out.display(), targets.join(", "));
         if !watch.path.is_dir() {
-            println!("    note: {} is not there now", watch.path.display());
+            say_line!("    note: {} is not there now", watch.path.display());
         }
     }
     Ok(exit::OK)
+}
+
+pub(crate) fn write_out(text: std::fmt::Arguments) {
+    if let Err(error) = std::io::stdout().write_fmt(text) {
+        // `recast jobs | head` is not an error; a full disk is.
+        let quiet = error.kind() == std::io::ErrorKind::BrokenPipe;
+        std::process::exit(if quiet { exit::OK } else { exit::IO });
+    }
+}
+
+/// Runs to its end. A copy that nobody waits for any more may not hold up the end of the process.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    const LEFTOVERS: std::time::Duration = std::time::Duration::from_millis(500);
+    let runtime = runtime()?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(LEFTOVERS);
+    result
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -111,7 +111,11 @@ fn layer_row(layer: &Layer) -> LayerRow {
             stored_as: weight.stored_as.clone(),
         }
     };
-    LayerRow { path: layer.path.clone(), class: layer.class.clone(), weights: layer.weights.iter().map(weight).collect() }
+    LayerRow {
+        path: layer.path.clone(),
+        class: layer.class.clone(),
+        weights: layer.weights.iter().map(weight).collect(),
+    }
 }
 
 fn inputs(model: &LayerModel, graph: Option<&Graph>) -> Vec<Port> {
@@ -185,4 +189,3 @@ impl fmt::Display for Inspection {
         }
     }
 }
-

@@ -84,7 +84,8 @@ pub fn layers_of(model: &LayerModel) -> Vec<&Layer> {
 
 /// The whole layer model as one graph, with the inputs and outputs of its root under Keras' names.
 pub fn lower(model: &LayerModel, owners: &dyn LayerOwners) -> Result<Graph, Findings> {
-    let root = model.root.as_ref().ok_or_else(|| Diag::new(Code::PluginMisbehaved, "", "a layer model without root"))?;
+    let root =
+        model.root.as_ref().ok_or_else(|| Diag::new(Code::PluginMisbehaved, "", "a layer model without root"))?;
     let missing = missing_classes(model, owners);
     if !missing.is_empty() {
         return Err(missing_findings(&missing));
@@ -170,7 +171,8 @@ impl Lowerer<'_> {
         let mut graph = Graph::new(layer.path.clone());
         let mut inputs = Vec::new();
         for (index, input) in request.inputs.iter().enumerate() {
-            let ty = input.ty.as_ref().ok_or_else(|| Diag::new(Code::PluginMisbehaved, &layer.path, "untyped input"))?;
+            let ty =
+                input.ty.as_ref().ok_or_else(|| Diag::new(Code::PluginMisbehaved, &layer.path, "untyped input"))?;
             let value = graph.input(format!("x{index}"), ty.decode_type()?);
             let mask = input.mask.as_ref().map(|mask| mask.decode_type()).transpose()?;
             let mask = mask.map(|ty| graph.input(format!("mask{index}"), ty));
@@ -273,7 +275,8 @@ fn resolve(
             return Ok(None);
         }
         let found = find(value, inputs, results);
-        let found = found.ok_or_else(|| Diag::new(Code::Malformed, &layer.path, "is called with a tensor that no layer gives"))?;
+        let found = found
+            .ok_or_else(|| Diag::new(Code::Malformed, &layer.path, "is called with a tensor that no layer gives"))?;
         *value = ValueRef { call: None, index: values.len() as u32 };
         values.push(found);
     }

@@ -103,7 +103,8 @@ impl Job<'_> {
         let (spec, host) = (self.spec, self.host);
         std::thread::scope(|scope| {
             // A hash of the whole file takes as long as all the rest before writing: beside it, it costs nothing.
-            let hashing = spec.digest.is_none().then(|| scope.spawn(|| digest::of_artifact(&spec.artifact, &in_place())));
+            let hashing =
+                spec.digest.is_none().then(|| scope.spawn(|| digest::of_artifact(&spec.artifact, &in_place())));
             let model = self.timed("read", |_| read(spec, host));
             let graph = model.and_then(|read| {
                 self.report.source_format = read.format;
@@ -167,7 +168,8 @@ impl Job<'_> {
         dir: &Path,
     ) -> Result<Vec<OutputFile>, Findings> {
         let admitted = admit(graph, caps, Some(&self.host.tensors().file_lens()))?;
-        let options = serde_json::to_string(&target.options).map_err(|e| Diag::new(Code::Bug, "options", e.to_string()))?;
+        let options =
+            serde_json::to_string(&target.options).map_err(|e| Diag::new(Code::Bug, "options", e.to_string()))?;
         let request = WriteRequest {
             schema_rev: SCHEMA_REV,
             graph: Some(GraphProto::from(admitted.graph())),

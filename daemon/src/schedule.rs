@@ -439,13 +439,15 @@ impl Daemon {
     }
 
     async fn finish_running(&mut self, until: tokio::time::Instant) -> Result<(), DaemonError> {
-        while !self.running.is_empty() {
-            match tokio::time::timeout_at(until, self.receiver.recv()).await {
-                Ok(Some(Message::Finished { job, outcome })) => self.finished(job, *outcome)?,
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => return Ok(()),
-            }
+        while !self.running.is_empty() && tokio::time::Instant::now() < until {
             self.notifier.alive();
+            let tick = until.min(tokio::time::Instant::now() + TICK);
+            // What else arrives is of no interest any more: a claim is dropped with its copy.
+            if let Ok(Some(Message::Finished { job, outcome })) =
+                tokio::time::timeout_at(tick, self.receiver.recv()).await
+            {
+                self.finished(job, *outcome)?;
+            }
         }
         Ok(())
     }

@@ -1,13 +1,16 @@
 //! Telling the service manager, over its datagram socket, what it wants to know. Nothing happens where there is none.
 
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType, sendto, socket};
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub struct Notifier {
     socket: Option<(OwnedFd, SocketAddrUnix)>,
-    pub watchdog: Option<Duration>,
+    /// How often the manager wants to hear from us.
+    watchdog: Option<Duration>,
+    alive_at: Cell<Option<Instant>>,
 }
 
 impl Notifier {
@@ -18,16 +21,17 @@ impl Notifier {
         Notifier {
             socket: std::env::var_os("NOTIFY_SOCKET").and_then(|path| connect(path.as_bytes())),
             watchdog: watchdog.filter(|_| mine).map(Duration::from_micros),
+            alive_at: Cell::new(None),
         }
     }
 
     /// To a socket at a known place.
     pub fn to(path: &std::path::Path) -> Notifier {
-        Notifier { socket: connect(path.as_os_str().as_bytes()), watchdog: None }
+        Notifier { socket: connect(path.as_os_str().as_bytes()), ..Notifier::none() }
     }
 
     pub fn none() -> Notifier {
-        Notifier { socket: None, watchdog: None }
+        Notifier { socket: None, watchdog: None, alive_at: Cell::new(None) }
     }
 
     fn send(&self, message: &str) {
@@ -57,8 +61,13 @@ impl Notifier {
         self.send(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", at_most.as_micros()));
     }
 
+    /// To be called whenever the loop has made a turn; says so as often as is wanted.
     pub fn alive(&self) {
-        self.send("WATCHDOG=1");
+        let Some(every) = self.watchdog else { return };
+        if self.alive_at.get().is_none_or(|at| at.elapsed() >= every / 4) {
+            self.alive_at.set(Some(Instant::now()));
+            self.send("WATCHDOG=1");
+        }
     }
 }
 

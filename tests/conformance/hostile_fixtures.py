@@ -4,6 +4,7 @@
 """
 import json
 import os
+import zipfile
 
 import h5py
 import numpy as np
@@ -130,6 +131,25 @@ def configs():
     yield "call_beyond", {"class_name": "Functional", "config": {"name": "m", "layers": [first, beyond], **ends}}
 
 
+def archives():
+    """`.keras` files made of a sound one."""
+    sound = os.path.join(OUT, "..", "keras_v3", "3", "shared_dense.keras")
+    with zipfile.ZipFile(sound) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+
+    def write(name, members, compression):
+        with zipfile.ZipFile(os.path.join(OUT, f"{name}.keras"), "w", compression) as file:
+            for member, data in members.items():
+                file.writestr(zipfile.ZipInfo(member), data, compression)
+
+    without = {name: data for name, data in members.items() if name != "model.weights.h5"}
+    write("packed", members, zipfile.ZIP_DEFLATED)
+    write("no_weights", without, zipfile.ZIP_STORED)
+    write("npz_weights", {**without, "model.weights.npz": b"x"}, zipfile.ZIP_STORED)
+    write("no_config", {name: data for name, data in members.items() if name != "config.json"}, zipfile.ZIP_STORED)
+    write("member_bomb", {**members, "config.json": b" " * (65 << 20)}, zipfile.ZIP_DEFLATED)
+
+
 def main():
     os.makedirs(OUT, exist_ok=True)
     for make in (external_storage, virtual, soft_link, external_link, never_written, shape_bomb, tensor_bomb, odd_type,
@@ -156,6 +176,7 @@ def main():
         group = file.create_group("dense")
         group.attrs["weight_names"] = [b"dense/kernel:0", b"dense/bias:0"]
         plain(group.create_group("dense"))
+    archives()
 
 
 if __name__ == "__main__":

@@ -85,23 +85,7 @@ def call(layer, tensors, takes_list, kwargs):
         return layer(arguments, **kwargs)
     except tf.errors.OpError:
         # TensorFlow has no channels-first, grouped or dilated transposed convolution on a CPU, except through XLA.
-        return through_xla(layer, arguments, kwargs)
-
-
-def through_xla(layer, arguments, kwargs):
-    """XLA of TensorFlow 2.21 adds a convolution's bias along the wrong axis when channels come first: it's added here."""
-    bias = layer.bias.numpy() if getattr(layer, "use_bias", False) else None
-    if bias is not None:
-        assert layer.activation.__name__ == "linear"
-        layer.bias.assign(np.zeros_like(bias))
-    output = tf.function(lambda values: layer(values, **kwargs), jit_compile=True)(arguments)
-    if bias is None:
-        return output
-    layer.bias.assign(bias)
-    channel = 1 if layer.data_format == "channels_first" else -1
-    shape = [1] * len(output.shape)
-    shape[channel] = -1
-    return output + tf.constant(bias.reshape(shape))
+        return tf.function(lambda values: layer(values, **kwargs), jit_compile=True)(arguments)
 
 
 def run(case):

@@ -2,8 +2,8 @@
 
 Run with each environment's Python; writes ../fixtures/layers/recurrent{2,3}.jsonl, one case a line:
 
-    {"name", "keras_version", "layer": layer, "inputs": [array + "mask"? + "free"], "args": [arg], "kwargs": {name: arg},
-     "outputs": [array + "mask"?]}
+    {"name", "keras_version", "layer": layer, "inputs": [array + "mask"? + "free"], "args": [arg],
+     "kwargs": {name: arg}, "outputs": [array + "mask"?]}
     layer = {"class", "config", "weights": [array + "role"], "children": {attribute: layer}}
     arg = {"input": index} | {"list": [arg]} | {"json": value}
 
@@ -119,7 +119,8 @@ def run(name, case):
     keras.backend.clear_session()
     keras.utils.set_random_seed(1)
     layer = case["make"]()
-    values = [v if isinstance(v, np.ndarray) else halved(rng.normal(0, 1.2, v).astype("float32")) for v in case["inputs"]]
+    normal = lambda shape: halved(rng.normal(0, 1.2, shape).astype("float32"))
+    values = [v if isinstance(v, np.ndarray) else normal(v) for v in case["inputs"]]
     masks = list(case["masks"]) + [None] * (len(values) - len(case["masks"]))
     args, kwargs = case["call"] or ([ref(0)], {})
     kwargs = dict(kwargs, **case["kwargs"])

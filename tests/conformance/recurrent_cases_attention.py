@@ -61,7 +61,8 @@ add("mha_axes_cross", mha(attention_axes=(2,), value_dim=2), (B, 2, 3, 4), (B, 2
 
 if KERAS >= 3:
     def gqa(**options):
-        return lambda: L.GroupQueryAttention(**{"head_dim": 3, "num_query_heads": 4, "num_key_value_heads": 2, **options})
+        sizes = {"head_dim": 3, "num_query_heads": 4, "num_key_value_heads": 2}
+        return lambda: L.GroupQueryAttention(**{**sizes, **options})
 
     for label, kwargs in CALLS.items():
         itself(f"gqa{label}", gqa(), X, kwargs=kwargs)

@@ -75,6 +75,13 @@ if KERAS < 3:
         masks=[MASK], call=([ref(0)], {"initial_state": [[ref(1), ref(2)], ref(3)]}),
         record=([[ref(0), ref(1), ref(2), ref(3)]], {}))
 
+for kind, cls in CELLS.items():
+    count = 2 if kind == "lstm" else 1
+    states = [ref(1 + i) for i in range(count)]
+    add(f"cell_{kind}", lambda c=cls: c(U), (B, F), *[(B, U)] * count, call=([ref(0), states], {}))
+add("cell_stacked", lambda: stack("lstm", "gru"), (B, F), (B, U), (B, U), (B, U + 1),
+    call=([ref(0), [[ref(1), ref(2)], ref(3)]], {}))
+
 # --- Bidirectional --------------------------------------------------------------------------------------------------
 for kind, (cls, base, states) in KINDS.items():
     for merge, sequences in itertools.product(("concat", "sum", "mul", "ave", None), (False, True)):
@@ -109,7 +116,7 @@ for label, sequences in (("last", False), ("sequences", True)):
         L.LSTM(U, return_sequences=s, zero_output_for_mask=True)), X, masks=[MASK])
 
 
-# --- cuDNN's layers, which only a GPU runs: Keras' own conversion says what they compute -------------------------------
+# --- cuDNN's layers, which only a GPU runs: Keras' own conversion says what they compute ------------------------------
 def cudnn(kind):
     def make():
         return L.LSTM(U, return_sequences=True) if kind == "CuDNNLSTM" else L.GRU(U, return_sequences=True)

@@ -25,6 +25,8 @@ pub struct FakeRunner {
     pub output_bytes: usize,
     /// Content digest -> how often it was run.
     pub runs: Mutex<BTreeMap<String, u32>>,
+    /// Jobs at work, now and at most.
+    pub at_work: Mutex<(usize, usize)>,
 }
 
 /// What the artifact tells the worker to do; empty when it is anything else.
@@ -136,14 +138,34 @@ impl Runner for Shared {
     fn run(&self, spec: JobSpec, _events: EventSink, mut cancel: Cancel) -> ReportFuture {
         let runner = self.0.clone();
         Box::pin(async move {
+            let _counted = AtWork::begin(&runner);
             tokio::select! {
                 () = tokio::time::sleep(runner.delay) => {}
                 () = cancel.cancelled() => {
                     return JobReport::failed(Finding::error(Code::Cancelled, "fake", "told to stop"));
                 }
             }
-            tokio::task::spawn_blocking(move || runner.work(&spec)).await.expect("the fake worker does not panic")
+            let worker = runner.clone();
+            tokio::task::spawn_blocking(move || worker.work(&spec)).await.expect("the fake worker does not panic")
         })
+    }
+}
+
+/// Counts a job for as long as it lives.
+struct AtWork<'a>(&'a FakeRunner);
+
+impl AtWork<'_> {
+    fn begin(runner: &FakeRunner) -> AtWork<'_> {
+        let mut count = runner.at_work.lock().expect("not poisoned");
+        count.0 += 1;
+        count.1 = count.1.max(count.0);
+        AtWork(runner)
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.at_work.lock().expect("not poisoned").0 -= 1;
     }
 }
 
@@ -188,7 +210,7 @@ pub struct Fake {
 
 impl Default for Fake {
     fn default() -> Self {
-        let runner = FakeRunner { delay: Duration::from_millis(2), output_bytes: 1000, runs: Mutex::default() };
+        let runner = FakeRunner { delay: Duration::from_millis(2), output_bytes: 1000, ..FakeRunner::default() };
         Fake { runner: Arc::new(runner), plugins: Arc::default(), place: Arc::new(Atomic), notify: None }
     }
 }

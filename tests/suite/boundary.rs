@@ -5,8 +5,9 @@ use recast::host::{Finder, Host, HostSettings, Outputs, Silent, TensorStore, Thr
 use recast_abi::*;
 use recast_plugin_api::diag::{Code, Findings};
 use recast_plugin_api::ir::{DType, Graph, Tensor, Type};
-use recast_plugin_api::messages::{LowerInput, LowerRequest, WriteRequest};
-use recast_plugin_api::model::Layer;
+use recast_plugin_api::messages::{LowerRequest, Lowered, WriteRequest};
+use recast_plugin_api::model::{Child, Layer};
+use recast_plugin_api::plugin::example;
 use std::fmt::Write as _;
 use std::mem::{align_of, offset_of, size_of};
 use std::path::{Path, PathBuf};
@@ -187,12 +188,7 @@ fn scaled_tanh() -> LowerRequest {
         config: r#"{"scale": 2.5}"#.into(),
         ..Layer::default()
     };
-    let ty = Type::known(DType::F32, &[2]);
-    LowerRequest {
-        layer: Some(layer),
-        inputs: vec![LowerInput { ty: Some((&ty).into()), mask: None }],
-        ..LowerRequest::default()
-    }
+    example(layer, &[Type::known(DType::F32, &[2])])
 }
 
 fn check_sample_layer(library: &Path) {
@@ -215,6 +211,33 @@ fn a_strangers_layer_loads_and_lowers() {
     let library = plugin("sample-layer");
     assert_eq!(load(&library), Ok(Through::AbiStable));
     check_sample_layer(&library);
+}
+
+/// A wrapper's plugin asks the host for what is inside, which asks the plugin that owns it: here the same one again.
+#[test]
+fn a_wrapper_is_lowered_with_what_it_wraps() {
+    let host = host(&[&plugin("sample-layer")]).unwrap();
+    let mut request = scaled_tanh();
+    let child = Child { attribute: "layer".into(), layer: request.layer.take() };
+    let wrapper = |path: &str, children| Layer {
+        path: path.into(),
+        class: "acme>Twice".into(),
+        config: "{}".into(),
+        children,
+        ..Layer::default()
+    };
+    request.layer = Some(wrapper("net/twice", vec![child.clone()]));
+    let owner: &dyn Fn(&LowerRequest) -> Result<Lowered, Findings> =
+        &|child| host.lower(child, &|_| unreachable!("it wraps nothing"));
+    let graph = host.lower(&request, owner).unwrap().graph.unwrap().decode_graph().unwrap();
+    assert_eq!(graph.nodes().iter().filter(|node| node.op.name() == "unary").count(), 2);
+    assert!(graph.nodes().iter().all(|node| node.path == "net/act"));
+    // A finding inside is reported once, where it belongs.
+    let mut broken = child;
+    broken.layer.as_mut().unwrap().config = "{}".into();
+    request.layer = Some(wrapper("net/twice", vec![broken]));
+    let findings = host.lower(&request, owner).unwrap_err();
+    assert_eq!((findings.len(), findings[0].code, findings[0].at.as_str()), (1, Code::BadConfig, "net/act"));
 }
 
 #[test]
@@ -362,7 +385,7 @@ fn a_host_of_an_abi_crate_that_grew_loads_todays_plugin() {
     let dir = variant_dir("newer-host");
     other_abi(&dir, "1.5.0", &[("use crate::{RecastBytes, RecastHost};", &growth())]);
     let host = program(&Build { dir: stranger_of(&dir, "newer-host"), ..Build::default() });
-    for (library, classes) in [(plugin("raw"), "raw>Nothing"), (plugin("sample-layer"), "acme>ScaledTanh")] {
+    for (library, classes) in [(plugin("raw"), "raw>Nothing"), (plugin("sample-layer"), "acme>ScaledTanh\nacme>Twice")] {
         let output = Command::new(&host).arg(library).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert_eq!(text.trim(), format!("1.5.0 {classes} false"), "{}", String::from_utf8_lossy(&output.stderr));

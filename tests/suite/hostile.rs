@@ -17,7 +17,8 @@ fn directory(below: &str) -> PathBuf {
 }
 
 fn hostile(name: &str) -> Vec<u8> {
-    let path = directory("fixtures/hostile").join(format!("{name}.h5"));
+    let name = if name.contains('.') { name.to_owned() } else { format!("{name}.h5") };
+    let path = directory("fixtures/hostile").join(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -74,6 +75,14 @@ fn what_the_architecture_does_not_say_is_not_guessed() {
 }
 
 #[test]
+fn archives_that_lie_are_refused() {
+    refused("member_bomb.keras", Code::LimitExceeded);
+    refused("no_weights.keras", Code::Malformed);
+    refused("npz_weights.keras", Code::UnsupportedContainer);
+    refused("no_config.keras", Code::Malformed);
+}
+
+#[test]
 fn arrays_that_are_stored_otherwise_are_decoded() {
     let expected: Vec<u8> = (0..15u8).flat_map(|value| f32::from(value).to_le_bytes()).collect();
     for name in ["big_endian", "compressed"] {
@@ -118,7 +127,12 @@ fn survives(bytes: &[u8], what: &str) {
 }
 
 fn samples() -> Vec<(String, Vec<u8>)> {
-    let names = ["samples/mnist_mlp.h5", "samples/text_lstm.h5", "samples/small_cnn.h5"];
+    let names = [
+        "samples/mnist_mlp.h5",
+        "samples/text_lstm.h5",
+        "samples/small_cnn.h5",
+        "fixtures/keras_v3/3/shared_dense.keras",
+    ];
     names.map(|name| (name.to_owned(), std::fs::read(directory(name)).unwrap())).to_vec()
 }
 

@@ -90,6 +90,19 @@ fn check_calls(model: &Model) {
     model.outputs.iter().for_each(|output| check(output.value.as_ref().unwrap(), model.calls.len()));
 }
 
+/// What the source says otherwise than Keras.
+fn differences(name: &str, host: &TestHost<'_>, expected: &Value) -> Vec<String> {
+    let model = match host.read(None) {
+        Ok(model) => model,
+        Err(findings) => return vec![format!("{name}: {findings:?}")],
+    };
+    check_model(model.root.as_ref().unwrap());
+    let found = found(host, &model);
+    let keys =
+        ["inputs", "outputs", "weights"].into_iter().filter(|&key| sorted(&found[key]) != sorted(&expected[key]));
+    keys.map(|key| format!("{name}: {key}\n  found    {}\n  expected {}", found[key], expected[key])).collect()
+}
+
 fn read_all(keras: u32) {
     let mut wrong = Vec::new();
     for (name, expected) in expectations(keras) {
@@ -100,18 +113,7 @@ fn read_all(keras: u32) {
         if let Some(architecture) = &architecture {
             host.files.insert("/a".into(), architecture);
         }
-        match host.read(None) {
-            Ok(model) => {
-                check_model(model.root.as_ref().unwrap());
-                let found = found(&host, &model);
-                for key in ["inputs", "outputs", "weights"] {
-                    if sorted(&found[key]) != sorted(&expected[key]) {
-                        wrong.push(format!("{name}: {key}\n  found    {}\n  expected {}", found[key], expected[key]));
-                    }
-                }
-            }
-            Err(findings) => wrong.push(format!("{name}: {findings:?}")),
-        }
+        wrong.extend(differences(&name, &host, &expected));
     }
     assert!(wrong.is_empty(), "{} of keras{keras}:\n{}", wrong.len(), wrong.join("\n"));
 }
@@ -126,6 +128,34 @@ pub fn sorted(value: &Value) -> Value {
         }
         other => other.clone(),
     }
+}
+
+/// The `.keras` format holds the same models, and its weights lie in the zip as they are.
+#[test]
+fn archives_hold_what_the_models_hold() {
+    for (directory, keras) in [("2", 2), ("3", 3), ("2.12", 2)] {
+        let expected = expectations(keras);
+        let entries = std::fs::read_dir(tests().join("fixtures/keras_v3").join(directory)).unwrap();
+        let mut wrong = Vec::new();
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            let host = TestHost::with(&[("/m", &bytes)]);
+            wrong.extend(differences(name, &host, &expected[name]));
+            assert!(host.scratch.borrow().is_empty(), "{name}: stored members are read in place");
+        }
+        assert!(wrong.is_empty(), "{} of {directory}:\n{}", wrong.len(), wrong.join("\n"));
+    }
+}
+
+/// Each member packed: the weights are decoded once, and the arrays point there.
+#[test]
+fn packed_archives_are_read() {
+    let bytes = std::fs::read(tests().join("fixtures/hostile/packed.keras")).unwrap();
+    let host = TestHost::with(&[("/m", &bytes)]);
+    let wrong = differences("shared_dense", &host, &expectations(3)["shared_dense"]);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(!host.scratch.borrow().is_empty());
 }
 
 #[test]

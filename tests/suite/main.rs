@@ -1,18 +1,31 @@
 //! One binary: end to end through the real daemon and real plugin files; hostile inputs; what a machine can hold of the
 //! project's style. `cargo build --workspace` comes first: the plugins are files that the daemon loads.
 
+mod boundary;
 mod config_file;
 mod config_service;
 mod fixtures;
 mod hostile;
 mod keras;
 mod keras_host;
+mod layers_recurrent;
+mod ledger_bounds;
 mod ledger_jobs;
 mod lineage_records;
+mod onnx;
+mod onnx_basic;
+mod onnx_kit;
+mod onnx_layers;
+mod onnx_rnn;
+mod passes;
+mod plugins;
 mod publish_bundle;
 mod readme;
+mod strangers;
 mod tidy;
 mod watch_crash;
 mod watch_events;
 mod watch_odd;
+mod watch_real;
 mod watch_slow;
+mod worker;

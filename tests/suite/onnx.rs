@@ -1,9 +1,15 @@
 //! The ONNX target, op by op: every op of the table in its forms, static and symbolic, at several opsets.
 
-use crate::onnx_kit::{Case, check};
+use crate::onnx_kit::{Case, Inline, batched, check, difference, fitted, inputs, written};
 use crate::{onnx_basic, onnx_layers, onnx_rnn};
+use recast::verify::runtime::Runtime;
+use recast::verify::runtime::embedded::Embedded;
 use recast::verify::runtime::onnxruntime::OnnxRuntime;
-use recast_plugin_api::ir::Op;
+use recast_onnx::options::{self, Options};
+use recast_onnx::write::{self, About};
+use recast_plugin_api::diag::Code;
+use recast_plugin_api::ir::*;
+use recast_reference::{Files, evaluate};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -106,4 +112,96 @@ fn the_capabilities_name_what_the_cases_show() {
     let claimed = recast_onnx::caps().ops;
     assert_eq!(claimed.iter().map(String::as_str).collect::<BTreeSet<_>>(), shown, "one case at least for each op");
     assert_eq!(claimed.len(), Op::NAMES.len());
+}
+
+/// A dense layer whose kernel is large enough to leave the file.
+fn large() -> Graph {
+    let case = Case::new("large", |b| {
+        let x = b.input("x", batched(&[64]));
+        let (kernel, bias) = (b.weight("kernel", &[64, 32]), b.weight("bias", &[32]));
+        let y = b.add(MatMul {}, &[x, kernel]);
+        vec![b.add(Binary { function: BinaryFunction::Add }, &[y, bias])]
+    });
+    case.graph
+}
+
+/// Model and data file.
+fn write_both(graph: &Graph, options: &Options) -> (Vec<u8>, Vec<u8>) {
+    let about = About { name: "large", source_digest: "c0ffee", recast_version: "1.2.3" };
+    let plan = write::plan(graph, options, &about).unwrap_or_else(|findings| panic!("{}", findings[0]));
+    let (mut model, mut data) = (Vec::new(), Vec::new());
+    let weights = Inline::new(graph);
+    plan.write_model(&weights, &mut model, &|_, _| Ok(())).expect("it is written");
+    if plan.data_file().is_some() {
+        plan.write_data(&weights, &mut data, &|_, _| Ok(())).expect("its data is written");
+    }
+    (model, data)
+}
+
+#[test]
+fn external_data_lies_beside_the_model_and_is_found() {
+    let graph = fitted(&large()).expect("it fits");
+    let (model, data) = write_both(&graph, &Options { external_data: true, ..Options::default() });
+    assert_eq!(data.len(), 64 * 32 * 4, "the kernel; the bias is too small to leave");
+    let dir = tempfile::tempdir().expect("a scratch folder");
+    let file = dir.path().join("large.onnx");
+    std::fs::write(&file, model).expect("the folder is writable");
+    std::fs::write(dir.path().join("large.onnx.data"), data).expect("the folder is writable");
+    let given = inputs(&graph, (2, 5));
+    let expected = evaluate(&graph, &given, &Files::none(), &Default::default()).expect("the graph runs");
+    let mut session = Embedded { threads: 1 }.load(&file).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    let found = session.run(&[("x".into(), given[0].clone())], &["out0".into()]);
+    let found = found.unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    assert_eq!(difference(&expected, &found, 1e-5), None);
+}
+
+#[test]
+fn every_run_writes_the_same_bytes() {
+    for case in onnx_rnn::masked().into_iter().step_by(7).chain(onnx_layers::norms().into_iter().step_by(5)) {
+        let graph = fitted(&case.graph).expect("it fits");
+        let options = Options { opset: 18, external_data: true };
+        assert!(write_both(&graph, &options) == write_both(&graph, &options), "{}", case.name);
+    }
+}
+
+#[test]
+fn the_file_says_where_it_comes_from() {
+    let (model, _) = write_both(&fitted(&large()).expect("it fits"), &Options::default());
+    for text in ["recast", "1.2.3", "recast.source_sha256", "c0ffee", "recast.record", "large.onnx.sigstore.json", "batch"] {
+        assert!(model.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");
+    }
+}
+
+#[test]
+fn options_are_read_and_wrong_ones_refused() {
+    let parsed = |text: &str| options::parse(text).map(|(options, notes)| (options, notes.len()));
+    assert_eq!(parsed(""), Ok((Options::default(), 0)));
+    assert_eq!(parsed(r#"{"opset": 21, "external_data": true}"#), Ok((Options { opset: 21, external_data: true }, 0)));
+    assert_eq!(parsed(r#"{"opset": null, "colour": 3}"#), Ok((Options::default(), 1)));
+    for wrong in [r#"{"opset": 12}"#, r#"{"opset": 23}"#, r#"{"opset": "17"}"#, r#"{"external_data": 1}"#, "[]", "{"] {
+        assert_eq!(parsed(wrong).map_err(|diag| diag.code), Err(Code::UnsupportedOp), "{wrong}");
+    }
+}
+
+#[test]
+fn what_an_opset_cannot_say_is_refused_by_name_and_all_at_once() {
+    let case = Case::new("refused", |b| {
+        let x = b.input_of("x", DType::I32, batched(&[3]));
+        let y = b.add(Unary { function: UnaryFunction::BitwiseNot }, &[x]);
+        vec![b.add(Binary { function: BinaryFunction::BitwiseAnd }, &[x, y])]
+    });
+    let findings = written(&case.graph, 17).expect_err("opset 17 has no bitwise ops");
+    assert_eq!(findings.len(), 2);
+    assert!(findings.iter().all(|diag| diag.code == Code::UnsupportedOp && diag.at == "layer"));
+    assert!(findings[0].hint.contains("opset 18"), "{}", findings[0]);
+}
+
+#[test]
+fn recurrent_layers_are_one_node() {
+    for (case, op_type) in onnx_rnn::recurrent().iter().zip(std::iter::repeat(["LSTM", "GRU", "RNN"])) {
+        let plan = recast_onnx::emit::graph(&fitted(&case.graph).expect("it fits"), 17);
+        let nodes = plan.unwrap_or_else(|findings| panic!("{}", findings[0])).nodes;
+        let types = nodes.iter().filter_map(|node| node.op_type.as_deref());
+        assert_eq!(types.filter(|name| op_type.contains(name)).count(), 1, "{}", case.name);
+    }
 }

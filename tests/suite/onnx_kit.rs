@@ -22,7 +22,7 @@ pub enum Runs {
     Everywhere,
     /// The embedded runtime lacks an op, and says so.
     NotEmbedded,
-    /// The embedded runtime reads over something (`embedded_misreads`), so it is not asked.
+    /// The embedded runtime reads over something (`embedded_lacks`), so it is not asked.
     Misread,
 }
 

@@ -1,6 +1,6 @@
 //! The passes: they change nothing that a graph computes, turn no more data than its ends need, and cost linear time.
 
-use crate::onnx_kit::{Build, Case, Runs, batched, check, difference, dims, fitted, inputs};
+use crate::onnx_kit::{Build, Case, Runs, batched, check, difference, dims, fitted, inputs, written};
 use crate::onnx_layers::{conv_of, pool_of};
 use crate::{onnx_layers, onnx_rnn};
 use recast::passes::decompose;
@@ -324,24 +324,25 @@ fn shape_ops_on_weights_become_views() {
 #[test]
 fn what_the_embedded_runtime_lacks_is_spelled_out() {
     let scratch = tempfile::tempdir().expect("a scratch folder");
-    let cases = [onnx_layers::windows(), onnx_rnn::recurrent(), onnx_rnn::masked(), onnx_rnn::scans()];
+    let cases = [onnx_layers::windows(), onnx_layers::resizes(), onnx_rnn::recurrent(), onnx_rnn::masked(), onnx_rnn::scans()];
     let mut spelled = 0;
     for case in cases.into_iter().flatten() {
-        let lacks = |node: &Node| embedded_lacks(node) || matches!(node.op, Op::Scan(_));
-        if !case.graph.nodes().iter().any(lacks) {
+        if !embedded_lacks(&case.graph).contains(&true) {
             continue;
         }
         let given = inputs(&case.graph, (2, 5));
         let sizes = |name: &str| Some(Dim::Known(if name == "batch" { 2 } else { 5 }));
         let bound = case.graph.bind(&sizes).expect("it binds");
-        let graph = decompose(&bound, lacks).expect("it is spelled out").expect("something was to be spelled out");
-        assert!(!graph.nodes().iter().any(lacks), "{} is not spelled out", case.name);
+        let graph = decompose(&bound, embedded_lacks).expect("it is spelled out").expect("something was to be spelled out");
+        assert!(!embedded_lacks(&graph).contains(&true), "{} is not spelled out", case.name);
         let before = evaluate(&bound, &given, &Files::none(), &Default::default()).expect("the graph runs");
         let after = evaluate(&graph, &given, &Files::none(), &Default::default()).expect("the decomposed graph runs");
-        if let Some(wrong) = difference(&before, &after, 1e-12) {
+        // Weights of resampling are f32 in the spelled-out graph.
+        let tolerance = if case.name.starts_with("resize") { 1e-6 } else { 1e-12 };
+        if let Some(wrong) = difference(&before, &after, tolerance) {
             panic!("{}: {wrong}", case.name);
         }
-        let wrong = check(&Case { graph, runs: Runs::Everywhere, ..case }, None, scratch.path());
+        let wrong = check(&Case { graph, runs: Runs::Everywhere, opset_min: 13, ..case }, None, scratch.path());
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         spelled += 1;
     }
@@ -349,7 +350,7 @@ fn what_the_embedded_runtime_lacks_is_spelled_out() {
 }
 
 #[test]
-fn twenty_thousand_layers_take_no_more_than_twenty_times_one_thousand() {
+fn ten_times_the_layers_take_ten_times_the_time() {
     let chain = |layers: usize| {
         let mut net = Net::new();
         let x = net.b.input("x", batched(&[4, 4, 2]));
@@ -362,12 +363,12 @@ fn twenty_thousand_layers_take_no_more_than_twenty_times_one_thousand() {
     let cost = |graph: &Graph| {
         let start = Instant::now();
         let fitted = fitted(graph).expect("it fits");
-        let plan = crate::onnx_kit::written(&fitted, 17).expect("it is written");
-        assert!(plan.len() > 1000);
+        assert!(written(&fitted, 17).expect("it is written").len() > 1000);
         start.elapsed().as_secs_f64()
     };
-    let (small, large) = (chain(1_000), chain(20_000));
-    let warm = cost(&small).min(cost(&small)).min(cost(&small));
+    let (small, large) = (chain(2_000), chain(20_000));
+    let short = (0..3).map(|_| cost(&small)).fold(f64::MAX, f64::min);
     let long = cost(&large);
-    assert!(long < 20.0 * warm * 4.0, "{warm:.3} s for 1,000 layers, {long:.3} s for 20,000");
+    // Quadratic cost would make it a hundred times; other tests run beside this one.
+    assert!(long < 50.0 * short, "{short:.3} s for 2,000 layers, {long:.3} s for 20,000");
 }

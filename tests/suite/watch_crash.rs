@@ -87,6 +87,13 @@ fn storm(home: &Path, inputs: u64, kills: u64, how: &str) -> Sightings {
     observer.stop()
 }
 
+/// What dead daemons left where workers write and where claims are kept.
+fn leftovers(home: &Path) -> Vec<PathBuf> {
+    let names = |dir: &str| fs::read_dir(home.join(dir)).expect("readable").flatten().map(|entry| entry.path());
+    let hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    names("out").filter(hidden).chain(names("state/claims")).collect()
+}
+
 #[test]
 fn thirty_kills_lose_nothing_and_repeat_nothing() {
     let home = tempfile::tempdir().expect("a scratch directory");
@@ -98,6 +105,7 @@ fn thirty_kills_lose_nothing_and_repeat_nothing() {
     assert_eq!(published.len() as u64, INPUTS, "lost");
     assert!(published.values().all(|bundles| bundles.len() == 1), "published twice");
     assert!(published.values().flatten().all(|bundle| is_whole(bundle)));
+    assert_eq!(leftovers(home.path()), Vec::<PathBuf>::new(), "staging of killed daemons");
     assert_eq!(sightings.half, 0, "half a bundle was seen");
     assert!(sightings.whole >= INPUTS);
     let ledger = Ledger::read(&home.path().join("state")).expect("there is a ledger");

@@ -32,10 +32,13 @@ pub fn run(args: &ConvertArgs, wiring: &Wiring) -> Result<i32, Failure> {
         key: Arc::new(key),
         state: config.state.clone(),
     };
-    super::runtime()?.block_on(convert_all(args, &shop, &request, &area))
+    super::block_on(convert_all(args, &shop, &request, &area))
 }
 
 fn request(args: &ConvertArgs, config: &Config, wiring: &Wiring) -> Result<Request, Failure> {
+    if args.paths.len() > 1 && (args.golden.is_some() || args.architecture.is_some()) {
+        return Err(Failure::usage("--golden and --architecture belong to one artifact, and several are named"));
+    }
     let mut plugins = config.plugins.clone();
     plugins.path.splice(0..0, args.plugins.iter().cloned());
     let found = wiring.plugins.scan(&plugins);
@@ -87,8 +90,8 @@ async fn convert_all(args: &ConvertArgs, shop: &Workshop, request: &Request, are
         let bundle = outcome.published.as_ref().map(|published| published.bundle.as_path());
         let report = ArtifactReport::new(&path.to_string_lossy(), &outcome.report, bundle);
         match args.format {
-            Format::Json => println!("{}", report.json_line()),
-            Format::Text => print!("{}", report::text(&report)),
+            Format::Json => say_line!("{}", report.json_line()),
+            Format::Text => say!("{}", report::text(&report)),
         }
         reports.push(report);
         if let Some(fatal) = outcome.fatal {
@@ -102,7 +105,7 @@ async fn convert_all(args: &ConvertArgs, shop: &Workshop, request: &Request, are
     interrupted.abort();
     if args.format == Format::Text && reports.len() > 1 {
         let rows: Vec<_> = reports.iter().flat_map(report::rows).collect();
-        print!("\n{}", report::table(&rows));
+        say!("\n{}", report::table(&rows));
     }
     Ok(exit::worst(codes))
 }

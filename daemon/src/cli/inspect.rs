@@ -33,10 +33,13 @@ pub fn run(args: &InspectArgs, wiring: &Wiring) -> Result<i32, Failure> {
     };
     let area = Area::open(&request.out).map_err(|error| Failure::io(request.out.display(), error))?;
     let (_canceller, cancel) = cancellation();
-    let report = match prepare_inspection(&request, &args.path, &area) {
-        Ok(spec) => super::runtime()?.block_on(wiring.runner.run(spec, Box::new(|_| {}), cancel)),
+    let mut report = match prepare_inspection(&request, &args.path, &area) {
+        Ok(spec) => super::block_on(async { Ok(wiring.runner.run(spec, Box::new(|_| {}), cancel).await) })?,
         Err(finding) => crate::job::JobReport::failed(finding),
     };
+    if let Some(inspection) = report.inspection.as_mut().filter(|_| !args.graph) {
+        inspection.graph = None;
+    }
     let shown = ArtifactReport::new(&args.path.to_string_lossy(), &report, None);
     match (&report.inspection, args.format) {
         (Some(inspection), Format::Json) => {
@@ -46,17 +49,14 @@ pub fn run(args: &InspectArgs, wiring: &Wiring) -> Result<i32, Failure> {
                 "inspection": inspection,
                 "diagnostics": report.diagnostics,
             });
-            println!("{json}");
+            say_line!("{json}");
         }
-        (Some(inspection), Format::Text) => {
-            let graph = inspection.graph.as_ref().filter(|_| args.graph);
-            match graph {
-                Some(graph) => print!("{graph}"),
-                None => print!("{inspection}"),
-            }
-        }
-        (None, Format::Json) => println!("{}", shown.json_line()),
-        (None, Format::Text) => print!("{}", report::text(&shown)),
+        (Some(inspection), Format::Text) => match inspection.graph.as_ref().filter(|_| args.graph) {
+            Some(graph) => say!("{graph}"),
+            None => say!("{inspection}"),
+        },
+        (None, Format::Json) => say_line!("{}", shown.json_line()),
+        (None, Format::Text) => say!("{}", report::text(&shown)),
     }
     Ok(if report.inspection.is_some() { exit::OK } else { report.exit_code })
 }

@@ -30,12 +30,12 @@ pub fn list(args: &JobsArgs) -> Result<i32, Failure> {
     let jobs = ledger.jobs(state)?;
     for job in &jobs {
         match args.format {
-            Format::Json => println!("{}", job_json(job)),
-            Format::Text => print!("{}", job_text(job)),
+            Format::Json => say_line!("{}", job_json(job)),
+            Format::Text => say!("{}", job_text(job)),
         }
     }
     if args.format == Format::Text && jobs.is_empty() {
-        println!("no jobs");
+        say_line!("no jobs");
     }
     Ok(exit::OK)
 }
@@ -88,11 +88,11 @@ pub fn retry(args: &RetryArgs) -> Result<i32, Failure> {
     match Ledger::open(&config.state) {
         Ok((mut ledger, _)) => {
             ledger.retry(args.id)?;
-            println!("job {} is queued; the daemon is not running", args.id);
+            say_line!("job {} is queued; the daemon is not running", args.id);
         }
         Err(LedgerError::Locked(_)) => {
             request_retry(&config.state, args.id).map_err(|error| Failure::io(config.state.display(), error))?;
-            println!("the daemon was asked to run job {} again", args.id);
+            say_line!("the daemon was asked to run job {} again", args.id);
         }
         Err(error) => return Err(error.into()),
     }
@@ -120,26 +120,26 @@ pub fn status(args: &StatusArgs) -> Result<i32, Failure> {
                 serde_json::json!({"root": row.root, "name": name, "state": state, "reason": row.reason})
             })
             .collect();
-        println!("{}", serde_json::json!({"running": runs, "jobs": jobs, "entries": entries, "daemon": live}));
+        say_line!("{}", serde_json::json!({"running": runs, "jobs": jobs, "entries": entries, "daemon": live}));
         return Ok(exit::OK);
     }
     match &live {
-        Some(live) => println!("the daemon runs (pid {}): {}", live.pid, live.summary),
-        None if runs => println!("the daemon runs"),
-        None => println!("the daemon does not run"),
+        Some(live) => say_line!("the daemon runs (pid {}): {}", live.pid, live.summary),
+        None if runs => say_line!("the daemon runs"),
+        None => say_line!("the daemon does not run"),
     }
     for root in live.iter().flat_map(|live| &live.roots) {
         let state = if root.up { "watched".to_owned() } else { format!("not there: {}", root.why) };
-        println!("  {}  {state}, {} entries, {} incomplete", root.path, root.entries, root.incomplete);
+        say_line!("  {}  {state}, {} entries, {} incomplete", root.path, root.entries, root.incomplete);
     }
     if let Some(why) = live.as_ref().and_then(|live| live.paused.as_ref()) {
-        println!("  nothing is taken: {why}");
+        say_line!("  nothing is taken: {why}");
     }
     for (state, count) in counts.iter().filter(|(_, count)| *count > 0) {
-        println!("  {:>6}  {}", count, state.as_str());
+        say_line!("  {:>6}  {}", count, state.as_str());
     }
     for row in untaken {
-        println!("  {}  {}: {}", printable(&row.name), row.state.as_str(), row.reason);
+        say_line!("  {}  {}: {}", printable(&row.name), row.state.as_str(), row.reason);
     }
     Ok(exit::OK)
 }

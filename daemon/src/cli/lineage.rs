@@ -31,8 +31,8 @@ pub fn run(args: &LineageArgs) -> Result<i32, Failure> {
     let query = Query { stores: &stores, keys: &keys, down: args.down, rehash: args.verify };
     let answer = query::run(&query, &subject).map_err(fail)?;
     match args.format {
-        Format::Json => println!("{}", serde_json::to_string(&answer).map_err(|error| Failure::io("json", error))?),
-        Format::Text => print!("{}", text(&args.subject, &answer, args.down)),
+        Format::Json => say_line!("{}", serde_json::to_string(&answer).map_err(|error| Failure::io("json", error))?),
+        Format::Text => say!("{}", text(&args.subject, &answer, args.down)),
     }
     Ok(exit_code(&answer, args.verify))
 }

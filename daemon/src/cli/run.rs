@@ -36,7 +36,7 @@ pub fn run(args: &RunArgs, wiring: &Wiring) -> Result<i32, Failure> {
     if config.watches.is_empty() {
         return Err(Failure::usage(format!("{}: no [[watch]]: there is nothing to watch", path.display())));
     }
-    super::runtime()?.block_on(serve(args, &path, config, wiring))
+    super::block_on(serve(args, &path, config, wiring))
 }
 
 async fn serve(args: &RunArgs, path: &Path, config: Config, wiring: &Wiring) -> Result<i32, Failure> {
@@ -116,22 +116,22 @@ fn listen(path: &Path) -> Result<mpsc::Receiver<Control>, Failure> {
 fn print_summary(args: &RunArgs, daemon: &Daemon, summary: &Summary) {
     if args.format == Format::Json {
         for report in &summary.reports {
-            println!("{}", report.json_line());
+            say_line!("{}", report.json_line());
         }
         return;
     }
     if summary.reports.is_empty() {
-        println!("There is nothing in the watched folders.");
+        say_line!("There is nothing in the watched folders.");
         return;
     }
     let rows: Vec<_> = summary.reports.iter().flat_map(report::rows).collect();
-    print!("{}", report::table(&rows));
+    say!("{}", report::table(&rows));
     for report in &summary.reports {
         if report.bundle.is_none() {
-            print!("\n{}", report::text(report));
+            say!("\n{}", report::text(report));
         }
     }
     for (root, name, why) in daemon.incomplete() {
-        println!("\n{}: {why}", root.join(name).display());
+        say_line!("\n{}: {why}", root.join(name).display());
     }
 }

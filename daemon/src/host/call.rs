@@ -39,7 +39,8 @@ impl<'c> Names<'c> {
     pub(super) fn of_write(request: &'c WriteRequest) -> Names<'c> {
         let params = request.graph.iter().flat_map(|graph| &graph.params);
         let named = params.filter_map(|param| {
-            let name = if param.path.is_empty() { param.role.clone() } else { format!("{}/{}", param.path, param.role) };
+            let name =
+                if param.path.is_empty() { param.role.clone() } else { format!("{}/{}", param.path, param.role) };
             Some((name, param.tensor.as_ref()?))
         });
         Names::Params(named.collect())
@@ -285,7 +286,8 @@ impl<'c> Call<'c> {
     }
 
     pub(super) fn tensor_by_proto(&self, proto: &[u8]) -> Result<RecastTensorView, i32> {
-        let proto = TensorProto::decode(proto).map_err(|e| self.misuse(format!("a tensor that does not decode: {e}")))?;
+        let proto =
+            TensorProto::decode(proto).map_err(|e| self.misuse(format!("a tensor that does not decode: {e}")))?;
         let tensor = proto.decode_tensor().map_err(|diag| self.refuse(status::BAD_INPUT, diag))?;
         self.view(&tensor)
     }

@@ -4,6 +4,7 @@ use super::refusal::{NOT_A_PLUGIN, Refusal, Step};
 use object::read::elf::{ElfFile64, FileHeader};
 use object::{Endianness, Object, ObjectKind, ObjectSection, ReadCache, elf};
 use recast_plugin_api::plugin::{MANIFEST_BYTES_MAX, Manifest};
+use serde::Serialize;
 use std::fs::File;
 use std::path::Path;
 
@@ -69,9 +70,8 @@ pub fn read_manifest(path: &Path, file: &File) -> Result<ReadManifest, Refusal> 
 
 /// What can be decided from the manifest alone.
 fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), Refusal> {
-    let refuse = |found: String, needed: String, remedy: &str| {
-        Err(Refusal::new(path, Step::Manifest, found, needed, remedy))
-    };
+    let refuse =
+        |found: String, needed: String, remedy: &str| Err(Refusal::new(path, Step::Manifest, found, needed, remedy));
     if manifest.abi_major != recast_abi::ABI_MAJOR {
         let (found, needed) = (manifest.abi_major, recast_abi::ABI_MAJOR);
         let remedy = if found > needed { "install a newer recast" } else { "build the plugin with the current SDK" };
@@ -79,7 +79,11 @@ fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), Refusal> {
     }
     if manifest.panic == "abort" {
         let needed = "panic = \"unwind\", so that a panic is an answer".to_owned();
-        return refuse("a plugin built with panic = \"abort\"".into(), needed, "build the plugin with panic = \"unwind\"");
+        return refuse(
+            "a plugin built with panic = \"abort\"".into(),
+            needed,
+            "build the plugin with panic = \"unwind\"",
+        );
     }
     let is_id = !manifest.id.is_empty()
         && manifest.id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
@@ -91,7 +95,7 @@ fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), Refusal> {
 }
 
 /// What the dynamic linker will want of the system.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Demands {
     /// `DT_NEEDED`: other libraries.
     pub libraries: Vec<String>,

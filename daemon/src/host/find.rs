@@ -164,21 +164,19 @@ fn duplicates(id: &str, files: &[Found]) -> Vec<Refusal> {
     files.iter().map(refuse).collect()
 }
 
-fn io_refusal(path: &Path, error: &std::io::Error) -> Refusal {
+pub(super) fn io_refusal(path: &Path, error: &std::io::Error) -> Refusal {
     let is_link = path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
     let found = if is_link { "a symbolic link".to_owned() } else { error.to_string() };
     Refusal::new(path, Step::File, found, "a regular file that can be read", "put the library itself here")
 }
 
-fn open(path: &Path) -> Result<File, Refusal> {
+pub(super) fn open(path: &Path) -> Result<File, Refusal> {
     tree::open_file(path).map_err(|e| io_refusal(path, &e))
 }
 
 /// Code that somebody else can change is somebody else's code.
-fn check_trust(path: &Path, meta: &std::fs::Metadata, trust: &Trust) -> Result<(), Refusal> {
-    let refuse = |found: String, needed: &str, remedy: &str| {
-        Err(Refusal::new(path, Step::File, found, needed, remedy))
-    };
+pub(super) fn check_trust(path: &Path, meta: &std::fs::Metadata, trust: &Trust) -> Result<(), Refusal> {
+    let refuse = |found: String, needed: &str, remedy: &str| Err(Refusal::new(path, Step::File, found, needed, remedy));
     if !meta.is_file() {
         return refuse("not a regular file".into(), "a shared library", "remove it from the plugin directory");
     }
@@ -209,14 +207,14 @@ fn check_trust(path: &Path, meta: &std::fs::Metadata, trust: &Trust) -> Result<(
     Ok(())
 }
 
-fn read(path: &Path, file: &File) -> Result<Found, Refusal> {
+pub(super) fn read(path: &Path, file: &File) -> Result<Found, Refusal> {
     let ReadManifest { manifest, .. } = read_manifest(path, file)?;
     let mut again = open(path)?;
     let (sha256, bytes) = digest::of_reader(&mut again).map_err(|e| io_refusal(path, &e))?;
     Ok(Found { path: path.to_owned(), sha256, bytes, manifest })
 }
 
-fn check_digest(found: Found, trust: &Trust) -> Result<Found, Refusal> {
+pub(super) fn check_digest(found: Found, trust: &Trust) -> Result<Found, Refusal> {
     if trust.allow.is_empty() || trust.allow.contains(&found.sha256) {
         return Ok(found);
     }

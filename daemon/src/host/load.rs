@@ -27,6 +27,7 @@ use std::path::Path;
 
 /// The tables of a plugin that is in this process.
 pub struct Loaded {
+    pub entry: &'static RecastEntry,
     pub source: Option<&'static RecastSourceV1>,
     pub target: Option<&'static RecastTargetV1>,
     pub layers: Option<&'static RecastLayersV1>,
@@ -105,8 +106,7 @@ fn copy_hashed(pin: &PluginPin) -> Result<File, Refusal> {
     let name = pin.path.file_name().unwrap_or_default().to_string_lossy();
     let memory = rustix::fs::memfd_create(&*name, flags).map_err(|e| failed(e.into()))?;
     let mut memory = File::from(memory);
-    let (sha256, _) =
-        digest::copy_hashed(&mut file, &mut memory, super::find::PLUGIN_BYTES_MAX).map_err(failed)?;
+    let (sha256, _) = digest::copy_hashed(&mut file, &mut memory, super::find::PLUGIN_BYTES_MAX).map_err(failed)?;
     if sha256 != pin.sha256 {
         return Err(changed(&pin.path));
     }
@@ -189,9 +189,8 @@ fn short_layout_error(text: &str) -> String {
 }
 
 fn check_entry(path: &Path, entry: &RecastEntry, known: &ReadManifest) -> Result<(), Refusal> {
-    let refuse = |found: String, needed: String, remedy: &str| {
-        Err(Refusal::new(path, Step::Layout, found, needed, remedy))
-    };
+    let refuse =
+        |found: String, needed: String, remedy: &str| Err(Refusal::new(path, Step::Layout, found, needed, remedy));
     if entry.magic != recast_abi::MAGIC {
         let found = format!("{:#x} where the magic number belongs", entry.magic);
         return refuse(found, format!("{:#x}", recast_abi::MAGIC), "export the entry as recast_plugin.h says");
@@ -236,6 +235,7 @@ impl Tables<'_> {
         // SAFETY: each id is paired with the type that the ABI defines for it.
         let loaded = unsafe {
             Loaded {
+                entry: self.entry,
                 source: self.table(id::SOURCE)?,
                 target: self.table(id::TARGET)?,
                 layers: self.table(id::LAYERS)?,
@@ -299,7 +299,8 @@ mod tests {
 
     #[test]
     fn only_the_last_error_of_a_layout_report_is_shown() {
-        let text = "Compared <this>:\n    ...\nError:first\n\nError:mismatched type\nExpected:\n    u64\nFound:\n    u32\n";
+        let text =
+            "Compared <this>:\n    ...\nError:first\n\nError:mismatched type\nExpected:\n    u64\nFound:\n    u32\n";
         assert_eq!(short_layout_error(text), "mismatched type Expected: u64 Found: u32");
         assert_eq!(short_layout_error("plain"), "plain");
     }

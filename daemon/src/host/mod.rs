@@ -11,9 +11,11 @@ mod load;
 mod offer;
 mod outputs;
 mod permute;
+mod probing;
 mod refusal;
 mod registry;
 mod tensors;
+pub mod tools;
 
 pub use elf::{Demands, demands};
 pub use events::{Events, Silent};
@@ -31,12 +33,12 @@ use call::{Call, Names};
 use elf::ReadManifest;
 use load::Loaded;
 use prost::Message;
-use recast_abi::{RecastBytes, RecastHost, id};
+use recast_abi::{RecastBytes, id};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::Tensor;
 use recast_plugin_api::messages::{Caps, LowerRequest, Lowered, ReadRequest, WriteRequest};
 use recast_plugin_api::model::LayerModel;
-use recast_plugin_api::plugin::{CapsList, EvalReply, Manifest, SelftestCases};
+use recast_plugin_api::plugin::{CapsList, EvalReply, Manifest};
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -205,7 +207,8 @@ impl Host {
     /// Asks every source whether the artifact is its own. Two that are equally sure are a conflict, unless the
     /// configuration names one of them as the winner of a format.
     pub fn probe(&self, artifact: &Path) -> Result<Probed, Findings> {
-        let (head, name) = head_of(artifact).map_err(|e| Diag::new(Code::Io, artifact.display().to_string(), e.to_string()))?;
+        let (head, name) =
+            head_of(artifact).map_err(|e| Diag::new(Code::Io, artifact.display().to_string(), e.to_string()))?;
         let mut answers: Vec<Probed> = Vec::new();
         for (number, plugin) in self.plugins.iter().enumerate() {
             if plugin.read.manifest.provided(id::SOURCE).is_none() {
@@ -259,15 +262,19 @@ impl Host {
 
     /// One call of one layer as a graph, by the plugin that owns its class. `child` lowers what a wrapper holds.
     pub fn lower(&self, request: &LowerRequest, child: &LowerChild<'_>) -> Result<Lowered, Findings> {
+        self.lower_encoded(request, &request.encode_to_vec(), child)
+    }
+
+    /// As `lower`, with `bytes` as the request that the plugin gets.
+    fn lower_encoded(&self, request: &LowerRequest, bytes: &[u8], child: &LowerChild<'_>) -> Result<Lowered, Findings> {
         let layer = request.layer.as_ref().ok_or_else(|| Diag::new(Code::Bug, "", "a request without a layer"))?;
         let Some(PluginId(plugin)) = self.owner(&layer_claim(&layer.class))? else {
             return Err(unknown_layer(&layer.class, &layer.path).into());
         };
         let table = self.loaded(plugin)?.layers.ok_or_else(|| self.lacks(plugin, id::LAYERS))?;
-        let bytes = request.encode_to_vec();
         let call = Call::new(self, plugin, "lower", &layer.path, Names::Layer(layer)).with_children(child);
         // SAFETY: the ABI's contract for this table: the host and the bytes live until the call returns.
-        let (_, reply) = call.run(|host| unsafe { (table.lower)(host, RecastBytes::new(&bytes)) })?;
+        let (_, reply) = call.run(|host| unsafe { (table.lower)(host, RecastBytes::new(bytes)) })?;
         let lowered = self.decoded(plugin, "lower", &reply)?;
         self.used(plugin, "layers", &layer.class);
         Ok(lowered)
@@ -314,15 +321,6 @@ impl Host {
         call.run(|host| unsafe { (table.write)(host, name, RecastBytes::new(&bytes)) })?;
         self.used(plugin, "writer", target);
         Ok(())
-    }
-
-    /// What a plugin wants the conformance kit to feed it.
-    pub fn selftest(&self, plugin: PluginId) -> Result<SelftestCases, Findings> {
-        let Some(table) = self.loaded(plugin.0)?.selftest else { return Ok(SelftestCases::default()) };
-        let call = Call::new(self, plugin.0, "selftest", "", Names::None);
-        // SAFETY: the ABI's contract for this table: the host lives until the call returns.
-        let (_, reply) = call.run(|host| unsafe { (table.cases)(host) })?;
-        self.decoded(plugin.0, "selftest", &reply)
     }
 
     fn writer(&self, target: &str) -> Result<PluginId, Diag> {
@@ -378,32 +376,4 @@ fn head_of(artifact: &Path) -> std::io::Result<(Vec<u8>, String)> {
     }
     head.truncate(len);
     Ok((head, name))
-}
-
-/// For the conformance kit, which calls what the typed methods above do not.
-impl Host {
-    /// The file, its digest and its manifest.
-    pub fn describe(&self, plugin: PluginId) -> (&PluginPin, &Manifest) {
-        let plugin = &self.plugins[plugin.0];
-        (&plugin.pin, &plugin.read.manifest)
-    }
-
-    /// The classes that the plugin's own code lists.
-    pub fn listed_classes(&self, plugin: PluginId) -> Result<Vec<String>, Findings> {
-        let Some(table) = self.loaded(plugin.0)?.layers else { return Ok(Vec::new()) };
-        let call = Call::new(self, plugin.0, "list", "", Names::None);
-        // SAFETY: the ABI's contract for this table: the host lives until the call returns.
-        let (_, reply) = call.run(|host| unsafe { (table.list)(host) })?;
-        Ok(String::from_utf8_lossy(&reply).lines().map(str::to_owned).collect())
-    }
-
-    /// Probes with any bytes, as a truncated or hostile file would have them.
-    pub fn probe_bytes(&self, plugin: PluginId, head: &[u8], name: &str) -> Result<u8, Findings> {
-        let Some(table) = self.loaded(plugin.0)?.source else { return Ok(0) };
-        let call = Call::new(self, plugin.0, "probe", name, Names::None);
-        let (head, text) = (RecastBytes::new(head), RecastBytes::new(name.as_bytes()));
-        // SAFETY: the ABI's contract for this table: the host and the bytes live until the call returns.
-        let (score, _) = call.run(|host: &RecastHost| unsafe { (table.probe)(host, head, text) })?;
-        Ok(score.clamp(0, 255) as u8)
-    }
 }

@@ -225,12 +225,7 @@ unsafe extern "C" fn output_close(ctx: *mut c_void, stream: u32) -> i32 {
 static LOWER: RecastHostLowerV1 =
     RecastHostLowerV1 { struct_size: size_of::<RecastHostLowerV1>() as u32, reserved: 0, lower_child };
 
-unsafe extern "C" fn lower_child(
-    ctx: *mut c_void,
-    request: RecastBytes,
-    reply: RecastReply,
-    user: *mut c_void,
-) -> i32 {
+unsafe extern "C" fn lower_child(ctx: *mut c_void, request: RecastBytes, reply: RecastReply, user: *mut c_void) -> i32 {
     // SAFETY: the ABI: `ctx` is the call's, the request readable.
     let (call, request) = unsafe { (call_of(ctx), request.as_slice()) };
     match answered(Err(status::INTERNAL), || call.lower_child(request)) {

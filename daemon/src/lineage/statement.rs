@@ -133,7 +133,8 @@ fn plugin_dependency(plugin: &PluginUse) -> Value {
     }
     json!({
         "name": plugin.name,
-        "uri": format!("pkg:cargo/{}@{}", plugin.name, plugin.version),
+        // Not every plugin is a crate; an id is letters, digits, dots and dashes.
+        "uri": format!("pkg:generic/{}@{}", plugin.id, plugin.version),
         "digest": {"sha256": plugin.sha256},
         "annotations": annotations,
     })

@@ -311,7 +311,8 @@ impl<'a> Pass<'a> {
     }
 
     fn add(&mut self, node: &Node, mut permuted: Permuted) -> Result<(), Diag> {
-        if let (Some(channels_first), Some(kernel)) = (self.wanted.channels_first_kernel, node.inputs.get(1).copied().flatten())
+        if let (Some(channels_first), Some(kernel)) =
+            (self.wanted.channels_first_kernel, node.inputs.get(1).copied().flatten())
             && let Some((op, perm)) = kernel_turned(&permuted.op, self.old_type(kernel).rank(), channels_first)
         {
             permuted.op = op;

@@ -6,7 +6,7 @@ mod decompose;
 mod layout;
 
 pub use clean::clean;
-pub use decompose::decompose;
+pub use decompose::{Lacking, decompose};
 pub use layout::{Wanted, layout};
 
 use recast_plugin_api::diag::{Diag, Findings};

@@ -11,7 +11,7 @@ use super::{DISK_FULL_WAIT, Daemon, DaemonError, Message};
 use crate::digest::hex;
 use crate::job::JobKey;
 use crate::ledger::{Enqueued, EntryRow, EntryState, Job, NewJob, State};
-use crate::publish::Place;
+use crate::publish::PlaceError;
 use crate::watch::claim::Wanted;
 use crate::watch::root::{Phase, Ready, Span};
 use crate::watch::{Change, Claim, Claimed, RootState, Scan, claim, scan};
@@ -78,6 +78,9 @@ impl Daemon {
         };
         let first = station.root.identity().is_none();
         let moved = station.root.identity().is_some_and(|known| known != scan.identity);
+        if first || moved {
+            station.look_at_file_system();
+        }
         let present: BTreeSet<OsString> = scan.entries.iter().map(|(name, _)| name.clone()).collect();
         let changes = station.root.observe(scan, span);
         station.keep_awake(&bell, moved);
@@ -338,10 +341,12 @@ impl Daemon {
             // The same content again: what is there already becomes the latest.
             (State::Done, Some(bundle)) if self.ledger.is_latest(&job)? => {
                 if let (Some(parent), Some(short)) = (bundle.parent(), bundle.file_name()) {
-                    let place: &dyn Place = &*self.shop.place;
-                    place
-                        .point_latest(parent, &short.to_string_lossy())
-                        .map_err(|error| DaemonError::Durability(error.to_string()))?;
+                    match self.shop.place.point_latest(parent, &short.to_string_lossy()) {
+                        Ok(()) => {}
+                        Err(PlaceError::Durability(error)) => return Err(DaemonError::Durability(error.to_string())),
+                        // The bundle is there; only its second name is not.
+                        Err(PlaceError::Io(error)) => tracing::warn!("{}: latest: {error}", parent.display()),
+                    }
                 }
             }
             (State::Deferred, _) if job.not_before_ms <= crate::ledger::now_ms() => {

@@ -76,9 +76,7 @@ impl Daemon {
 
     /// Says what is going on, wherever somebody may be listening.
     pub(super) fn tell(&mut self) -> Result<(), DaemonError> {
-        if self.notifier.watchdog.is_some() {
-            self.notifier.alive();
-        }
+        self.notifier.alive();
         let status = self.status()?;
         let shown = format!("{}{:?}{:?}", status.summary, status.roots, status.paused);
         if shown == self.status_shown {

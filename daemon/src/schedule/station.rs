@@ -32,7 +32,9 @@ pub struct Station {
     wake_failures: u32,
     last_scan: Option<Instant>,
     created: Instant,
-    every: Duration,
+    rescan: Duration,
+    /// On a file system whose events don't tell of everybody's changes.
+    remote: bool,
 }
 
 /// What decides the result of a job apart from the artifact and the plugins.
@@ -53,7 +55,6 @@ fn doubling(failures: u32) -> Duration {
 
 impl Station {
     pub fn new(id: u64, config: &Config, watch: &Watch) -> Station {
-        let polled = watch.mode == WatchMode::Poll || is_remote(&watch.path);
         Station {
             id,
             key: watch.path.to_string_lossy().into_owned(),
@@ -68,17 +69,28 @@ impl Station {
             wake_failures: 0,
             last_scan: None,
             created: Instant::now(),
-            every: if polled { watch.poll.min(config.limits.rescan) } else { config.limits.rescan },
+            rescan: config.limits.rescan,
+            remote: false,
         }
     }
 
     /// Takes over new settings for the same folder. What was dealt with under the old ones is judged again.
     pub fn update(&mut self, config: &Config, watch: &Watch) {
-        let fresh = Station::new(self.id, config, watch);
-        self.root.watch = fresh.root.watch;
-        (self.wants, self.every) = (fresh.wants, fresh.every);
+        self.root.set_watch(watch.clone(), config.limits.settle_max);
+        (self.wants, self.rescan) = (wants(config, watch), config.limits.rescan);
         self.signal.mark_dirty();
         self.root.reopen_all();
+    }
+
+    /// To be called when it is another directory than before.
+    pub fn look_at_file_system(&mut self) {
+        self.remote = is_remote(&self.root.watch.path);
+    }
+
+    /// How often to look when nothing says so: without events, only looking tells.
+    fn every(&self) -> Duration {
+        let deaf = self.remote || self.wake.is_none();
+        if deaf { self.root.watch.poll.min(self.rescan) } else { self.rescan }
     }
 
     /// Is it time to look?
@@ -93,9 +105,9 @@ impl Station {
         }
         let Some(last) = self.last_scan else { return Some(self.created) };
         if self.failures > 0 {
-            return Some(last + doubling(self.failures - 1).min(self.every));
+            return Some(last + doubling(self.failures - 1).min(self.every()));
         }
-        let regular = last + self.every;
+        let regular = last + self.every();
         let by_itself = self.root.next_deadline().map_or(regular, |deadline| deadline.min(regular));
         let hinted = if self.signal.is_dirty() { by_itself.min(last) } else { by_itself };
         Some(hinted.max(last + SCAN_GAP_MIN))
@@ -135,13 +147,11 @@ impl Station {
             }
             Err(error) => {
                 if self.wake_failures == 0 {
-                    let every = self.every.min(self.root.watch.poll).as_secs_f64();
+                    let every = self.every().as_secs_f64();
                     tracing::warn!("{}: no events ({error}); looking every {every} s", self.key);
                 }
                 self.wake_failures = self.wake_failures.saturating_add(1);
                 self.wake_again = now + doubling(self.wake_failures);
-                // Without events, only looking tells.
-                self.every = self.every.min(self.root.watch.poll);
             }
         }
     }

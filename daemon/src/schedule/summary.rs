@@ -57,6 +57,11 @@ fn entry_report(row: &EntryRow, job: Option<&Job>) -> Option<(ArtifactReport, i3
 
 /// What the ledger and the bundle know about a job.
 pub fn job_report(shown: &str, job: &Job) -> (ArtifactReport, i32) {
+    if matches!(job.state, State::Queued | State::Running) {
+        let mut report = JobReport::failed(Finding::error(Code::Cancelled, shown, "it was not finished"));
+        report.digest = job.key.digest.clone();
+        return (ArtifactReport::new(shown, &report, None), report.exit_code);
+    }
     let code = job.exit_code.unwrap_or(exit::BUG);
     let bundle = job.bundle.as_deref().filter(|_| job.state == State::Done);
     if let Some(report) = &job.report {

@@ -69,7 +69,9 @@ pub fn choose(graph: &Graph) -> Result<Vec<Bound>, Diag> {
     }
     match (found.is_empty(), last) {
         (false, _) => Ok(found),
-        (true, Some(diag)) => Err(Diag { hint: "no size of the free dimensions was accepted; this is the last refusal".into(), ..diag }),
+        (true, Some(diag)) => {
+            Err(Diag { hint: "no size of the free dimensions was accepted; this is the last refusal".into(), ..diag })
+        }
         (true, None) => Err(Diag::new(Code::LimitExceeded, &graph.name, "the inputs are too large for a check")),
     }
 }
@@ -80,7 +82,11 @@ pub fn from_shapes(graph: &Graph, shapes: &[Vec<u64>]) -> Result<Bound, Diag> {
     for (input, shape) in graph.inputs.iter().zip(shapes) {
         let dims = graph.shape(input.value);
         let misfit = || {
-            Diag::new(Code::GoldenInvalid, &input.name, format!("recorded shape {shape:?} for {}", graph.ty(input.value)))
+            Diag::new(
+                Code::GoldenInvalid,
+                &input.name,
+                format!("recorded shape {shape:?} for {}", graph.ty(input.value)),
+            )
         };
         if dims.len() != shape.len() {
             return Err(misfit());

@@ -2,7 +2,7 @@
 
 use super::compare::{self, Distance, Tolerance};
 use super::runtime::Runtime;
-use super::{Candidate, Check, Outcome, bindings, evaluate_pair, is_batched};
+use super::{Candidate, Check, Outcome, Rounds, bindings, evaluate_pair, is_batched};
 use crate::job::{Level, Verification};
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::Graph;
@@ -41,18 +41,30 @@ fn recorded(graph: &Graph, path: &Path) -> Result<(Vec<Array>, Vec<Array>), Diag
 }
 
 /// Compares the written file's outputs for the recorded inputs with the recorded outputs; the level becomes `golden`.
-pub fn verify(check: &Check<'_>, runtime: &dyn Runtime, path: &Path, reference: Outcome) -> Result<Outcome, Diag> {
+pub fn verify(
+    check: &Check<'_>,
+    runtime: &dyn Runtime,
+    path: &Path,
+    reference: Outcome,
+    rounding: &Rounds,
+) -> Result<Outcome, Diag> {
     let (inputs, expected) = recorded(check.graph, path)?;
     let (inputs, expected) = first_rows(check.graph, inputs, expected);
     let shapes: Vec<Vec<u64>> = inputs.iter().map(|a| a.shape.iter().map(|&n| n as u64).collect()).collect();
     let bound = bindings::from_shapes(check.graph, &shapes)?;
-    let (exact, perturbed) = evaluate_pair(check, &bound.graph, &inputs, true)?;
+    let tolerances = match rounding.known(&expected) {
+        Some(known) => known,
+        None => {
+            let (exact, perturbed) = evaluate_pair(check, &bound.graph, &inputs, true)?;
+            exact.iter().zip(&perturbed).map(|(exact, perturbed)| Tolerance::derived(exact, perturbed)).collect()
+        }
+    };
     let mut candidate = Candidate::load(check, runtime)?;
     let found = candidate.run(&bound, &inputs)?;
     let mut total = Distance::default();
     let mut telling = false;
     for (index, output) in check.graph.outputs.iter().enumerate() {
-        let tolerance = Tolerance::derived(&exact[index], &perturbed[index]).doubled();
+        let tolerance = tolerances[index].doubled();
         let far = |why: String| Diag::new(Code::Mismatch, &output.name, why);
         let near = compare::distance(&expected[index], &found[index], tolerance)
             .map_err(|why| far(format!("against the recorded output: {why}")))?;

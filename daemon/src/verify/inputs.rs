@@ -89,13 +89,13 @@ fn floats(random: &mut Random, shape: &[usize], masked_steps: bool) -> Vec<f64> 
 
 fn indices(random: &mut Random, shape: &[usize], bound: u64) -> Vec<f64> {
     let count: usize = shape.iter().product();
-    let row = shape.last().copied().unwrap_or(1).max(1);
+    let row = (count / shape.first().copied().unwrap_or(1).max(1)).max(1);
     let mut draw = || {
         let low = u64::from(bound > 1);
         low + (random.uniform() * (bound - low) as f64) as u64
     };
     let mut values: Vec<f64> = (0..count).map(|_| draw().min(bound - 1) as f64).collect();
-    if row > 2 {
+    if row > 3 {
         for r in 0..count / row {
             // Zero is what Keras pads with: in the middle, at the end, and in odd rows at the start.
             values[r * row + 1 + r % (row - 2)] = 0.0;

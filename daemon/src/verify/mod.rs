@@ -19,6 +19,7 @@ use recast_plugin_api::ir::{Dim, Graph};
 use recast_reference::{Array, Options, Rounding, Weights, evaluate};
 use runtime::{Refusal, Runtime, Session};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Everything that a check of one output needs.
 pub struct Check<'a> {
@@ -71,8 +72,8 @@ pub fn verify(check: &Check<'_>) -> Outcome {
         Ok(None) => return Outcome::none(&format!("no runtime for '{}' files", check.runtime), Findings::new()),
         Err(diag) => return Outcome::none("the runtime could not be loaded", diag.into()),
     };
-    let outcome = against_reference(check, runtime.as_ref()).and_then(|reference| match check.golden {
-        Some(path) => golden::verify(check, runtime.as_ref(), path, reference),
+    let outcome = against_reference(check, runtime.as_ref()).and_then(|(reference, rounding)| match check.golden {
+        Some(path) => golden::verify(check, runtime.as_ref(), path, reference, &rounding),
         None => Ok(reference),
     });
     outcome.unwrap_or_else(|diag| Outcome::none(&diag.detail.clone(), diag.into()))
@@ -114,8 +115,10 @@ pub(crate) struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     pub(crate) fn load(check: &'a Check<'a>, runtime: &'a dyn Runtime) -> Result<Candidate<'a>, Diag> {
-        if let Some(what) = runtime.misreads(check.graph) {
-            let note = format!("{} reads over {what}: checked in a decomposed form", runtime.name());
+        let lacks = check.graph.nodes().iter().zip(runtime.lacks(check.graph)).find(|(_, lacks)| *lacks);
+        if let Some((node, _)) = lacks {
+            let what = format!("'{}' as '{}' needs it", node.op.name(), node.path);
+            let note = format!("{} lacks {what}: checked in a decomposed form", runtime.name());
             return Ok(Candidate { check, runtime, whole: None, note });
         }
         match runtime.load(check.file) {
@@ -164,8 +167,9 @@ impl<'a> Candidate<'a> {
 
     fn unable(&self, what: &str) -> Diag {
         let detail = format!("{}; {what}", self.note);
-        Diag::new(Code::NotVerified, "", detail)
-            .hint("configure ONNX Runtime ([verify] onnxruntime = \"/path/libonnxruntime.so\"), or policy = \"best-effort\"")
+        Diag::new(Code::NotVerified, "", detail).hint(
+            "configure ONNX Runtime ([verify] onnxruntime = \"/path/libonnxruntime.so\"), or policy = \"best-effort\"",
+        )
     }
 
     fn rejected(&self, why: &str) -> Diag {
@@ -181,13 +185,68 @@ struct Round {
     vacuous: Vec<(String, &'static str)>,
 }
 
-fn against_reference(check: &Check<'_>, runtime: &dyn Runtime) -> Result<Outcome, Diag> {
+/// The rounding that a graph suffers: measured anew for each set of inputs, or, where one evaluation takes long, once.
+#[derive(Default)]
+pub(crate) struct Rounds {
+    /// Per output: the exact result, and the tolerance derived from it.
+    measured: Option<Vec<(Array, Tolerance)>>,
+}
+
+/// An evaluation that takes longer is not done twice for the same graph.
+const EVALUATION_SLOW: Duration = Duration::from_millis(150);
+
+impl Rounds {
+    /// Reference outputs, and how far from them another float32 run may be.
+    pub(crate) fn evaluate(
+        &mut self,
+        check: &Check<'_>,
+        graph: &Graph,
+        inputs: &[Array],
+    ) -> Result<Vec<(Array, Tolerance)>, Diag> {
+        let started = Instant::now();
+        let (exact, _) = evaluate_pair(check, graph, inputs, false)?;
+        if let Some(measured) = &self.measured {
+            return Ok(carried(measured, exact));
+        }
+        let slow = started.elapsed() > EVALUATION_SLOW;
+        let options = Options { rounding: Rounding::Perturbed { seed: check.spec.seed }, threads: check.threads };
+        let perturbed = evaluate(graph, inputs, check.weights, &options)?;
+        let derived = exact.into_iter().zip(&perturbed).map(|(exact, perturbed)| {
+            let tolerance = Tolerance::derived(&exact, perturbed);
+            (exact, tolerance)
+        });
+        let derived: Vec<(Array, Tolerance)> = derived.collect();
+        if slow {
+            self.measured = Some(derived.clone());
+        }
+        Ok(derived)
+    }
+
+    /// The tolerance for outputs that somebody else computed; `None` where they have to be evaluated first.
+    pub(crate) fn known(&self, expected: &[Array]) -> Option<Vec<Tolerance>> {
+        let carried = |(measured, expected): (&(Array, Tolerance), &Array)| measured.1.carried(&measured.0, expected);
+        self.measured.as_ref().map(|measured| measured.iter().zip(expected).map(carried).collect())
+    }
+}
+
+fn carried(measured: &[(Array, Tolerance)], exact: Vec<Array>) -> Vec<(Array, Tolerance)> {
+    let carry = |(measured, exact): (&(Array, Tolerance), Array)| {
+        let tolerance = measured.1.carried(&measured.0, &exact);
+        (exact, tolerance)
+    };
+    measured.iter().zip(exact).map(carry).collect()
+}
+
+fn against_reference(check: &Check<'_>, runtime: &dyn Runtime) -> Result<(Outcome, Rounds), Diag> {
     let bounds = bindings::choose(check.graph)?;
     let mut candidate = Candidate::load(check, runtime)?;
     let mut total = Distance::default();
     let mut samples = 0;
-    for (index, bound) in bounds.iter().enumerate() {
-        let round = telling_round(check, runtime, &mut candidate, bound, index as u64)?;
+    let mut rounding = Rounds::default();
+    // The smaller batch first: where an evaluation takes long, the rounding is measured there.
+    for (index, bound) in bounds.iter().enumerate().rev() {
+        let mut context = Context { check, runtime, candidate: &mut candidate, rounding: &mut rounding, bound };
+        let round = telling_round(&mut context, index as u64)?;
         if let Some((output, reason)) = round.vacuous.first() {
             let detail = format!("output '{output}' tells nothing for {} kinds of input: {reason}", INPUT_STYLES.len());
             let hint = "record inputs and outputs of the original framework in NAME.golden.npz beside the artifact";
@@ -208,18 +267,21 @@ fn against_reference(check: &Check<'_>, runtime: &dyn Runtime) -> Result<Outcome
         true => Findings::new(),
         false => Diag::new(Code::Decomposed, "", candidate.note).note().into(),
     };
-    Ok(Outcome { verification, findings })
+    Ok((Outcome { verification, findings }, rounding))
+}
+
+/// What the rounds of one binding share.
+struct Context<'c, 'a> {
+    check: &'c Check<'a>,
+    runtime: &'c dyn Runtime,
+    candidate: &'c mut Candidate<'a>,
+    rounding: &'c mut Rounds,
+    bound: &'c Bound,
 }
 
 /// Tries one kind of input after the other until every output tells something; the last round when none does.
-fn telling_round(
-    check: &Check<'_>,
-    runtime: &dyn Runtime,
-    candidate: &mut Candidate<'_>,
-    bound: &Bound,
-    index: u64,
-) -> Result<Round, Diag> {
-    let base = inputs::make(&bound.graph, check.spec.seed.wrapping_add(index));
+fn telling_round(context: &mut Context<'_, '_>, index: u64) -> Result<Round, Diag> {
+    let base = inputs::make(&context.bound.graph, context.check.spec.seed.wrapping_add(index));
     let mut last = None;
     let mut first_vacuous: Option<Round> = None;
     for &(factor, offset) in INPUT_STYLES {
@@ -227,7 +289,7 @@ fn telling_round(
         if last.as_ref() == Some(&styled) {
             break;
         }
-        let round = round(check, runtime, candidate, bound, &styled)?;
+        let round = round(context, &styled)?;
         if round.vacuous.is_empty() {
             return Ok(round);
         }
@@ -237,32 +299,26 @@ fn telling_round(
     first_vacuous.ok_or_else(|| Diag::new(Code::Bug, "", "no kind of input was tried"))
 }
 
-fn round(
-    check: &Check<'_>,
-    runtime: &dyn Runtime,
-    candidate: &mut Candidate<'_>,
-    bound: &Bound,
-    inputs: &[Array],
-) -> Result<Round, Diag> {
-    let (exact, perturbed) = evaluate_pair(check, &bound.graph, inputs, true)?;
-    let found = candidate.run(bound, inputs)?;
+fn round(context: &mut Context<'_, '_>, inputs: &[Array]) -> Result<Round, Diag> {
+    let (check, bound) = (context.check, context.bound);
+    let expected = context.rounding.evaluate(check, &bound.graph, inputs)?;
+    let found = context.candidate.run(bound, inputs)?;
     let mut result = Round { distance: Distance::default(), rows: 0, vacuous: Vec::new() };
-    for (index, output) in check.graph.outputs.iter().enumerate() {
-        let tolerance = Tolerance::derived(&exact[index], &perturbed[index]);
-        let mut near = compare::distance(&exact[index], &found[index], tolerance)
-            .map_err(|why| Diag::new(Code::Mismatch, &output.name, why))?;
+    for ((output, (exact, tolerance)), found) in check.graph.outputs.iter().zip(&expected).zip(&found) {
+        let mut near =
+            compare::distance(exact, found, *tolerance).map_err(|why| Diag::new(Code::Mismatch, &output.name, why))?;
         if let Some(fixed) = fixed(check.spec) {
-            let strict = compare::distance(&exact[index], &found[index], fixed);
+            let strict = compare::distance(exact, found, fixed);
             near.outside = near.outside.max(strict.map_or(0, |distance| distance.outside));
         }
         if near.outside > 0 {
-            return Err(mismatch(check, runtime, bound, inputs, &output.name, near, tolerance));
+            return Err(mismatch(context, inputs, &output.name, near, *tolerance));
         }
         let rows = is_batched(check.graph.shape(output.value));
-        if let Some(reason) = compare::vacuous(&exact[index], tolerance, rows) {
+        if let Some(reason) = compare::vacuous(exact, *tolerance, rows) {
             result.vacuous.push((output.name.clone(), reason));
         }
-        result.rows = result.rows.max(exact[index].shape.first().copied().unwrap_or(1) as u64);
+        result.rows = result.rows.max(exact.shape.first().copied().unwrap_or(1) as u64);
         result.distance = result.distance.join(near);
     }
     Ok(result)
@@ -280,16 +336,8 @@ fn fixed(spec: &VerifySpec) -> Option<Tolerance> {
     }
 }
 
-fn mismatch(
-    check: &Check<'_>,
-    runtime: &dyn Runtime,
-    bound: &Bound,
-    inputs: &[Array],
-    output: &str,
-    near: Distance,
-    tolerance: Tolerance,
-) -> Diag {
-    let place = bisect::first_divergence(check, runtime, bound, inputs);
+fn mismatch(context: &Context<'_, '_>, inputs: &[Array], output: &str, near: Distance, tolerance: Tolerance) -> Diag {
+    let place = bisect::first_divergence(context.check, context.runtime, context.bound, inputs);
     let detail = format!(
         "{} of {} elements differ by up to {:.3e} where {:.3e} is rounding; {place}",
         near.outside, near.elements, near.max_abs, tolerance.absolute

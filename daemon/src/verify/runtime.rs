@@ -3,7 +3,7 @@
 pub mod embedded;
 pub mod onnxruntime;
 
-use recast_plugin_api::ir::{ActivationFunction, ActivationSpec, Graph, Node, Op};
+use recast_plugin_api::ir::{ActivationFunction, ActivationSpec, Graph, Node, Op, ResizeMode};
 use recast_reference::Array;
 use std::path::Path;
 
@@ -19,11 +19,11 @@ pub enum Refusal {
 pub trait Runtime {
     /// Name and version, for reports.
     fn name(&self) -> String;
-    fn load(&self, file: &Path) -> Result<Box<dyn Session>, Refusal>;
-    /// What the runtime would read over in a file of this graph, without a word: a check must not rely on it then.
-    fn misreads(&self, _graph: &Graph) -> Option<String> {
-        None
+    /// Which nodes (by their place) it can't run, whatever the file says: known before anything is loaded.
+    fn lacks(&self, graph: &Graph) -> Vec<bool> {
+        vec![false; graph.nodes().len()]
     }
+    fn load(&self, file: &Path) -> Result<Box<dyn Session>, Refusal>;
 }
 
 /// A loaded file.
@@ -32,17 +32,50 @@ pub trait Session {
     fn run(&mut self, inputs: &[(String, Array)], outputs: &[String]) -> Result<Vec<Array>, Refusal>;
 }
 
-/// Ops that the embedded runtime can't run in any spelling: a check of them runs on a decomposed graph.
-pub fn embedded_lacks(node: &Node) -> bool {
+/// Nodes that the embedded runtime can't run in any spelling, or runs wrong without a word: a check of them runs on a
+/// decomposed graph.
+pub fn embedded_lacks(graph: &Graph) -> Vec<bool> {
+    let used = used_values(graph);
+    let uses = |value: Option<&ValueId>| value.is_some_and(|value| used[value.0 as usize]);
+    graph
+        .nodes()
+        .iter()
+        .map(|node| node.outputs.iter().any(|v| uses(Some(v))) && lacks(node, uses(node.outputs.get(2))))
+        .collect()
+}
+
+/// Values that an output of the graph depends on. Lowerings leave nodes behind that nobody asks for in the end.
+fn used_values(graph: &Graph) -> Vec<bool> {
+    let mut used = vec![false; graph.value_count()];
+    graph.outputs.iter().for_each(|output| used[output.value.0 as usize] = true);
+    for node in graph.nodes().iter().rev() {
+        if node.outputs.iter().any(|output| used[output.0 as usize]) {
+            node.inputs.iter().flatten().for_each(|input| used[input.0 as usize] = true);
+        }
+    }
+    used
+}
+
+fn lacks(node: &Node, cell_state_used: bool) -> bool {
+    let tanh = ActivationSpec::plain(ActivationFunction::Tanh);
+    let sigmoid = ActivationSpec::plain(ActivationFunction::Sigmoid);
+    let masked = node.inputs.get(1).is_some_and(Option::is_some);
     match &node.op {
-        Op::SimpleRnn(_) => true,
-        Op::Scan(op) => op.body.nodes().iter().any(embedded_lacks),
-        // It has only the form with the reset after the recurrent product; and see `embedded_misreads` for masks.
-        Op::Gru(op) => !op.reset_after || is_masked(node) || !usual(op.activation, op.recurrent_activation),
-        Op::Lstm(op) => is_masked(node) || !usual(op.activation, op.recurrent_activation),
+        Op::SimpleRnn(_) | Op::Scan(_) => true,
+        // It ignores `sequence_lens`, which masked layers of two directions and masked cell states need.
+        Op::Lstm(op) => {
+            let lengths = masked && (op.directions.len() > 1 || cell_state_used);
+            lengths || (op.activation, op.recurrent_activation) != (tanh, sigmoid)
+        }
+        // It has only the form with the reset after the recurrent product.
+        Op::Gru(op) => {
+            let lengths = masked && op.directions.len() > 1;
+            lengths || !op.reset_after || (op.activation, op.recurrent_activation) != (tanh, sigmoid)
+        }
         Op::Conv(op) => op.strides.len() > 2,
         Op::ConvTranspose(op) => op.strides.len() > 2,
         Op::Pool(op) => op.window.len() > 2,
+        Op::Resize(op) => op.antialias || !matches!(op.mode, ResizeMode::Nearest | ResizeMode::Linear),
         Op::Unary(_)
         | Op::Activation(_)
         | Op::Binary(_)
@@ -73,35 +106,9 @@ pub fn embedded_lacks(node: &Node) -> bool {
         | Op::Reverse(_)
         | Op::OneHot(_)
         | Op::Triangle(_)
-        | Op::Resize(_)
         | Op::Attention(_)
         | Op::Constant(_)
         | Op::DimSize(_)
         | Op::Iota(_) => false,
     }
-}
-
-/// The embedded runtime has no other activations in recurrent ops.
-fn usual(activation: ActivationSpec, recurrent: ActivationSpec) -> bool {
-    (activation.function, recurrent.function) == (ActivationFunction::Tanh, ActivationFunction::Sigmoid)
-}
-
-fn is_masked(node: &Node) -> bool {
-    node.inputs.get(1).is_some_and(Option::is_some)
-}
-
-/// The embedded runtime ignores `sequence_lens`, which a masked recurrent op needs for two directions at once and for a
-/// final cell state. It would run such a file, and give other numbers.
-pub fn embedded_misreads(graph: &Graph) -> Option<String> {
-    let uses = graph.use_counts();
-    let relies = |node: &&Node| {
-        let cell_state = node.outputs.get(2).is_some_and(|value| uses[value.0 as usize] > 0);
-        let directions = match &node.op {
-            Op::Lstm(op) => op.directions.len(),
-            Op::Gru(op) => op.directions.len(),
-            _other => return false,
-        };
-        is_masked(node) && (directions > 1 || cell_state)
-    };
-    graph.nodes().iter().find(relies).map(|node| format!("lengths of masked rows in '{}'", node.path))
 }

@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::sync::Once;
 
 /// Bytes of a zip end record without its comment, and of the longest comment.
 const ZIP_END_BYTES: u64 = 22;
@@ -116,6 +117,12 @@ pub fn has_hole(file: &File, size: u64) -> bool {
 /// Has somebody the file open for writing, or mapped? Only evidence: network file systems and other users' files don't
 /// tell.
 pub fn has_writer(file: &File) -> bool {
+    static NO_SIGNAL: Once = Once::new();
+    // Who opens the file while we hold the lease makes the kernel tell us by a signal, which would end the process.
+    // SAFETY: ignoring a signal runs no code of ours.
+    NO_SIGNAL.call_once(|| unsafe {
+        libc::signal(libc::SIGIO, libc::SIG_IGN);
+    });
     // SAFETY: fcntl on a descriptor that is open for both calls; the lease is given back at once.
     unsafe {
         if libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) == 0 {

@@ -91,6 +91,10 @@ impl Root {
         Root { watch, state: RootState::New, identity: None, entries: BTreeMap::new(), settle_max }
     }
 
+    pub fn set_watch(&mut self, watch: Watch, settle_max: Duration) {
+        (self.watch, self.settle_max) = (watch, settle_max);
+    }
+
     pub fn identity(&self) -> Option<Identity> {
         self.identity
     }

@@ -2,7 +2,7 @@
 
 use super::ipc::{FromWorker, ToWorker, read_frame, write_frame};
 use super::sandbox;
-use crate::host::{Events, Host, HostSettings, TensorStore};
+use crate::host::{Events, Host, HostSettings, TensorStore, tools};
 use crate::job::{Finding, JobReport, JobSpec};
 use recast_plugin_api::diag::Code;
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -55,7 +55,7 @@ fn take_channel() -> io::Result<UnixStream> {
 }
 
 fn work(mut channel: UnixStream, pipeline: Pipeline) -> io::Result<()> {
-    let ToWorker::Start { spec, parent, log_level } = read_frame(&mut channel)?;
+    let ToWorker::Start { spec, parent, log_level, case } = read_frame(&mut channel)?;
     die_with(parent)?;
     obey_sigterm();
     let report = Arc::new(Reporter { channel: Mutex::new(channel), progress: Mutex::new(None) });
@@ -65,12 +65,15 @@ fn work(mut channel: UnixStream, pipeline: Pipeline) -> io::Result<()> {
     let _ = tracing::subscriber::set_global_default(subscriber);
     std::fs::create_dir_all(spec.staging.join(SCRATCH)).ok();
     report.send(&FromWorker::Sandboxed { missing: sandbox::enter(&spec) });
-    let result = run(&spec, report.clone(), pipeline);
+    let result = run(&spec, report.clone(), |spec, host| match &case {
+        Some(case) => tools::run_case(case, spec, host),
+        None => pipeline(spec, host),
+    });
     std::fs::remove_dir_all(spec.staging.join(SCRATCH)).ok();
     report.try_send(&FromWorker::Done { report: Box::new(result) })
 }
 
-fn run(spec: &JobSpec, events: Arc<Reporter>, pipeline: Pipeline) -> JobReport {
+fn run(spec: &JobSpec, events: Arc<Reporter>, pipeline: impl Fn(&JobSpec, &Host) -> JobReport) -> JobReport {
     let mut roots: Vec<PathBuf> = vec![spec.artifact.clone()];
     roots.extend(spec.architecture.clone());
     let scratch = spec.staging.join(SCRATCH);

@@ -22,6 +22,9 @@ pub enum ToWorker {
         parent: u32,
         /// `off`, `error`, ... `trace`: what of the log is worth sending.
         log_level: String,
+        /// Instead of the pipeline: a case of the conformance kit.
+        #[serde(default)]
+        case: Option<String>,
     },
 }
 
@@ -29,14 +32,33 @@ pub enum ToWorker {
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum FromWorker {
     /// What of the sandbox this kernel does not give; empty when all of it holds.
-    Sandboxed { missing: Vec<String> },
-    Stage { name: String },
-    Entering { plugin: String, call: String, at: String },
+    Sandboxed {
+        missing: Vec<String>,
+    },
+    Stage {
+        name: String,
+    },
+    Entering {
+        plugin: String,
+        call: String,
+        at: String,
+    },
     Left,
-    Progress { done: u64, total: u64, what: String },
-    Log { level: String, target: String, plugin: Option<String>, message: String },
+    Progress {
+        done: u64,
+        total: u64,
+        what: String,
+    },
+    Log {
+        level: String,
+        target: String,
+        plugin: Option<String>,
+        message: String,
+    },
     /// The last message.
-    Done { report: Box<JobReport> },
+    Done {
+        report: Box<JobReport>,
+    },
 }
 
 pub fn write_frame(into: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
@@ -56,7 +78,7 @@ pub(super) fn read_frame<M: DeserializeOwned>(from: &mut impl Read) -> io::Resul
     let mut frames = Frames::default();
     let mut chunk = [0; 4096];
     loop {
-        if let Some(message) = frames.next().map_err(io::Error::other)? {
+        if let Some(message) = frames.next_message().map_err(io::Error::other)? {
             return Ok(message);
         }
         match from.read(&mut chunk)? {
@@ -82,7 +104,7 @@ impl Frames {
     }
 
     /// The next whole message; none when more bytes have to come. An error is junk: nothing after it can be read.
-    pub fn next<M: DeserializeOwned>(&mut self) -> Result<Option<M>, String> {
+    pub fn next_message<M: DeserializeOwned>(&mut self) -> Result<Option<M>, String> {
         let rest = &self.bytes[self.begin..];
         let Some((head, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
         let len = u32::from_le_bytes(*head) as usize;
@@ -114,7 +136,7 @@ mod tests {
             let mut count = 0;
             for piece in bytes.chunks(step) {
                 frames.push(piece);
-                while let Some(message) = frames.next::<FromWorker>().unwrap() {
+                while let Some(message) = frames.next_message::<FromWorker>().unwrap() {
                     assert_eq!(message, FromWorker::Left);
                     count += 1;
                 }
@@ -127,9 +149,9 @@ mod tests {
     fn junk_is_an_error_and_needs_no_memory() {
         let mut frames = Frames::default();
         frames.push(&u32::MAX.to_le_bytes());
-        assert!(frames.next::<FromWorker>().unwrap_err().contains("announced"));
+        assert!(frames.next_message::<FromWorker>().unwrap_err().contains("announced"));
         let mut frames = Frames::default();
         frames.push(b"\x04\0\0\0junk");
-        assert!(frames.next::<FromWorker>().is_err());
+        assert!(frames.next_message::<FromWorker>().is_err());
     }
 }

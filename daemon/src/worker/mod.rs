@@ -20,7 +20,7 @@ mod verdict;
 
 pub use child::{Pipeline, child_main};
 pub use ipc::{FRAME_BYTES_MAX, Frames, FromWorker, ToWorker, write_frame};
-pub use parent::{WorkerCommand, run_job};
+pub use parent::{WorkerCommand, run_case_job, run_job};
 pub use runner::{Processes, Scanner};
 
 /// The hidden subcommand that a worker is started with.

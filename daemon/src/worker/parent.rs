@@ -3,7 +3,7 @@
 use super::ipc::{Frames, FromWorker, ToWorker, write_frame};
 use super::output::Printed;
 use super::verdict::{Ended, Entered, Stopped};
-use crate::host::Events;
+use crate::host::{Events, Silent};
 use crate::job::{Finding, JobReport, JobSpec};
 use recast_plugin_api::diag::Code;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -51,7 +51,16 @@ impl WorkerCommand {
 /// Runs one job in a process of its own. Blocks; the calling thread must live as long as the job, as the kernel kills
 /// a worker when the thread that started it ends. Never fails: a worker that dies is a report that says how.
 pub fn run_job(command: &WorkerCommand, spec: &JobSpec, events: &dyn Events) -> JobReport {
-    match Running::start(command, spec) {
+    run(command, spec, None, events)
+}
+
+/// A case of the conformance kit instead of the pipeline, on the one plugin of the spec.
+pub fn run_case_job(command: &WorkerCommand, spec: &JobSpec, case: &str) -> JobReport {
+    run(command, spec, Some(case), &Silent)
+}
+
+fn run(command: &WorkerCommand, spec: &JobSpec, case: Option<&str>, events: &dyn Events) -> JobReport {
+    match Running::start(command, spec, case) {
         Ok(running) => running.watch(events),
         Err(error) => {
             let detail = format!("the worker can't be started: {error}");
@@ -84,7 +93,7 @@ fn artifact_bytes(spec: &JobSpec) -> u64 {
 }
 
 impl<'s> Running<'s> {
-    fn start(command: &WorkerCommand, spec: &'s JobSpec) -> io::Result<Running<'s>> {
+    fn start(command: &WorkerCommand, spec: &'s JobSpec, case: Option<&str>) -> io::Result<Running<'s>> {
         let (mut channel, theirs) = UnixStream::pair()?;
         let (log, into_log) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let mut builder = Command::new(&command.program);
@@ -115,7 +124,8 @@ impl<'s> Running<'s> {
         };
         // Warnings are kept for the report of a crash, even where nobody reads the log.
         let log_level = LevelFilter::current().max(LevelFilter::WARN).to_string();
-        let start = ToWorker::Start { spec: Box::new(spec.clone()), parent: std::process::id(), log_level };
+        let (spec, parent, case) = (Box::new(spec.clone()), std::process::id(), case.map(str::to_owned));
+        let start = ToWorker::Start { spec, parent, log_level, case };
         // A worker that dies before it has read its job is seen by the watch.
         let sent = write_frame(&mut channel, &start);
         running.channel.set_nonblocking(true)?;
@@ -194,7 +204,7 @@ impl<'s> Running<'s> {
                 Err(error) => return Err(error),
             }
             while self.done.is_none() && self.stopped.is_none() {
-                match self.frames.next::<FromWorker>() {
+                match self.frames.next_message::<FromWorker>() {
                     Ok(Some(message)) => self.hear(message, events),
                     Ok(None) => break,
                     Err(why) => {

@@ -37,6 +37,19 @@ pub use manifest::{Format, MANIFEST_BYTES_MAX, Manifest, Provided};
 pub use proto::{CapsList, ErrorProto, EvalReply, EvalTensor, SampleFile, SelftestCases};
 pub use tensor::{Tensor, dtype_code, dtype_of_code};
 
+/// A request as the host makes it: one call of one layer on inputs of these types. For `Layers::examples`.
+pub fn example(layer: Layer, inputs: &[Type]) -> LowerRequest {
+    let value = |index| Arg::value(ValueRef { call: None, index });
+    LowerRequest {
+        schema_rev: SCHEMA_REV,
+        layer: Some(layer),
+        inputs: inputs.iter().map(|ty| LowerInput { ty: Some(ty.into()), mask: None }).collect(),
+        args: (0..inputs.len() as u32).map(value).collect(),
+        keras_version: "3.0.0".into(),
+        ..LowerRequest::default()
+    }
+}
+
 /// What `export_plugin!` expands to; not for authors.
 #[doc(hidden)]
 pub mod internal {
@@ -46,8 +59,9 @@ pub mod internal {
 }
 
 use crate::diag::Findings;
-use crate::messages::{Caps, LowerRequest, Lowered, ReadRequest, WriteRequest};
-use crate::model::LayerModel;
+use crate::ir::Type;
+use crate::messages::{Caps, LowerInput, LowerRequest, Lowered, ReadRequest, WriteRequest};
+use crate::model::{Arg, Layer, LayerModel, SCHEMA_REV, ValueRef};
 
 /// Reads artifacts of one or more formats.
 pub trait Source: Send + Sync + 'static {

@@ -19,7 +19,6 @@ pub const ROWS: &[Row] = &[
     Row::new("Embedding", CORE, Masks::Own, embedding, "mask_zero makes a mask").raw(),
     Row::new("ReversibleEmbedding", CORE, Masks::Own, reversible_embedding, "both directions").raw(),
     Row::new("Identity", CORE, Masks::PassIn3, identity, "").raw(),
-    Row::new("Lambda", CORE, Masks::Drop, lambda, "refused: its code is never run"),
     Row::new("Masking", CORE, Masks::Own, masking, "masked steps become zero"),
     Row::new("Activation", ACTIVATION, Masks::Pass, activation, ""),
     Row::new("ELU", ACTIVATION, Masks::Pass, activation_layer, ""),
@@ -145,14 +144,6 @@ fn identity(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     Ok(l.positional())
 }
 
-fn lambda(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
-    let detail = format!("the Lambda layer '{}' holds Python code, which is never read or run", l.layer.name);
-    Err(l
-        .error(Code::UnsafeCode, detail)
-        .hint("make it a registered layer in Keras, and supply that class as a plugin: `recast plugins new`")
-        .into())
-}
-
 /// A step whose features all equal `mask_value` is masked, and becomes zero.
 fn masking(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let x = l.input()?.value;
@@ -199,7 +190,7 @@ pub fn large_negative(dtype: DType) -> f64 {
 }
 
 /// Since this Keras, `Softmax` gives zero for what is masked even where everything is.
-const ZEROED_SINCE: (u32, u32) = (3, 13);
+const ZEROED_SINCE: (u32, u32) = (3, 10);
 
 fn softmax(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let mut x = float_input(l)?;

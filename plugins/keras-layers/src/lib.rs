@@ -5,18 +5,22 @@
 
 pub mod activations;
 mod attention;
+mod augmentation;
 mod conv;
 mod core;
 mod geometry;
+mod local;
 mod merge;
 mod norm;
 pub mod policy;
 mod pooling;
 mod preprocess;
 mod recurrent;
+mod refused;
 mod resample;
 mod reshape;
 pub mod table;
+mod taps;
 mod wrappers;
 
 use recast_plugin_api::diag::{Code, Diag, Findings};
@@ -56,7 +60,7 @@ fn lower_row(row: &Row, l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
         Masks::Drop => outputs.iter_mut().for_each(|val| val.mask = None),
         Masks::PassIn3 if l.keras_major() < 3 => outputs.iter_mut().for_each(|val| val.mask = None),
         Masks::Pass | Masks::PassIn3 => {
-            let mask = policy::mask(l);
+            let mask = l.positional().first().and_then(|x| x.mask);
             outputs.iter_mut().for_each(|val| val.mask = mask);
         }
     }

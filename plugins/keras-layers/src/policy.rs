@@ -66,7 +66,7 @@ pub fn as_float(l: &mut Lowering<'_>, x: ValueId) -> Result<ValueId, Diag> {
     l.cast(x, if to.is_float() { to } else { DType::F32 })
 }
 
-/// The mask that the call works with: an explicit `mask` argument, else the one that travels with the first input.
+/// The mask that the layer computes with: an explicit `mask` argument, else the one that travels with the first input.
 pub fn mask(l: &Lowering<'_>) -> Option<ValueId> {
     match l.kwarg_values("mask").first() {
         Some(explicit) => Some(explicit.value),

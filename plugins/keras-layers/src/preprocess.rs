@@ -1,6 +1,6 @@
 //! Feature preprocessing with numbers: scaling, normalising, bucketing, encoding categories.
 
-use crate::policy::{as_float, compute_dtype, one};
+use crate::policy::{as_float, compute_dtype, one, version};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::types::INLINE_BYTES_MAX;
@@ -138,8 +138,7 @@ fn discretization(l: &mut Lowering<'_>) -> Outcome {
     let bucket = l.reduce(ReduceFunction::Sum, reached, &[last], false)?;
     let mode = l.config.str_or("output_mode", "int")?.to_string();
     if mode == "int" {
-        // Keras 3 has buckets in i32 since its TensorFlow op gives them so; Keras 2 widens them.
-        let to = if l.keras_major() >= 3 { DType::I32 } else { DType::I64 };
+        let to = if version(l) >= (3, 12) { DType::I32 } else { DType::I64 };
         return Ok(one(l.cast(bucket, to)?));
     }
     let dtype = compute_dtype(l)?;

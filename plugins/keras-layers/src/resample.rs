@@ -1,20 +1,21 @@
-//! Layers that resample images: up-sampling, resizing, cropping to the centre; and the random augmentations, which at
-//! inference leave images as they are.
+//! Layers that resample images: up-sampling, resizing, cropping to the centre.
+//!
+//! What most targets have no word for (lanczos, area, antialiasing) becomes a product with a constant matrix along each
+//! axis, where the sizes are known.
 
-use crate::core::{ignore_seeds, is_training};
 use crate::geometry::{WINDOW_MAX, layout, spatial_axes};
 use crate::policy::{compute_dtype, one, version};
 use crate::table::{Masks, Row};
-use recast_plugin_api::diag::{Code, Diag, Findings};
+use crate::taps::{Kernel, matrix};
+use recast_plugin_api::diag::{Diag, Findings};
+use recast_plugin_api::ir::types::{INLINE_BYTES_MAX, element_count};
 use recast_plugin_api::ir::{
-    Clip, DType, Dim, Layout, NearestRounding, Pad, PadMode, Resize, ResizeCoordinates, ResizeMode, Tensor, Tile,
+    Clip, DType, Dim, Layout, MatMul, NearestRounding, Pad, PadMode, Resize, ResizeCoordinates, ResizeMode, Tensor, Tile,
     UnaryFunction, ValueId,
 };
 use recast_plugin_api::lower::{Lowering, Val};
 
 const RESAMPLE: &str = "resampling";
-const IMAGE: &str = "augmentation";
-const STILL: &str = "identity at inference; refused when called with training=True";
 
 pub const ROWS: &[Row] = &[
     Row::new("UpSampling1D", RESAMPLE, Masks::Drop, up_sampling1d, ""),
@@ -22,35 +23,6 @@ pub const ROWS: &[Row] = &[
     Row::new("UpSampling3D", RESAMPLE, Masks::Drop, up_sampling3d, ""),
     Row::new("Resizing", RESAMPLE, Masks::Drop, resizing, "every interpolation but gaussian and mitchellcubic"),
     Row::new("CenterCrop", RESAMPLE, Masks::Drop, center_crop, "small images are resized, as Keras does"),
-    Row::new("AugMix", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("CutMix", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("Equalization", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("MaxNumBoundingBoxes", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("MixUp", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandAugment", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomBrightness", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomColorDegeneration", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomColorJitter", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomContrast", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomCrop", IMAGE, Masks::Drop, random_crop, "Keras 2 resizes at inference, Keras 3 does not").raw(),
-    Row::new("RandomElasticTransform", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomErasing", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomFlip", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomGaussianBlur", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomGrayscale", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomHeight", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomHue", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomInvert", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomPerspective", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomPosterization", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomRotation", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomSaturation", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomSharpness", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomShear", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomTranslation", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomWidth", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("RandomZoom", IMAGE, Masks::Drop, augmentation, STILL).raw(),
-    Row::new("Solarization", IMAGE, Masks::Drop, augmentation, STILL).raw(),
 ];
 
 type Outcome = Result<Vec<Val>, Findings>;
@@ -135,7 +107,7 @@ fn coordinates(l: &Lowering<'_>) -> ResizeCoordinates {
 }
 
 /// `tf.image.resize`: half-pixel centres, Keys' cubic with -1/2; the result is f32 except for nearest.
-fn resized(
+pub fn resized(
     l: &mut Lowering<'_>,
     x: ValueId,
     axes: Vec<usize>,
@@ -154,6 +126,22 @@ fn resized(
     };
     let exact = mode == ResizeMode::Nearest || l.ty(x).dtype == DType::F64;
     let x = if exact { x } else { l.cast(x, DType::F32)? };
+    let kernel = match mode {
+        ResizeMode::Lanczos3 => Some(Kernel::Lanczos(3.0)),
+        ResizeMode::Lanczos5 => Some(Kernel::Lanczos(5.0)),
+        ResizeMode::Area => Some(Kernel::Area),
+        ResizeMode::Linear if antialias => Some(Kernel::Linear),
+        ResizeMode::Cubic if antialias => Some(Kernel::Cubic),
+        ResizeMode::Nearest | ResizeMode::Linear | ResizeMode::Cubic => None,
+    };
+    let lengths: Option<Vec<u64>> = axes.iter().map(|&axis| l.shape(x)[axis].known()).collect();
+    let targets: Option<Vec<u64>> = sizes.iter().map(Dim::known).collect();
+    if let (Some(kernel), Some(lengths), Some(targets), ResizeCoordinates::HalfPixel) =
+        (kernel, lengths, targets, coordinates(l))
+        && lengths.iter().zip(&targets).all(|(a, b)| a * b <= MATRIX_MAX)
+    {
+        return multiplied(l, x, &axes, &targets, kernel, antialias);
+    }
     let op = Resize {
         axes,
         sizes,
@@ -166,13 +154,46 @@ fn resized(
     l.add(op, &[x])
 }
 
-fn narrowed(l: &mut Lowering<'_>, y: ValueId) -> Result<ValueId, Diag> {
+/// Elements of a constant resampling matrix.
+const MATRIX_MAX: u64 = (INLINE_BYTES_MAX / 8) as u64;
+
+/// Height and width multiplied by matrices of weights; an axis that keeps its size without stretch stays.
+fn multiplied(
+    l: &mut Lowering<'_>,
+    x: ValueId,
+    axes: &[usize],
+    targets: &[u64],
+    kernel: Kernel,
+    antialias: bool,
+) -> Result<ValueId, Diag> {
+    let mut y = x;
+    for (&axis, &size) in axes.iter().zip(targets) {
+        let shape = l.shape(y);
+        let length = l.known(y, axis)?;
+        if length == size {
+            continue;
+        }
+        let weights = matrix(kernel, length, size, antialias);
+        let weights = l.constant(Tensor::from_numbers(l.ty(y).dtype, &[size, length], &weights))?;
+        // (size, length) times (..., length, everything behind it).
+        let (lead, tail) = shape.split_at(axis);
+        let flat: Vec<Dim> = lead.iter().cloned().chain([tail[0].clone(), element_count(&tail[1..])]).collect();
+        let flat = l.reshape(y, flat)?;
+        let product = l.add(MatMul {}, &[weights, flat])?;
+        let mut resized = shape;
+        resized[axis] = Dim::Known(size);
+        y = l.reshape(product, resized)?;
+    }
+    Ok(y)
+}
+
+pub fn narrowed(l: &mut Lowering<'_>, y: ValueId) -> Result<ValueId, Diag> {
     let to = compute_dtype(l)?;
     if to.is_float() { l.cast(y, to) } else { Ok(y) }
 }
 
 /// An image or a batch of images: its value, and the axes of height and width.
-fn image(l: &Lowering<'_>) -> Result<(ValueId, [usize; 2]), Diag> {
+pub fn image(l: &Lowering<'_>) -> Result<(ValueId, [usize; 2]), Diag> {
     let x = l.input()?.value;
     let rank = l.rank(x);
     if rank != 3 && rank != 4 {
@@ -182,7 +203,7 @@ fn image(l: &Lowering<'_>) -> Result<(ValueId, [usize; 2]), Diag> {
     Ok((x, [end - 2, end - 1]))
 }
 
-fn target(l: &Lowering<'_>) -> Result<[u64; 2], Diag> {
+pub fn target(l: &Lowering<'_>) -> Result<[u64; 2], Diag> {
     let target = [l.config.u64("height")?, l.config.u64("width")?];
     let fine = target.iter().all(|size| (1..=WINDOW_MAX).contains(size));
     if fine { Ok(target) } else { Err(l.config.bad("height", "a size of at least one, as 'width'")) }
@@ -212,7 +233,7 @@ fn resizing(l: &mut Lowering<'_>) -> Outcome {
 }
 
 /// A resized image in the dtype that it had: integers rounded, and cut off at their bounds.
-fn saturated(l: &mut Lowering<'_>, y: ValueId, to: DType) -> Result<ValueId, Diag> {
+pub fn saturated(l: &mut Lowering<'_>, y: ValueId, to: DType) -> Result<ValueId, Diag> {
     let bounds = match to {
         DType::I8 => Some((-128.0, 127.0)),
         DType::U8 => Some((0.0, 255.0)),
@@ -234,7 +255,7 @@ fn saturated(l: &mut Lowering<'_>, y: ValueId, to: DType) -> Result<ValueId, Dia
 }
 
 /// Height and width of the largest window with the target's proportions.
-fn window(l: &Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Result<[u64; 2], Diag> {
+pub fn window(l: &Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Result<[u64; 2], Diag> {
     let (height, width) = (l.known(x, axes[0])?, l.known(x, axes[1])?);
     let window_height = scaled(width, target[0], target[1]).min(height).max(1);
     Ok([window_height, scaled(height, target[1], target[0]).min(width).max(1)])
@@ -291,57 +312,8 @@ fn center_crop(l: &mut Lowering<'_>) -> Outcome {
     Ok(one(x))
 }
 
-fn smart_resized(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Outcome {
+pub fn smart_resized(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Outcome {
     let x = cropped_to_aspect(l, x, axes, target)?;
     let y = resized(l, x, axes.to_vec(), target.map(Dim::Known).to_vec(), "bilinear", false)?;
-    Ok(one(narrowed(l, y)?))
-}
-
-/// Images as they are. Keras 2 casts them to the compute dtype.
-fn augmentation(l: &mut Lowering<'_>) -> Outcome {
-    ignore_seeds(l);
-    refuse_training(l)?;
-    let mut x = l.input()?.value;
-    // All but these two, which change the size in training.
-    let cast = !matches!(l.layer.class.as_str(), "RandomHeight" | "RandomWidth");
-    if l.keras_major() < 3 && cast {
-        x = narrowed(l, x)?;
-    }
-    Ok(one(x))
-}
-
-fn refuse_training(l: &Lowering<'_>) -> Result<(), Diag> {
-    if !is_training(l)? {
-        return Ok(());
-    }
-    let detail = format!("{} is called with training=True: its outputs are random on every run", l.layer.class);
-    Err(l.error(Code::RandomAtInference, detail).hint("save the model with that argument removed"))
-}
-
-/// At inference Keras up to 3.5 crops to the target's proportions and resizes, 3.6 and 3.7 cut the target's size at the
-/// place of that window and resize what is smaller, and since 3.8 the image stays as it is.
-fn random_crop(l: &mut Lowering<'_>) -> Outcome {
-    if version(l) >= (3, 8) {
-        return augmentation(l);
-    }
-    ignore_seeds(l);
-    refuse_training(l)?;
-    let (x, axes) = image(l)?;
-    let mut x = narrowed(l, x)?;
-    let target = target(l)?;
-    if version(l) < (3, 6) {
-        return smart_resized(l, x, axes, target);
-    }
-    let window = window(l, x, axes, target)?;
-    for (i, axis) in axes.into_iter().enumerate() {
-        let size = l.known(x, axis)?;
-        let start = (size - window[i]) / 2;
-        x = l.slice(x, axis, Dim::Known(start), Dim::Known(size.min(start + target[i])))?;
-    }
-    let sizes = target.map(Dim::Known);
-    if axes.iter().zip(&sizes).all(|(&axis, size)| l.shape(x)[axis] == *size) {
-        return Ok(one(x));
-    }
-    let y = resized(l, x, axes.to_vec(), sizes.to_vec(), "bilinear", false)?;
     Ok(one(narrowed(l, y)?))
 }

@@ -1,7 +1,7 @@
 //! The table of layers: one row per class name, kept in the family files and put together here. Dispatch, the claimed
 //! classes, the documentation and the README's matrix come from it.
 
-use crate::{attention, conv, core, merge, norm, pooling, preprocess, recurrent, resample, reshape, wrappers};
+use crate::{attention, augmentation, conv, core, merge, norm, pooling, preprocess, recurrent, resample, reshape, wrappers};
 use recast_plugin_api::diag::Findings;
 use recast_plugin_api::lower::{Lowering, Val};
 
@@ -51,12 +51,15 @@ const FAMILIES: &[&[Row]] =
     &[
         core::ROWS,
         attention::ROWS,
+        augmentation::ROWS,
         conv::ROWS,
+        local::ROWS,
         merge::ROWS,
         norm::ROWS,
         pooling::ROWS,
         preprocess::ROWS,
         recurrent::ROWS,
+        refused::ROWS,
         resample::ROWS,
         reshape::ROWS,
         wrappers::ROWS,

@@ -15,7 +15,7 @@ use io::{Files, Io, Limits};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::messages::ReadRequest;
 use recast_plugin_api::model::LayerModel;
-use recast_plugin_api::plugin::{Format, ReadCx, Source};
+use recast_plugin_api::plugin::{Format, ReadCx, SampleFile, Source};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub struct Keras;
@@ -45,6 +45,14 @@ impl Source for Keras {
     fn read(&self, cx: &ReadCx<'_>, request: &ReadRequest) -> Result<LayerModel, Findings> {
         read(cx, request)
     }
+
+    fn samples(&self) -> Vec<SampleFile> {
+        let sample = |name: &str, bytes: &[u8]| SampleFile { name: name.into(), bytes: bytes.into() };
+        vec![
+            sample("dense.h5", include_bytes!("../samples/dense.h5")),
+            sample("shared_dense.keras", include_bytes!("../samples/shared_dense.keras")),
+        ]
+    }
 }
 
 recast_plugin_api::export_plugin! {
@@ -55,8 +63,8 @@ recast_plugin_api::export_plugin! {
 
 /// The source without its boundary: everything that it asks of its host is in `io`.
 pub fn read<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Findings> {
-    // The parser of HDF5 is somebody else's, and the file is a stranger's: if they meet in a way that nobody thought of,
-    // it is the file that is refused.
+    // The parser of HDF5 is somebody else's, and the file is a stranger's: if they meet in a way that nobody thought
+    // of, it is the file that is refused.
     catch_unwind(AssertUnwindSafe(|| read_file(io, request))).unwrap_or_else(|_| {
         Err(Diag::new(Code::Malformed, request.path.as_str(), "the file made its parser fail").into())
     })

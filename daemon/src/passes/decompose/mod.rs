@@ -1,10 +1,13 @@
 //! `decompose`, for checks alone. Before: bound, every size known. After: what `lacking` names is spelled out in ops that
-//! every runtime has, as far as there is a way: recurrent layers and scans step by step, 3-D windows as 2-D ones.
+//! every runtime has, as far as there is a way: recurrent layers and scans step by step, 3-D windows as 2-D ones,
+//! resampling as products with weights.
 
 mod recurrent;
+mod resize;
 mod scan;
 mod window;
 
+use super::clean;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Dim, Graph, Node, Op, Rebuild, ValueId};
 
@@ -14,8 +17,13 @@ pub const DECOMPOSED_NODES_MAX: usize = 200_000;
 /// Bodies in bodies: each round spells out one level.
 const ROUNDS_MAX: usize = 8;
 
-/// The bound graph with the ops that `lacking` names spelled out in others; `None` when there is nothing to spell out.
-pub fn decompose(graph: &Graph, lacking: fn(&Node) -> bool) -> Result<Option<Graph>, Findings> {
+/// Which nodes of a graph (by their place) a runtime lacks.
+pub type Lacking = fn(&Graph) -> Vec<bool>;
+
+/// The bound graph with the nodes that `lacking` names spelled out in others; `None` when there is nothing to spell out.
+/// Nodes whose results nobody uses are gone before `lacking` is asked: what they would need does not count.
+pub fn decompose(graph: &Graph, lacking: Lacking) -> Result<Option<Graph>, Findings> {
+    let graph = &clean(graph)?;
     let mut found: Option<Graph> = None;
     for _ in 0..ROUNDS_MAX {
         match round(found.as_ref().unwrap_or(graph), lacking)? {
@@ -26,13 +34,13 @@ pub fn decompose(graph: &Graph, lacking: fn(&Node) -> bool) -> Result<Option<Gra
     Ok(found)
 }
 
-fn round(graph: &Graph, lacking: fn(&Node) -> bool) -> Result<Option<Graph>, Findings> {
+fn round(graph: &Graph, lacking: Lacking) -> Result<Option<Graph>, Findings> {
     let mut out = Rebuild::new(graph);
     out.copy_inputs();
     out.copy_params();
     let mut changed = false;
-    for node in graph.nodes() {
-        let spelled = if lacking(node) { spelled_out(node, &mut out)? } else { None };
+    for (node, lacks) in graph.nodes().iter().zip(lacking(graph)) {
+        let spelled = if lacks { spelled_out(node, &mut out)? } else { None };
         match spelled {
             Some(outputs) => {
                 changed = true;
@@ -66,6 +74,8 @@ fn spelled_out(node: &Node, out: &mut Rebuild<'_>) -> Result<Option<Vec<ValueId>
         window::pool(op, &mut at)?
     } else if let Op::Scan(op) = &node.op {
         scan::scan(op, &mut at)?
+    } else if let Op::Resize(op) = &node.op {
+        resize::resize(op, &mut at)?
     } else {
         None
     };

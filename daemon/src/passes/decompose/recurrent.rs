@@ -1,8 +1,8 @@
 use super::At;
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
-    Activation, ActivationSpec, Binary, BinaryFunction, BroadcastTo, Concat, Constant, Dim, Direction, Gru, Lstm, MatMul,
-    SimpleRnn, Tensor, ValueId, Where,
+    Activation, ActivationSpec, Binary, BinaryFunction, BroadcastTo, Concat, Constant, Dim, Direction, Gru, Lstm,
+    MatMul, SimpleRnn, Tensor, ValueId, Where,
 };
 
 type Found = Result<Option<Vec<ValueId>>, Diag>;
@@ -175,7 +175,8 @@ fn one_direction(
                 states = next;
             }
         }
-        outputs[t as usize] = at.reshape(output, vec![batch.clone(), Dim::Known(1), Dim::Known(1), Dim::Known(units)])?;
+        outputs[t as usize] =
+            at.reshape(output, vec![batch.clone(), Dim::Known(1), Dim::Known(1), Dim::Known(units)])?;
     }
     Ok((joined(at, outputs, 1)?, states))
 }

@@ -4,7 +4,7 @@
 use super::{Refusal, Runtime, Session};
 use recast_plugin_api::ir::{DType, Graph};
 use recast_reference::Array;
-use rten::{LoadErrorKind, Model, ModelOptions, RunOptions, ThreadPool, Value, ValueOrView};
+use rten::{DataType, LoadErrorKind, Model, ModelOptions, RunOptions, ThreadPool, Value, ValueOrView, ValueType};
 use rten_tensor::Tensor;
 use rten_tensor::prelude::*;
 use std::path::Path;
@@ -26,6 +26,10 @@ impl Runtime for Embedded {
         VERSION.into()
     }
 
+    fn lacks(&self, graph: &Graph) -> Vec<bool> {
+        super::embedded_lacks(graph)
+    }
+
     fn load(&self, file: &Path) -> Result<Box<dyn Session>, Refusal> {
         let mut options = ModelOptions::with_all_ops();
         // Prepacked copies of the weights would double the memory for a model that runs twice.
@@ -38,20 +42,34 @@ impl Runtime for Embedded {
         })?;
         Ok(Box::new(Loaded { model, pool: Arc::new(ThreadPool::with_num_threads(self.threads)) }))
     }
-
-    fn misreads(&self, graph: &Graph) -> Option<String> {
-        super::embedded_misreads(graph)
-    }
 }
 
-fn value_of(array: &Array) -> Result<Value, Refusal> {
+/// An array as the type that the file's input has in this runtime.
+fn value_of(array: &Array, ty: Option<ValueType>) -> Result<Value, Refusal> {
     let shape = array.shape.as_slice();
+    let bytes = |array: &Array| array.numbers().into_iter().map(|v| v as i64 as u8);
+    match (ty, array.dtype) {
+        (Some(ValueType::Tensor(DataType::UInt8)), _) => {
+            return Ok(Tensor::from_data(shape, bytes(array).collect::<Vec<u8>>()).into());
+        }
+        (Some(ValueType::Tensor(DataType::Int8)), _) => {
+            return Ok(Tensor::from_data(shape, bytes(array).map(|v| v as i8).collect::<Vec<i8>>()).into());
+        }
+        _ => {}
+    }
     match array.dtype {
         DType::F32 => {
             let data: Vec<f32> = array.numbers().iter().map(|&v| v as f32).collect();
             Ok(Tensor::from_data(shape, data).into())
         }
-        DType::I32 | DType::I64 | DType::Bool | DType::I8 | DType::U8 | DType::I16 | DType::U16 | DType::U32
+        DType::I32
+        | DType::I64
+        | DType::Bool
+        | DType::I8
+        | DType::U8
+        | DType::I16
+        | DType::U16
+        | DType::U32
         | DType::U64 => {
             let data: Vec<i32> = array.numbers().iter().map(|&v| v as i32).collect();
             Ok(Tensor::from_data(shape, data).into())
@@ -81,7 +99,8 @@ impl Session for Loaded {
         for (name, array) in inputs {
             // An input that no output depends on is not part of the model any more.
             if let Some(node) = self.model.find_node(name) {
-                values.push((node, value_of(array)?.into()));
+                let ty = self.model.node_info(node).and_then(|info| info.dtype());
+                values.push((node, value_of(array, ty)?.into()));
             }
         }
         let nodes: Result<Vec<_>, _> = outputs.iter().map(|name| self.model.node_id(name).map_err(rejects)).collect();

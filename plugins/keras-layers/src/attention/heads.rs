@@ -1,12 +1,12 @@
 //! MultiHeadAttention and GroupedQueryAttention: projections to heads, attention over some axes, projection back.
 
+use super::axes::Axes;
 use super::{both, causal, mask_bias, near};
 use crate::policy;
 use crate::recurrent::version_of;
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::ir::types::element_count;
 use recast_plugin_api::ir::{
-    Attention, BinaryFunction, BroadcastTo, DType, Dim, MatMul, ReduceFunction, Shape, UnaryFunction, ValueId, Where,
+    Attention, BinaryFunction, DType, Dim, MatMul, ReduceFunction, Shape, UnaryFunction, ValueId, Where,
 };
 use recast_plugin_api::lower::{Lowering, Val, resolve_axis};
 use recast_plugin_api::model::ArgKind;
@@ -96,7 +96,9 @@ fn output_sizes(l: &Lowering<'_>) -> Result<Option<Vec<u64>>, Diag> {
     match l.config.get("output_shape") {
         None => Ok(None),
         Some(Json::Array(items)) if items.is_empty() => Ok(None),
-        Some(Json::Array(items)) => items.iter().map(|item| item.as_u64().ok_or_else(bad)).collect::<Result<_, _>>().map(Some),
+        Some(Json::Array(items)) => {
+            items.iter().map(|item| item.as_u64().ok_or_else(bad)).collect::<Result<_, _>>().map(Some)
+        }
         Some(one) => one.as_u64().map(|size| Some(vec![size])).ok_or_else(bad),
     }
 }
@@ -108,10 +110,14 @@ fn attention_axes(l: &Lowering<'_>, rank: usize) -> Result<Vec<usize>, Diag> {
         Some(Json::Array(items)) => items.clone(),
         Some(one) => vec![one.clone()],
     };
-    let axis = |item: &Json| item.as_i64().and_then(|axis| resolve_axis(axis, rank)).filter(|axis| (1..rank - 1).contains(axis));
+    let axis = |item: &Json| {
+        item.as_i64().and_then(|axis| resolve_axis(axis, rank)).filter(|axis| (1..rank - 1).contains(axis))
+    };
     let axes: Option<Vec<usize>> = items.iter().map(axis).collect();
     let distinct = |axes: &Vec<usize>| axes.iter().enumerate().all(|(at, axis)| !axes[..at].contains(axis));
-    let bad = || l.error(Code::BadConfig, format!("'attention_axes' should be axes between the first and the last of {rank}"));
+    let bad = || {
+        l.error(Code::BadConfig, format!("'attention_axes' should be axes between the first and the last of {rank}"))
+    };
     axes.filter(|axes| !axes.is_empty() && distinct(axes)).ok_or_else(bad)
 }
 
@@ -120,13 +126,16 @@ impl Call {
         let newer = l.keras_major() >= 3;
         // Keras 3 takes the three masks before attention_mask.
         let after_key = if newer { 6 } else { 3 };
-        let one = |l: &Lowering<'_>, place: usize, name: &str| l.argument_values(place, name).first().copied().flatten();
+        let one =
+            |l: &Lowering<'_>, place: usize, name: &str| l.argument_values(place, name).first().copied().flatten();
         let missing = |l: &Lowering<'_>, name: &str| l.error(Code::BadConfig, format!("called without a {name}"));
         let query = one(l, 0, "query").ok_or_else(|| missing(l, "query"))?;
         let value = one(l, 1, "value").ok_or_else(|| missing(l, "value"))?;
         let key = one(l, 2, "key");
         let explicit = one(l, after_key, "attention_mask").map(|mask| mask.value);
-        if explicit.is_none() && matches!(l.argument(after_key, "attention_mask"), Some(ArgKind::Json(text)) if text != "null") {
+        if explicit.is_none()
+            && matches!(l.argument(after_key, "attention_mask"), Some(ArgKind::Json(text)) if text != "null")
+        {
             return Err(l.unsupported("a constant attention_mask").hint("make it an input of the model").into());
         }
         let stated = |l: &Lowering<'_>, place: usize, name: &str, own: Option<ValueId>| {
@@ -178,7 +187,7 @@ fn lower(l: &mut Lowering<'_>, heads: &Heads, call: &Call) -> Result<Vec<Val>, F
     } else {
         None
     };
-    let axes = Axes::new(l, heads, q, k);
+    let axes = Axes::new(l, &heads.axes, q, k);
     let masked_twice = masks_twice(l, heads, call);
     // The op's own causal mask is over its two time axes, and Keras' is over axis 1.
     let whole = call.causal && heads.axes == [1] && !masked_twice;
@@ -188,11 +197,8 @@ fn lower(l: &mut Lowering<'_>, heads: &Heads, call: &Call) -> Result<Vec<Val>, F
         None => None,
     };
     let (q, k, v) = (axes.merged(l, q)?, axes.merged(l, k)?, axes.merged(l, v)?);
-    let op = Attention {
-        scale: 1.0 / (heads.key_dim as f64).sqrt(),
-        causal: whole,
-        mask_bias: mask_bias(l.ty(q).dtype),
-    };
+    let op =
+        Attention { scale: 1.0 / (heads.key_dim as f64).sqrt(), causal: whole, mask_bias: mask_bias(l.ty(q).dtype) };
     let inputs: Vec<Option<ValueId>> = [Some(q), Some(k), Some(v)].into_iter().chain(mask.map(Some)).collect();
     let outputs = l.add_node(op, &inputs)?;
     let (mut output, mut scores) = (outputs[0], outputs[1]);
@@ -256,7 +262,8 @@ fn project_back(l: &mut Lowering<'_>, heads: &Heads, x: ValueId, query: ValueId)
         None => vec![l.known(query, l.rank(query) - 1)?],
     };
     let (inner, wide) = (heads.query_heads * heads.value_dim, sizes.iter().product());
-    let stored: Vec<Option<u64>> = [heads.query_heads, heads.value_dim].iter().chain(&sizes).map(|&n| Some(n)).collect();
+    let stored: Vec<Option<u64>> =
+        [heads.query_heads, heads.value_dim].iter().chain(&sizes).map(|&n| Some(n)).collect();
     let kernel = weight(l, "attention_output/kernel", &stored, &[inner, wide])?;
     let mut shape = l.shape(x);
     shape.truncate(shape.len() - 2);
@@ -307,111 +314,4 @@ fn mask(l: &mut Lowering<'_>, heads: &Heads, call: &Call, ordered: bool) -> Resu
         mask = Some(l.expand(own, 1)?);
     }
     both(l, call.explicit, mask)
-}
-
-/// How the axes of projected tensors (b, d1, d2, ..., heads, dim) become those of the op, and back.
-struct Axes {
-    /// Shape of the projected query; the attended axes of the key.
-    query: Shape,
-    key: Shape,
-    /// Axes that are neither batch nor attended.
-    free: Vec<usize>,
-    attended: Vec<usize>,
-}
-
-impl Axes {
-    fn new(l: &Lowering<'_>, heads: &Heads, q: ValueId, k: ValueId) -> Axes {
-        let (query, key) = (l.shape(q), l.shape(k));
-        let free = (1..query.len() - 2).filter(|axis| !heads.axes.contains(axis)).collect();
-        Axes { query, key, free, attended: heads.axes.clone() }
-    }
-
-    fn is_plain(&self) -> bool {
-        self.free.is_empty() && self.attended.len() == 1
-    }
-
-    /// Free axes next to the batch, attended ones after them, then heads and dim.
-    fn perm(&self) -> Vec<usize> {
-        let rank = self.query.len();
-        let tail = [rank - 2, rank - 1];
-        [0].iter().chain(&self.free).chain(&self.attended).chain(&tail).copied().collect()
-    }
-
-    fn pick(shape: &[Dim], axes: &[usize]) -> Shape {
-        axes.iter().map(|&axis| shape[axis].clone()).collect()
-    }
-
-    /// (b * free, attended, heads, dim)
-    fn merged(&self, l: &mut Lowering<'_>, x: ValueId) -> Result<ValueId, Diag> {
-        if self.is_plain() {
-            return Ok(x);
-        }
-        let rank = l.rank(x);
-        if rank != self.query.len() {
-            return Err(l.unsupported(format!("attention between {} and {rank} axes", self.query.len())));
-        }
-        let x = l.transpose(x, &self.perm())?;
-        let shape = l.shape(x);
-        let (lead, rest) = shape.split_at(1 + self.free.len());
-        let (attended, tail) = rest.split_at(self.attended.len());
-        let shape: Shape = [element_count(lead), element_count(attended)].into_iter().chain(tail.iter().cloned()).collect();
-        l.reshape(x, shape)
-    }
-
-    /// Back from (b * free, attended, heads, dim).
-    fn apart(&self, l: &mut Lowering<'_>, x: ValueId, dim: u64) -> Result<ValueId, Diag> {
-        if self.is_plain() {
-            return Ok(x);
-        }
-        let perm = self.perm();
-        let mut shape = Axes::pick(&self.query, &perm);
-        if let Some(last) = shape.last_mut() {
-            *last = Dim::Known(dim);
-        }
-        let x = l.reshape(x, shape)?;
-        let back: Vec<usize> = (0..perm.len()).filter_map(|axis| perm.iter().position(|&from| from == axis)).collect();
-        l.transpose(x, &back)
-    }
-
-    /// (b, free, heads, attended of the query, attended of the key)
-    fn scores_shape(&self) -> Shape {
-        let mut shape = vec![self.query[0].clone()];
-        shape.extend(Axes::pick(&self.query, &self.free));
-        shape.push(self.query[self.query.len() - 2].clone());
-        shape.extend(Axes::pick(&self.query, &self.attended));
-        shape.extend(Axes::pick(&self.key, &self.attended));
-        shape
-    }
-
-    fn scores(&self, l: &mut Lowering<'_>, x: ValueId) -> Result<ValueId, Diag> {
-        if self.is_plain() { Ok(x) } else { l.reshape(x, self.scores_shape()) }
-    }
-
-    /// A mask of Keras' shape as (b * free, heads or 1, attended, attended). Keras inserts what the mask lacks before
-    /// the attended axes.
-    fn mask(&self, l: &mut Lowering<'_>, mask: ValueId) -> Result<ValueId, Diag> {
-        let (mut mask, full) = (mask, self.scores_shape());
-        let tail = 2 * self.attended.len();
-        if l.rank(mask) <= tail || l.rank(mask) > full.len() {
-            return Err(l.unsupported(format!("a mask {} on scores of {} axes", l.ty(mask), full.len())));
-        }
-        while l.rank(mask) < full.len() {
-            mask = l.expand(mask, l.rank(mask) - tail)?;
-        }
-        if self.is_plain() {
-            return Ok(mask);
-        }
-        let mut wide = full;
-        let heads = wide.len() - tail - 1;
-        wide[heads] = l.shape(mask)[heads].clone();
-        let mask = l.add(BroadcastTo { shape: wide.clone() }, &[mask])?;
-        let count = self.attended.len();
-        let shape = vec![
-            element_count(&wide[..heads]),
-            wide[heads].clone(),
-            element_count(&wide[heads + 1..heads + 1 + count]),
-            element_count(&wide[heads + 1 + count..]),
-        ];
-        l.reshape(mask, shape)
-    }
 }

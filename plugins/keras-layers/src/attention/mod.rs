@@ -4,6 +4,7 @@
 //! of all values where a large negative number swallows the scores, zeros where the softmax is masked once more. Both
 //! are kept: the large number here is large enough to swallow the scores in any precision, as it does in Keras' f32.
 
+mod axes;
 mod dense;
 mod heads;
 

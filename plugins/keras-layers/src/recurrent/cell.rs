@@ -3,8 +3,8 @@
 use crate::activations::{self, Activation};
 use crate::policy;
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::ir::{BinaryFunction, Concat, Dim, Gru, Lstm, Op, ReduceFunction, SimpleRnn, ValueId};
 use recast_plugin_api::ir::{ActivationSpec, Direction};
+use recast_plugin_api::ir::{BinaryFunction, Concat, Dim, Gru, Lstm, Op, ReduceFunction, SimpleRnn, ValueId};
 use recast_plugin_api::lower::{Config, Lowering};
 use recast_plugin_api::model::Layer;
 
@@ -66,7 +66,9 @@ pub fn read(l: &mut Lowering<'_>, owner: &Layer, input: u64) -> Result<Cell, Fin
         "GRU" => (Kind::Gru { reset_after: reset_after(l, owner, &config)? }, false),
         "CuDNNGRU" => (Kind::Gru { reset_after: true }, true),
         "SimpleRNN" => (Kind::SimpleRnn, false),
-        other => return Err(Diag::new(Code::UnsupportedLayer, &owner.path, format!("{other} is no standard cell")).into()),
+        other => {
+            return Err(Diag::new(Code::UnsupportedLayer, &owner.path, format!("{other} is no standard cell")).into());
+        }
     };
     let default = if sigmoid_by_default(&l.request.keras_version) { "sigmoid" } else { "hard_sigmoid" };
     let recurrent_activation = match kind {

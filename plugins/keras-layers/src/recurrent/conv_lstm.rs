@@ -7,8 +7,8 @@ use super::scan::{self, Walk};
 use super::{Call, Options, Ran};
 use crate::activations;
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::ir::{Conv, Dim, KernelOrder, Layout, Padding, ValueId};
 use recast_plugin_api::ir::types::element_count;
+use recast_plugin_api::ir::{Conv, Dim, KernelOrder, Layout, Padding, ValueId};
 use recast_plugin_api::lower::{Config, Lowering, Val};
 use serde_json::Value as Json;
 

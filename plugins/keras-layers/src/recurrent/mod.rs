@@ -20,16 +20,26 @@ use recast_plugin_api::lower::{Config, Lowering, Val};
 use recast_plugin_api::model::{ArgKind, Layer};
 
 pub const ROWS: &[Row] = &[
-    Row::new("Bidirectional", "recurrent", Masks::Own, bidirectional::bidirectional, "one op where both directions agree"),
+    Row::new(
+        "Bidirectional",
+        "recurrent",
+        Masks::Own,
+        bidirectional::bidirectional,
+        "one op where both directions agree",
+    ),
     Row::new("ConvLSTM1D", "recurrent", Masks::Own, conv_lstm::conv_lstm_1d, "a Scan over time"),
     Row::new("ConvLSTM2D", "recurrent", Masks::Own, conv_lstm::conv_lstm_2d, "a Scan over time"),
     Row::new("ConvLSTM3D", "recurrent", Masks::Own, conv_lstm::conv_lstm_3d, "a Scan over time"),
     Row::new("CuDNNGRU", "recurrent", Masks::Own, standard, "weights taken from cuDNN's order"),
     Row::new("CuDNNLSTM", "recurrent", Masks::Own, standard, "weights taken from cuDNN's order"),
     Row::new("GRU", "recurrent", Masks::Own, standard, "reset before or after the product"),
+    Row::new("GRUCell", "recurrent", Masks::Drop, one_step, "inside of RNN, or called by itself: one step"),
     Row::new("LSTM", "recurrent", Masks::Own, standard, "a stateful layer starts from zeros"),
+    Row::new("LSTMCell", "recurrent", Masks::Drop, one_step, "inside of RNN, or called by itself: one step"),
     Row::new("RNN", "recurrent", Masks::Own, rnn, "cells: LSTMCell, GRUCell, SimpleRNNCell, StackedRNNCells of them"),
     Row::new("SimpleRNN", "recurrent", Masks::Own, standard, ""),
+    Row::new("SimpleRNNCell", "recurrent", Masks::Drop, one_step, "inside of RNN, or called by itself: one step"),
+    Row::new("StackedRNNCells", "recurrent", Masks::Drop, one_step, "inside of RNN, or called by itself: one step"),
 ];
 
 /// What a recurrent layer's configuration says besides its cell.
@@ -109,14 +119,21 @@ pub struct Ran {
 }
 
 /// One cell over x (batch, time, in).
-pub fn run(l: &mut Lowering<'_>, cell: &Cell, call: &Call, backwards: bool, zero_masked: bool) -> Result<Ran, Findings> {
+pub fn run(
+    l: &mut Lowering<'_>,
+    cell: &Cell,
+    call: &Call,
+    backwards: bool,
+    zero_masked: bool,
+) -> Result<Ran, Findings> {
     let direction = if backwards { Direction::Backward } else { Direction::Forward };
     check_states(l, call.states.len(), cell.kind.states())?;
     let Some(op) = cell.op(&[direction], zero_masked) else {
         let walked = scan::standard(l, cell, call.x, call.mask, &call.states, backwards, zero_masked)?;
         return Ok(Ran { sequence: walked.sequence, last: Some(walked.last), states: walked.states });
     };
-    let inputs: Vec<Option<ValueId>> = [Some(call.x), call.mask].into_iter().chain(cell.op_inputs(&call.states)).collect();
+    let inputs: Vec<Option<ValueId>> =
+        [Some(call.x), call.mask].into_iter().chain(cell.op_inputs(&call.states)).collect();
     let outputs = l.add_node(op, &inputs)?;
     let mut sequence = l.squeeze(outputs[0], 2)?;
     let states: Vec<ValueId> = outputs[1..].iter().map(|&state| l.squeeze(state, 1)).collect::<Result<_, _>>()?;
@@ -246,6 +263,19 @@ fn rnn(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     prepare(l, &options, &mut call)?;
     let cell = l.child("cell")?;
     let ran = run_cells(l, cell, &call, &options)?;
+    outputs(l, &options, &call, ran)
+}
+
+/// A cell that is called by itself, on (batch, in) and states: a sequence of one step. Gives the output and the states.
+fn one_step(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    let mut call = Call::read(l)?;
+    if l.rank(call.x) != 2 {
+        return Err(l.unsupported(format!("called on {}", l.ty(call.x))).into());
+    }
+    call.x = l.expand(call.x, 1)?;
+    (call.mask, call.passed) = (None, None);
+    let options = Options { return_state: true, ..Options::read(&l.config)? };
+    let ran = run_cells(l, l.layer, &call, &options)?;
     outputs(l, &options, &call, ran)
 }
 

@@ -156,10 +156,9 @@ impl<'v> Args<'v, '_> {
     /// Tensors among the keywords are triples, told from plain lists by the name of a layer.
     fn legacy_kwarg(&mut self, value: &'v Value) -> Result<Arg, Diag> {
         let names_layer = |list: &Vec<Value>| list[0].as_str().is_some_and(|name| (self.knows)(name));
-        if value.as_array().is_some_and(|list| is_leaf(list) && names_layer(list)) {
-            if let Some(link) = self.triple(value, Place::Legacy)? {
-                return Ok(reference(link));
-            }
+        let tensor = value.as_array().is_some_and(|list| is_leaf(list) && names_layer(list));
+        if let Some(link) = if tensor { self.triple(value, Place::Legacy)? } else { None } {
+            return Ok(reference(link));
         }
         let before = self.links.len();
         let arg = match value {

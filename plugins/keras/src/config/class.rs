@@ -187,10 +187,9 @@ impl<'v> Stored<'v> {
         if let Some(family) = self.operation_family() {
             return format!("ops.{family}.{}", self.class_name);
         }
-        if self.module.is_empty() && keras_major >= 3 && self.config.get("trainable").is_none() {
-            if let Some(key) = ops::class_of(self.class_name) {
-                return key;
-            }
+        let bare = self.module.is_empty() && keras_major >= 3 && self.config.get("trainable").is_none();
+        if let Some(key) = ops::class_of(self.class_name).filter(|_| bare) {
+            return key;
         }
         let name = if self.registered.contains('>') { self.registered } else { self.class_name };
         let name = name.strip_prefix("Keras>").or_else(|| name.strip_prefix("keras>")).unwrap_or(name);

@@ -72,6 +72,8 @@ impl<'t> Walk<'t, '_> {
 
     fn class_name(&self, layer: &Layer) -> String {
         let stored = self.facts.get(&layer.path).map_or("", |facts| facts.class_name.as_str());
+        // Keras 2.12 writes the registered name, `my_pkg>Scale`, and makes paths of the class.
+        let stored = stored.rsplit('>').next().unwrap_or(stored);
         // Exported under another name than the class has.
         if stored == "GroupQueryAttention" { "GroupedQueryAttention".into() } else { stored.into() }
     }
@@ -120,6 +122,11 @@ impl<'t> Walk<'t, '_> {
 
     fn roles(&mut self, layer: &Layer, roles: &[Role], path: &str) {
         let mut number: HashMap<&str, usize> = HashMap::new();
+        if layer.class == "SpectralNormalization" {
+            // It holds the kernel of the layer inside as its own, too: the same array, stored twice.
+            self.seen.extend(self.array(path, 0).map(|(stored, _)| stored));
+            number.insert("", 1);
+        }
         for role in roles {
             let part = role.name.split_once('/').map_or("", |(part, _)| part);
             let index = number.entry(part).or_default();

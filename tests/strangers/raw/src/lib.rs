@@ -10,6 +10,8 @@ const OFFERS: &str = if cfg!(feature = "only-newer") {
     r#"{"extension":"recast.layers/2","shapes":[1]}"#
 } else if cfg!(feature = "newer") {
     r#"{"extension":"recast.layers/2","shapes":[1]},{"extension":"recast.layers/1","classes":["raw>Nothing"]}"#
+} else if cfg!(feature = "odd-probe") {
+    r#"{"extension":"recast.source/1","formats":[{"name":"raw"}]}"#
 } else {
     r#"{"extension":"recast.layers/1","classes":["raw>Nothing"]}"#
 };
@@ -61,8 +63,9 @@ unsafe extern "C" fn init(_: *const RecastHost) -> i32 {
 }
 
 unsafe extern "C" fn list(host: *const RecastHost) -> i32 {
+    let classes: &[u8] = if cfg!(feature = "lists-other") { b"raw>Other" } else { b"raw>Nothing" };
     // SAFETY: the host of a call is alive.
-    unsafe { ((*host).emit)((*host).ctx, stream::RESULT, RecastBytes::new(b"raw>Nothing")) }
+    unsafe { ((*host).emit)((*host).ctx, stream::RESULT, RecastBytes::new(classes)) }
 }
 
 unsafe extern "C" fn lower(_: *const RecastHost, _: RecastBytes) -> i32 {
@@ -79,10 +82,22 @@ static LAYERS: RecastLayersV1 = RecastLayersV1 {
     eval: None,
 };
 
+unsafe extern "C" fn probe(_: *const RecastHost, _: RecastBytes, _: RecastBytes) -> i32 {
+    201
+}
+
+unsafe extern "C" fn read(_: *const RecastHost, _: RecastBytes) -> i32 {
+    status::UNSUPPORTED
+}
+
+static SOURCE: RecastSourceV1 =
+    RecastSourceV1 { struct_size: size_of::<RecastSourceV1>() as u32, reserved: 0, probe, describe: None, read };
+
 unsafe extern "C" fn get_extension(wanted: RecastBytes) -> *const c_void {
     // SAFETY: the host passes readable bytes.
     match unsafe { wanted.as_slice() } {
         b"recast.layers/1" if !cfg!(feature = "only-newer") => (&raw const LAYERS).cast(),
+        b"recast.source/1" if cfg!(feature = "odd-probe") => (&raw const SOURCE).cast(),
         b"recast.layers/2" if cfg!(any(feature = "newer", feature = "only-newer")) => (&raw const LAYERS).cast(),
         _ => std::ptr::null(),
     }

@@ -1,38 +1,45 @@
-//! `acme>ScaledTanh`: y = scale * tanh(x), with `scale` a number of the config.
-//!
-//! In Keras it is
+//! Two custom layers, in Keras:
 //! ```python
 //! @keras.saving.register_keras_serializable(package="acme")
-//! class ScaledTanh(keras.layers.Layer): ...
+//! class ScaledTanh(keras.layers.Layer):       # y = scale * tanh(x)
+//!     ...
+//!
+//! @keras.saving.register_keras_serializable(package="acme")
+//! class Twice(keras.layers.Wrapper):          # y = layer(layer(x))
+//!     ...
 //! ```
 
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::ir::{Binary, BinaryFunction, Constant, Graph, Tensor, Type, Unary, UnaryFunction};
-use recast_plugin_api::messages::{LowerInput, LowerRequest, Lowered, LoweredOutput};
-use recast_plugin_api::model::Layer;
-use recast_plugin_api::plugin::{EvalReply, EvalTensor, Layers, LowerCx};
+use recast_plugin_api::ir::types::decode_numbers;
+use recast_plugin_api::ir::{BinaryFunction, DType, Type, UnaryFunction};
+use recast_plugin_api::lower::{Lowering, Val};
+use recast_plugin_api::messages::{LowerRequest, Lowered};
+use recast_plugin_api::model::{Child, Layer};
+use recast_plugin_api::plugin::{EvalReply, EvalTensor, Layers, LowerCx, example};
 
-struct ScaledTanh;
+const SCALED_TANH: &str = "acme>ScaledTanh";
+const TWICE: &str = "acme>Twice";
 
-impl Layers for ScaledTanh {
-    const CLASSES: &'static [&'static str] = &["acme>ScaledTanh"];
+struct AcmeLayers;
 
-    fn lower(&self, _cx: &LowerCx<'_>, request: &LowerRequest) -> Result<Lowered, Findings> {
-        let (path, ty, scale) = parts(request)?;
-        let mut graph = Graph::new(path);
-        let x = graph.input("x", ty.clone());
-        let tanh = graph.add(path, Unary { function: UnaryFunction::Tanh }, &[x])?;
-        let factor = graph.add(path, Constant { tensor: Tensor::scalar(ty.dtype, scale) }, &[])?;
-        let y = graph.add(path, Binary { function: BinaryFunction::Mul }, &[factor, tanh])?;
-        graph.output("y", y);
-        tracing::debug!(scale, "lowered {path}");
-        Ok(Lowered { graph: Some((&graph).into()), outputs: vec![LoweredOutput { value: y.0, mask: None }] })
+impl Layers for AcmeLayers {
+    const CLASSES: &'static [&'static str] = &[SCALED_TANH, TWICE];
+
+    fn lower(&self, cx: &LowerCx<'_>, request: &LowerRequest) -> Result<Lowered, Findings> {
+        let lowering = Lowering::new(Some(cx), request)?;
+        match lowering.layer.class.as_str() {
+            SCALED_TANH => scaled_tanh(lowering),
+            TWICE => twice(lowering),
+            other => Err(lowering.error(Code::UnknownLayer, format!("no class {other:?} here")).into()),
+        }
     }
 
     fn eval(&self, cx: &LowerCx<'_>, request: &LowerRequest) -> Result<Option<EvalReply>, Findings> {
-        let (_, _, scale) = parts(request)?;
+        let Some(layer) = request.layer.as_ref().filter(|layer| layer.class == SCALED_TANH) else { return Ok(None) };
+        let config = recast_plugin_api::lower::Config::new(&layer.path, &layer.config)?;
+        let scale = config.f64("scale")?;
         let input = cx.tensor("input/0")?;
-        let values = recast_plugin_api::ir::types::decode_numbers(input.dtype(), input.bytes());
+        let values = decode_numbers(input.dtype(), input.bytes());
         let output = EvalTensor {
             dims: input.dims().iter().map(|&dim| dim as u64).collect(),
             values: values.iter().map(|x| scale * x.tanh()).collect(),
@@ -41,33 +48,41 @@ impl Layers for ScaledTanh {
     }
 
     fn examples(&self) -> Vec<LowerRequest> {
-        let layer = Layer {
-            name: "scaled".into(),
-            path: "scaled".into(),
-            class: Self::CLASSES[0].into(),
-            config: r#"{"name": "scaled", "scale": 1.5}"#.into(),
-            ..Layer::default()
-        };
-        let ty = Type::known(recast_plugin_api::ir::DType::F32, &[2, 3]);
-        let inputs = vec![LowerInput { ty: Some((&ty).into()), mask: None }];
-        vec![LowerRequest { layer: Some(layer), inputs, ..LowerRequest::default() }]
+        let scaled = layer("scaled", SCALED_TANH, r#"{"name": "scaled", "scale": 1.5}"#);
+        let mut twice = layer("twice", TWICE, r#"{"name": "twice"}"#);
+        twice.children = vec![Child { attribute: "layer".into(), layer: Some(scaled.clone()) }];
+        let inputs = [Type::known(DType::F32, &[2, 3])];
+        vec![example(scaled, &inputs), example(twice, &inputs)]
     }
 }
 
-/// Path, type of the one input, and scale.
-fn parts(request: &LowerRequest) -> Result<(&str, Type, f64), Findings> {
-    let layer = request.layer.as_ref().ok_or_else(|| Diag::new(Code::Malformed, "", "no layer in the request"))?;
-    let input = request.inputs.first().and_then(|input| input.ty.as_ref());
-    let input = input.ok_or_else(|| Diag::new(Code::BadConfig, &layer.path, "called without an input"))?;
-    let config: serde_json::Value = serde_json::from_str(&layer.config)
-        .map_err(|e| Diag::new(Code::BadConfig, &layer.path, e.to_string()))?;
-    let scale = config["scale"].as_f64();
-    let scale = scale.ok_or_else(|| Diag::new(Code::BadConfig, &layer.path, "'scale' is missing or not a number"))?;
-    Ok((&layer.path, input.decode_type()?, scale))
+fn layer(name: &str, class: &str, config: &str) -> Layer {
+    Layer { name: name.into(), path: name.into(), class: class.into(), config: config.into(), ..Layer::default() }
+}
+
+fn scaled_tanh(mut lowering: Lowering<'_>) -> Result<Lowered, Findings> {
+    let scale = lowering.config.f64("scale")?;
+    let x = lowering.input()?;
+    let tanh = lowering.unary(UnaryFunction::Tanh, x.value)?;
+    let y = lowering.binary_scalar(BinaryFunction::Mul, tanh, scale)?;
+    tracing::debug!(scale, "lowered {}", lowering.layer.path);
+    lowering.finish(&[Val { value: y, mask: x.mask }])
+}
+
+/// The wrapped layer may be anybody's: the host finds its plugin.
+fn twice(mut lowering: Lowering<'_>) -> Result<Lowered, Findings> {
+    let child = lowering.child("layer")?;
+    let mut x = lowering.input()?;
+    for _ in 0..2 {
+        let outputs = lowering.lower_child(child, &[x], &[], &[])?;
+        x = *outputs.first().ok_or_else(|| Diag::new(Code::BadConfig, &child.path, "a layer without output"))?;
+    }
+    lowering.finish(&[x])
 }
 
 recast_plugin_api::export_plugin! {
     id: "com.acme.layers",
     name: "Acme's layers",
-    layers: ScaledTanh,
+    layers: AcmeLayers,
+    needs: ["recast.host.lower/1"],
 }

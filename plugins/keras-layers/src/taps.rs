@@ -1,0 +1,75 @@
+//! Matrices of resampling weights, as `tf.image.resize` has them with half-pixel centres.
+
+/// How far an input element counts at a distance from the output element's centre.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kernel {
+    Linear,
+    /// Keys' cubic with -1/2.
+    Cubic,
+    /// Windowed sinc of this radius.
+    Lanczos(f64),
+    /// The share of the output element that the input element covers.
+    Area,
+}
+
+impl Kernel {
+    fn radius(self) -> f64 {
+        match self {
+            Kernel::Linear | Kernel::Area => 1.0,
+            Kernel::Cubic => 2.0,
+            Kernel::Lanczos(radius) => radius,
+        }
+    }
+
+    /// The weight at distance `x`, at least 0 and below the radius.
+    fn at(self, x: f64) -> f64 {
+        match self {
+            Kernel::Linear | Kernel::Area => 1.0 - x,
+            Kernel::Cubic if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
+            Kernel::Cubic => ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0,
+            // As TensorFlow: too near to divide.
+            Kernel::Lanczos(_) if x <= 1e-3 => 1.0,
+            Kernel::Lanczos(radius) => {
+                let angle = std::f64::consts::PI * x;
+                radius * angle.sin() * (angle / radius).sin() / (angle * angle)
+            }
+        }
+    }
+}
+
+/// Weights (output, input), row-major; each row sums to one. With `antialias` a kernel widens where the axis shrinks.
+pub fn matrix(kernel: Kernel, input: u64, output: u64, antialias: bool) -> Vec<f64> {
+    let scale = input as f64 / output as f64;
+    let stretch = if antialias { scale.max(1.0) } else { 1.0 };
+    let row = |i: u64| {
+        let center = (i as f64 + 0.5) * scale - 0.5;
+        let weight = |j: u64| match kernel {
+            Kernel::Area => {
+                let (begin, end) = (i as f64 * scale, (i + 1) as f64 * scale);
+                (end.min(j as f64 + 1.0) - begin.max(j as f64)).max(0.0)
+            }
+            _ => {
+                let distance = (j as f64 - center).abs() / stretch;
+                if distance < kernel.radius() { kernel.at(distance) } else { 0.0 }
+            }
+        };
+        let weights: Vec<f64> = (0..input).map(weight).collect();
+        let sum: f64 = weights.iter().sum();
+        weights.into_iter().map(move |weight| weight / sum)
+    };
+    (0..output).flat_map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_sum_to_one_and_halving_by_area_averages() {
+        assert_eq!(matrix(Kernel::Area, 4, 2, false), [0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.5, 0.5]);
+        for kernel in [Kernel::Linear, Kernel::Cubic, Kernel::Lanczos(3.0), Kernel::Lanczos(5.0)] {
+            let weights = matrix(kernel, 7, 3, true);
+            assert!(weights.chunks(7).all(|row| (row.iter().sum::<f64>() - 1.0).abs() < 1e-12), "{kernel:?}");
+        }
+    }
+}
