@@ -41,7 +41,7 @@ def ints(shape, low=0, high=8, dtype="int32"):
 
 
 def floats(shape, low=-3.0, high=3.0, dtype="float32"):
-    return lambda rng: rng.uniform(low, high, shape).astype(dtype)
+    return lambda rng: (np.round(rng.uniform(low, high, shape) * 64) / 64).astype(dtype)
 
 
 def given(values, dtype="float32"):

@@ -2,7 +2,7 @@
 //! never see. The end of a test can't show a bundle that was half written for a moment.
 
 use recast::digest;
-use recast::publish::{REPORT_JSON, read_bundle};
+use recast::publish::{PlaceError, Placed, REPORT_JSON, read_bundle};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -104,15 +104,10 @@ fn look(bundle: &Path, known: &mut BTreeMap<PathBuf, u64>, sightings: &mut Sight
 pub struct Direct;
 
 impl recast::publish::Place for Direct {
-    fn place(
-        &self,
-        staged: &Path,
-        parent: &Path,
-        name: &str,
-    ) -> Result<recast::publish::Placed, recast::publish::PlaceError> {
+    fn place(&self, staged: &Path, parent: &Path, name: &str) -> Result<Placed, PlaceError> {
         let place = parent.join(name);
         if place.join(REPORT_JSON).exists() {
-            return Ok(recast::publish::Placed::Occupied);
+            return Ok(Placed::Occupied);
         }
         fs::create_dir_all(&place)?;
         for entry in fs::read_dir(staged)? {
@@ -120,20 +115,39 @@ impl recast::publish::Place for Direct {
             fs::copy(entry.path(), place.join(entry.file_name()))?;
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
-        Ok(recast::publish::Placed::New)
+        Ok(Placed::New)
     }
 
-    fn exchange(
-        &self,
-        staged: &Path,
-        parent: &Path,
-        name: &str,
-    ) -> Result<recast::publish::Placed, recast::publish::PlaceError> {
+    fn exchange(&self, staged: &Path, parent: &Path, name: &str) -> Result<Placed, PlaceError> {
         fs::remove_dir_all(parent.join(name))?;
         self.place(staged, parent, name)
     }
 
-    fn point_latest(&self, _parent: &Path, _name: &str) -> Result<(), recast::publish::PlaceError> {
+    fn point_latest(&self, _parent: &Path, _name: &str) -> Result<(), PlaceError> {
+        Ok(())
+    }
+}
+
+/// One rename, as it should be, and no fsync: whole for every reader until the power fails.
+#[derive(Debug, Default)]
+pub struct Unsynced;
+
+impl recast::publish::Place for Unsynced {
+    fn place(&self, staged: &Path, parent: &Path, name: &str) -> Result<Placed, PlaceError> {
+        if parent.join(name).exists() {
+            return Ok(Placed::Occupied);
+        }
+        fs::create_dir_all(parent)?;
+        fs::rename(staged, parent.join(name))?;
+        Ok(Placed::New)
+    }
+
+    fn exchange(&self, staged: &Path, parent: &Path, name: &str) -> Result<Placed, PlaceError> {
+        fs::remove_dir_all(parent.join(name))?;
+        self.place(staged, parent, name)
+    }
+
+    fn point_latest(&self, _parent: &Path, _name: &str) -> Result<(), PlaceError> {
         Ok(())
     }
 }

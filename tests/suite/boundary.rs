@@ -31,7 +31,8 @@ macro_rules! layouts {
             let mut lines = String::new();
             $(
                 let name = stringify!($name);
-                writeln!(lines, "printf(\"{name} %zu %zu\\n\", sizeof(struct {name}), _Alignof(struct {name}));").unwrap();
+                let sizes = format!("sizeof(struct {name}), _Alignof(struct {name})");
+                writeln!(lines, "printf(\"{name} %zu %zu\\n\", {sizes});").unwrap();
                 $({
                     let field = stringify!($field);
                     writeln!(lines, "printf(\"  {field} %zu\\n\", offsetof(struct {name}, {field}));").unwrap();
@@ -82,7 +83,8 @@ fn released_signatures_have_not_changed() {
         let text = std::fs::read_to_string(source("../../plugin-api/abi/src").join(file)).unwrap();
         for part in text.split("#[repr(").skip(1) {
             let end = part.find("\n}").expect("a struct ends");
-            let code = part[..end].lines().filter(|line| !line.trim_start().starts_with("//") && !line.contains("cfg_attr"));
+            let code =
+                part[..end].lines().filter(|line| !line.trim_start().starts_with("//") && !line.contains("cfg_attr"));
             let code: Vec<&str> = code.collect();
             writeln!(structs, "#[repr({}\n}}", code.join("\n")).unwrap();
         }
@@ -96,7 +98,8 @@ fn the_c_header_says_the_same_as_the_rust_types() {
     let (program, binary) = (dir.path().join("layouts.c"), dir.path().join("layouts"));
     std::fs::write(&program, c_program()).unwrap();
     let include = source("../../plugin-api/include");
-    let compiled = Command::new("cc").args(["-std=c11", "-I"]).arg(include).arg(&program).arg("-o").arg(&binary).output();
+    let compiled =
+        Command::new("cc").args(["-std=c11", "-I"]).arg(include).arg(&program).arg("-o").arg(&binary).output();
     let compiled = compiled.unwrap();
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     let printed = Command::new(&binary).output().unwrap();
@@ -203,7 +206,10 @@ fn check_sample_layer(library: &Path) {
     let expected = [2.5 * 0.5f64.tanh(), 2.5 * (-3.0f64).tanh()];
     reply.outputs[0].values.iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 1e-9, "{a} {b}"));
     let uses = host.uses();
-    assert_eq!((uses[0].id.as_str(), uses[0].layers.as_slice()), ("com.acme.layers", &["acme>ScaledTanh x1".into()][..]));
+    assert_eq!(
+        (uses[0].id.as_str(), uses[0].layers.as_slice()),
+        ("com.acme.layers", &["acme>ScaledTanh x1".into()][..])
+    );
 }
 
 #[test]
@@ -315,7 +321,8 @@ fn other_abi(into: &Path, version: &str, edits: &[(&str, &str)]) {
         .replace("version = \"1.0.0\"", &format!("version = \"{version}\""))
         .replace("edition.workspace = true", "edition = \"2024\"")
         .replace("abi_stable = { workspace = true,", "abi_stable = { version = \"0.11.3\", default-features = false,");
-    let is_kept = |line: &&str| !line.contains(".workspace = true") && !line.contains("lints") && *line != "workspace = true";
+    let is_kept =
+        |line: &&str| !line.contains(".workspace = true") && !line.contains("lints") && *line != "workspace = true";
     let manifest: Vec<&str> = manifest.lines().filter(is_kept).collect();
     std::fs::write(into.join("abi/Cargo.toml"), manifest.join("\n")).unwrap();
     let mut unused: Vec<&str> = edits.iter().map(|(from, _)| *from).collect();
@@ -385,7 +392,8 @@ fn a_host_of_an_abi_crate_that_grew_loads_todays_plugin() {
     let dir = variant_dir("newer-host");
     other_abi(&dir, "1.5.0", &[("use crate::{RecastBytes, RecastHost};", &growth())]);
     let host = program(&Build { dir: stranger_of(&dir, "newer-host"), ..Build::default() });
-    for (library, classes) in [(plugin("raw"), "raw>Nothing"), (plugin("sample-layer"), "acme>ScaledTanh\nacme>Twice")] {
+    for (library, classes) in [(plugin("raw"), "raw>Nothing"), (plugin("sample-layer"), "acme>ScaledTanh\nacme>Twice")]
+    {
         let output = Command::new(&host).arg(library).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert_eq!(text.trim(), format!("1.5.0 {classes} false"), "{}", String::from_utf8_lossy(&output.stderr));

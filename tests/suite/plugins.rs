@@ -207,13 +207,18 @@ fn list_shows_plugins_refusals_and_conflicts() {
     chmod(&installed(&plugin("raw"), dir.path()), 0o666);
     let listing = tools::list(&configured(&[dir.path()]));
     let text = listing.to_string();
-    for word in ["com.acme.layers 1.2.0", "lowers acme>ScaledTanh, acme>Twice", "conflict: layer:acme>ScaledTanh", "refused: "] {
+    for word in
+        ["com.acme.layers 1.2.0", "lowers  acme>ScaledTanh, acme>Twice", "conflict: layer:acme>ScaledTanh", "refused: "]
+    {
         assert!(text.contains(word), "{word:?} is not in:\n{text}");
     }
     let json = serde_json::to_value(&listing).unwrap();
     let ours = json["plugins"].as_array().unwrap().iter().find(|plugin| plugin["id"] == "com.acme.layers").unwrap();
     assert_eq!(ours["claims"][0], "layer:acme>ScaledTanh");
-    assert_eq!((json["refused"][0]["step"].as_str(), json["conflicts"][0]["code"].as_str()), (Some("file"), Some("plugin-conflict")));
+    assert_eq!(
+        (json["refused"][0]["step"].as_str(), json["conflicts"][0]["code"].as_str()),
+        (Some("file"), Some("plugin-conflict"))
+    );
 }
 
 /// A library whose constructor would tell on us.
@@ -221,11 +226,12 @@ fn list_shows_plugins_refusals_and_conflicts() {
 fn inspect_runs_no_code_of_the_plugin() {
     let dir = tempfile::tempdir().unwrap();
     let (source, witness) = (dir.path().join("c.c"), dir.path().join("it-ran"));
-    let manifest = r#"{\"schema\":1,\"id\":\"test.loud\",\"name\":\"L\",\"version\":\"1\",\"abi_major\":1,\"provides\":[]}"#;
+    let manifest = r#"{"schema":1,"id":"test.loud","name":"L","version":"1","abi_major":1,"provides":[]}"#;
+    let section = r#"__attribute__((section(".recast_manifest"), used))"#;
+    let ran = format!("{{ FILE *f = fopen({witness:?}, \"w\"); if (f) fclose(f); }}");
     let code = format!(
-        "#include <stdio.h>\n__attribute__((section(\".recast_manifest\"), used)) static const char m[] = \"{manifest}\";\n\
-         __attribute__((constructor)) static void ran(void) {{ FILE *f = fopen(\"{}\", \"w\"); if (f) fclose(f); }}\n",
-        witness.display()
+        "#include <stdio.h>\n{section} static const char m[] = {manifest:?};\n\
+         __attribute__((constructor)) static void ran(void) {ran}\n"
     );
     std::fs::write(&source, code).unwrap();
     let library = dir.path().join("libloud.so");
@@ -278,7 +284,9 @@ fn the_conformance_kit_passes_a_good_plugin() {
     assert!(conformance.passed, "{conformance}");
     let outcomes = outcomes(&conformance);
     assert_eq!(outcomes["samples-are-read"], Outcome::Skipped, "{conformance}");
-    for case in ["loads", "examples-are-lowered", "examples-agree-with-eval", "garbage-is-refused", "told-to-stop-it-stops"] {
+    for case in
+        ["loads", "examples-are-lowered", "examples-agree-with-eval", "garbage-is-refused", "told-to-stop-it-stops"]
+    {
         assert_eq!(outcomes[case], Outcome::Passed, "{case}:\n{conformance}");
     }
 }

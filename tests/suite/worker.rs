@@ -116,7 +116,10 @@ fn what_a_dying_plugin_printed_and_logged_is_in_the_report() {
 fn a_panic_is_an_answer() {
     let report = run("bad>Panic", "");
     let text = text(&report);
-    assert_eq!((report.diagnostics[0].code.as_str(), report.diagnostics[0].at.as_str()), ("plugin-crashed", "model/layer"));
+    assert_eq!(
+        (report.diagnostics[0].code.as_str(), report.diagnostics[0].at.as_str()),
+        ("plugin-crashed", "model/layer")
+    );
     for word in [PLUGIN, "panicked in lower", "as layer asked for", "src/lib.rs"] {
         assert!(text.contains(word), "{word:?} is not in: {text}");
     }
@@ -300,7 +303,14 @@ fn a_worker_that_can_not_be_started_is_a_report() {
 #[test]
 fn good_jobs_are_not_harmed_by_bad_ones_and_nobody_is_left_behind() {
     const BAD: [&str; 9] = [
-        "bad>Abort", "bad>Segv", "bad>Panic", "bad>Exit0", "bad>Junk", "bad>StackOverflow", "bad>Leak", "bad>CloseFds",
+        "bad>Abort",
+        "bad>Segv",
+        "bad>Panic",
+        "bad>Exit0",
+        "bad>Junk",
+        "bad>StackOverflow",
+        "bad>Leak",
+        "bad>CloseFds",
         "bad>ForkBomb",
     ];
     let before = children();

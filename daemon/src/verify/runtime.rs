@@ -3,7 +3,7 @@
 pub mod embedded;
 pub mod onnxruntime;
 
-use recast_plugin_api::ir::{ActivationFunction, ActivationSpec, Graph, Node, Op, ResizeMode};
+use recast_plugin_api::ir::{ActivationFunction, ActivationSpec, Graph, Node, Op, ResizeMode, ValueId};
 use recast_reference::Array;
 use std::path::Path;
 

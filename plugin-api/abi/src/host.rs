@@ -93,12 +93,8 @@ pub struct RecastHostLowerV1 {
     /// [thread of the call] `LowerRequest` -> `Lowered`, given to `reply` before this returns; `reply` is not called on
     /// failure. The same plugin may own the child: its `lower` is then entered again on this thread. The findings of a
     /// failure are reported by the host already; the plugin only passes the status on.
-    pub lower_child: unsafe extern "C" fn(
-        ctx: *mut c_void,
-        request: RecastBytes,
-        reply: RecastReply,
-        user: *mut c_void,
-    ) -> i32,
+    pub lower_child:
+        unsafe extern "C" fn(ctx: *mut c_void, request: RecastBytes, reply: RecastReply, user: *mut c_void) -> i32,
 }
 
 /// `recast.host.progress/1`: how far a long call is.

@@ -225,7 +225,11 @@ unsafe extern "C" fn eval<L: Layers + Constant>(host: *const RecastHost, request
 
 /// # Safety
 /// `host` must be what the ABI promises for a call.
-pub unsafe fn selftest(host: *const RecastHost, lower: fn() -> Vec<LowerRequest>, files: fn() -> Vec<SampleFile>) -> i32 {
+pub unsafe fn selftest(
+    host: *const RecastHost,
+    lower: fn() -> Vec<LowerRequest>,
+    files: fn() -> Vec<SampleFile>,
+) -> i32 {
     // SAFETY: the caller's promise.
     unsafe { call(host, |cx| reply(cx, &SelftestCases { lower: lower(), files: files() })) }
 }

@@ -12,6 +12,7 @@ mod geometry;
 mod local;
 mod merge;
 mod norm;
+mod ops;
 pub mod policy;
 mod pooling;
 mod preprocess;

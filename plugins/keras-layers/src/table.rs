@@ -1,7 +1,7 @@
 //! The table of layers: one row per class name, kept in the family files and put together here. Dispatch, the claimed
 //! classes, the documentation and the README's matrix come from it.
 
-use crate::{attention, augmentation, conv, core, merge, norm, pooling, preprocess, recurrent, resample, reshape, wrappers};
+use crate::{attention, augmentation, conv, core, local, merge, norm, pooling, preprocess, recurrent, refused, resample, reshape, wrappers};
 use recast_plugin_api::diag::Findings;
 use recast_plugin_api::lower::{Lowering, Val};
 
@@ -63,6 +63,8 @@ const FAMILIES: &[&[Row]] =
         resample::ROWS,
         reshape::ROWS,
         wrappers::ROWS,
+        crate::ops::APPLICATIONS,
+        crate::ops::ROWS,
     ];
 
 const COUNT: usize = {

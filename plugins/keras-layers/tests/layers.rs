@@ -32,7 +32,15 @@ struct Stored {
 fn stored(json: &Json) -> Stored {
     let dtype = DType::from_keras(json["dtype"].as_str().unwrap()).unwrap();
     let shape = json["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
-    let bytes = base64::engine::general_purpose::STANDARD.decode(json["data"].as_str().unwrap()).unwrap();
+    let decode = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+    let bytes = match json["parts"].as_str() {
+        None => decode(json["data"].as_str().unwrap()),
+        Some(parts) => {
+            let parts = decode(parts);
+            let part = |pair: &[u8; 2]| f32::from(i16::from_le_bytes(*pair)) / 256.0;
+            parts.as_chunks::<2>().0.iter().flat_map(|pair| part(pair).to_le_bytes()).collect()
+        }
+    };
     Stored { dtype, shape, bytes }
 }
 
@@ -82,7 +90,7 @@ fn request(case: &Json, sizes: Sizes) -> (LowerRequest, Vec<Array>) {
     let args = if case["list"] == true { vec![Arg::list(refs)] } else { refs };
     let mut kwargs = Vec::new();
     for (name, value) in case["kwargs"].as_object().unwrap() {
-        let arg = if value.get("data").is_some() {
+        let arg = if value.get("shape").is_some() {
             let value = stored(value);
             inputs.push(LowerInput { ty: Some((&Type::known(value.dtype, &value.shape)).into()), mask: None });
             arrays.push(value.array());

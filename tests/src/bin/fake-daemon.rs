@@ -1,7 +1,7 @@
-//! A daemon with a fake worker in a process of its own, to be killed: `fake-daemon HOME atomic|direct`.
+//! A daemon with a fake worker in a process of its own, to be killed: `fake-daemon HOME atomic|direct|unsynced`.
 
 use recast_tests::fake::{Fake, FakeRunner, config};
-use recast_tests::observe::Direct;
+use recast_tests::observe::{Direct, Unsynced};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,12 @@ use std::time::Duration;
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let home = PathBuf::from(arguments.next().expect("a directory"));
-    let direct = arguments.next().is_some_and(|word| word == "direct");
     let runner = FakeRunner { delay: Duration::from_millis(5), output_bytes: 100_000, ..FakeRunner::default() };
     let mut fake = Fake { runner: Arc::new(runner), ..Fake::default() };
-    if direct {
-        fake.place = Arc::new(Direct);
+    match arguments.next().as_deref() {
+        Some("direct") => fake.place = Arc::new(Direct),
+        Some("unsynced") => fake.place = Arc::new(Unsynced),
+        _ => {}
     }
     fake.forever(config(&home, 0.1, "", "[limits]\nbackoff_seconds = 0.05"));
 }

@@ -30,13 +30,8 @@ fn run(spec: &JobSpec, host: &Host) -> JobReport {
 
 fn lower(class: &str, target: &TargetSpec, host: &Host) -> Result<(), Findings> {
     let config = serde_json::to_string(&target.options).expect("options are JSON");
-    let layer = Layer {
-        name: "layer".into(),
-        path: "model/layer".into(),
-        class: class.into(),
-        config,
-        ..Layer::default()
-    };
+    let layer =
+        Layer { name: "layer".into(), path: "model/layer".into(), class: class.into(), config, ..Layer::default() };
     let request = LowerRequest { layer: Some(layer), ..LowerRequest::default() };
     host.lower(&request, &|_| Err(Findings::new())).map(|_| ())
 }

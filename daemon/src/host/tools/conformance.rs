@@ -1,5 +1,5 @@
-//! `recast plugins test FILE`: does a plugin keep the rules of the boundary? Each case runs in a worker of its own, with
-//! little time and memory, so that a case that crashes is a case that failed.
+//! `recast plugins test FILE`: does a plugin keep the rules of the boundary? Each case runs in a worker of its own,
+//! with little time and memory, so that a case that crashes is a case that failed.
 
 use crate::host::{Events, Found, Host, HostSettings, PluginId, Refusal, TensorStore, Trust};
 use crate::job::{Finding, JobReport, JobSpec, Policy, VerifySpec, WorkerLimits};

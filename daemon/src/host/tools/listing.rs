@@ -63,7 +63,7 @@ pub fn inspect(path: &Path) -> Result<Inspected, Refusal> {
 }
 
 impl Inspected {
-    /// `layers  Dense, ... (104)`, one line for each kind.
+    /// `lowers  Dense, ... (104 in all)`, one line for each kind.
     fn offers(&self, shown: usize) -> String {
         let mut text = String::new();
         for (kind, label) in [("format", "reads"), ("target", "writes"), ("layer", "lowers")] {
@@ -74,14 +74,14 @@ impl Inspected {
             }
             let list = names[..names.len().min(shown)].join(", ");
             let more = if names.len() > shown { format!(", ... ({} in all)", names.len()) } else { String::new() };
-            let _ = writeln!(text, "    {label:<7}{list}{more}");
+            let _ = writeln!(text, "    {label:<8}{list}{more}");
         }
         text
     }
 
     fn head(&self) -> String {
         let Manifest { id, name, version, .. } = &self.manifest;
-        format!("{id} {version}  {name}\n    file   {}\n", self.path.display())
+        format!("{id} {version}  {name}\n    file    {}\n", self.path.display())
     }
 }
 
@@ -91,12 +91,12 @@ impl fmt::Display for Inspected {
         f.write_str(&self.head())?;
         let mut row = |label: &str, text: &str| match text {
             "" => Ok(()),
-            text => writeln!(f, "    {label:<7}{text}"),
+            text => writeln!(f, "    {label:<8}{text}"),
         };
         row("sha256", &self.sha256)?;
         row("bytes", &self.bytes.to_string())?;
         row("abi", &abi_major.to_string())?;
-        row("license", &format!(" {license}"))?;
+        row("license", license)?;
         row("url", url)?;
         row("built", &[sdk.as_str(), rustc, target, panic].join("  "))?;
         row("needs", &needs.join(", "))?;

@@ -2,7 +2,7 @@
 //!
 //! | version | one call |
 //! |---|---|
-//! | 1 to 2.15 | `[["dense", 0, 0, {"training": false}], ["other", 1, 0]]`: tensors as (layer, call, output, keywords) |
+//! | 1 to 2.15 | `[["dense", 0, 0, {"training": false}], ["other", 1, 0]]`: (layer, call, output, keywords) |
 //! | 3 | `{"args": [{"class_name": "__keras_tensor__", "config": {"keras_history": ["dense", 0, 0]}}], "kwargs": {}}` |
 //!
 //! While a model is built, `ValueRef::call` holds the number of a `Link`; `functional` settles them.

@@ -1,7 +1,8 @@
 //! From Keras' configuration JSON to a layer model without weights.
 //!
-//! `{"class_name": "Functional", "config": {"layers": [...], "input_layers": ..., "output_layers": ...}}`, where a layer
-//! may be such a model again. Everything that depends on the version that wrote the JSON ends here and in `weights`.
+//! `{"class_name": "Functional", "config": {"layers": [...], "input_layers": ..., "output_layers": ...}}`, where a
+//! layer may be such a model again. What depends on the version that wrote it ends here and in
+//! `weights`.
 
 mod args;
 mod class;

@@ -1,6 +1,6 @@
-//! Keras 3's operation classes by the module that defines them (measured on Keras 3.15). HDF5 files leave the module out, and
-//! half a dozen names are layers too (`Add`, `Softmax`): an operation is told by its configuration, which has no
-//! `trainable`; this table gives the module back.
+//! Keras 3's operation classes by the module that defines them (measured on Keras 3.15). HDF5 files leave the module
+//! out, and half a dozen names are layers too (`Add`, `Softmax`): an operation is told by its configuration, which has
+//! no `trainable`; this table gives the module back.
 
 const FAMILIES: &[(&str, &[&str])] = &[
     ("activations", &["Mish", "ReLU"]),

@@ -6,7 +6,7 @@
 //! | `layers/functional/layers/...` | a nested model |
 //! | `layers/lstm/cell/vars/1`, `layers/bidirectional/forward_layer/cell/vars/0` | layers inside layers, by attribute |
 //! | `layers/dropout/seed_generator/vars/0` | state of random numbers, ignored |
-//! | `_layer_checkpoint_dependencies/...` | Keras 2.12 and 2.13: instead of `layers`, layers with weights counted twice |
+//! | `_layer_checkpoint_dependencies/...` | Keras 2.12, 2.13: instead of `layers`; layers with weights count twice |
 
 use super::roles::Role;
 use super::{Taken, legacy};

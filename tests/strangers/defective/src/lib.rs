@@ -5,9 +5,7 @@ use recast_plugin_api::ir::{DType, Type, UnaryFunction};
 use recast_plugin_api::lower::{Lowering, Val};
 use recast_plugin_api::messages::{LowerRequest, Lowered, ReadRequest};
 use recast_plugin_api::model::{Layer, LayerModel};
-use recast_plugin_api::plugin::{
-    EvalReply, EvalTensor, Format, Layers, LowerCx, ReadCx, SampleFile, Source, example,
-};
+use recast_plugin_api::plugin::{EvalReply, EvalTensor, Format, Layers, LowerCx, ReadCx, SampleFile, Source, example};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 
 const ABI: &str = if cfg!(feature = "abi2") { "2" } else { "1" };
 const NEEDS: &str = if cfg!(feature = "needy") { r#""recast.host.future/7""# } else { "" };
-const FUTURE: &str = if cfg!(feature = "newer") { r#""mood":"sunny","#  } else { "" };
+const FUTURE: &str = if cfg!(feature = "newer") { r#""mood":"sunny","# } else { "" };
 const OFFERS: &str = if cfg!(feature = "only-newer") {
     r#"{"extension":"recast.layers/2","shapes":[1]}"#
 } else if cfg!(feature = "newer") {
