@@ -133,7 +133,8 @@ pub fn text(report: &ArtifactReport) -> String {
     for claim in &report.waits_for {
         let _ = writeln!(text, "    waits for {claim}");
     }
-    if let Some(bundle) = &report.bundle {
+    // Inside a bundle, its place is ".": the reader is there.
+    if let Some(bundle) = report.bundle.as_ref().filter(|bundle| *bundle != ".") {
         let _ = writeln!(text, "  bundle       {bundle}");
     }
     text

@@ -255,13 +255,17 @@ impl Daemon {
         for finding in &found.findings {
             tracing::warn!("{}: {}", finding.at, finding.detail);
         }
-        let queued = self.ledger.plugins_changed(&found.claims, &found.digest())?;
-        if !queued.is_empty() {
-            tracing::info!(jobs = queued.len(), "the plugins changed: jobs that waited for them are queued");
-        }
         self.plugins = found;
         for station in &mut self.stations {
             station.root.reopen_all();
+        }
+        self.requeue_served()
+    }
+
+    fn requeue_served(&mut self) -> Result<(), DaemonError> {
+        let queued = self.ledger.plugins_changed(&self.plugins.claims, &self.plugins.digest())?;
+        if !queued.is_empty() {
+            tracing::info!(jobs = queued.len(), "the plugins changed: jobs that waited for them are queued");
         }
         Ok(())
     }

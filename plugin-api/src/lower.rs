@@ -117,7 +117,9 @@ impl Config {
     pub fn u64s(&self, key: &str, count: usize) -> Result<Vec<u64>, Diag> {
         let want = || self.bad(key, &format!("{count} whole numbers"));
         match self.get(key) {
-            Some(Json::Array(items)) if items.len() == count => items.iter().map(|v| whole(v).ok_or_else(want)).collect(),
+            Some(Json::Array(items)) if items.len() == count => {
+                items.iter().map(|v| whole(v).ok_or_else(want)).collect()
+            }
             Some(value) => whole(value).map(|n| vec![n; count]).ok_or_else(want),
             None => Err(want()),
         }
@@ -171,9 +173,13 @@ pub fn resolve_axis(axis: i64, rank: usize) -> Option<usize> {
     usize::try_from(resolved).ok().filter(|&axis| axis < rank)
 }
 
+/// Whole numbers of a configuration are sizes and counts: nothing real is larger, and sums of a few never overflow.
+pub const WHOLE_MAX: u64 = 1 << 40;
+
 fn whole(value: &Json) -> Option<u64> {
     // Keras 1 and TensorFlow.js write 3.0 for 3.
-    value.as_u64().or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && *f >= 0.0).map(|f| f as u64))
+    let number = value.as_u64().or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && *f >= 0.0).map(|f| f as u64));
+    number.filter(|&number| number <= WHOLE_MAX)
 }
 
 /// What a lowering asks of the host: `LowerCx` within a plugin, a stand-in within a test.
@@ -213,7 +219,8 @@ impl<'a> Lowering<'a> {
         let mut graph = Graph::new(layer.path.clone());
         let mut inputs = Vec::new();
         for (index, input) in request.inputs.iter().enumerate() {
-            let ty = input.ty.as_ref().ok_or_else(|| Diag::new(Code::PluginMisbehaved, &layer.path, "untyped input"))?;
+            let ty =
+                input.ty.as_ref().ok_or_else(|| Diag::new(Code::PluginMisbehaved, &layer.path, "untyped input"))?;
             let value = graph.input(format!("x{index}"), ty.decode_type()?);
             let mask = match &input.mask {
                 Some(ty) => Some(graph.input(format!("mask{index}"), ty.decode_type()?)),
@@ -364,7 +371,8 @@ impl<'a> Lowering<'a> {
 
     pub fn opt_param(&mut self, role: &str) -> Result<Option<ValueId>, Diag> {
         let Some(weight) = self.layer.weight(role) else { return Ok(None) };
-        let tensor = weight.tensor.as_ref().ok_or_else(|| self.error(Code::WeightMissing, format!("'{role}' is empty")))?;
+        let tensor =
+            weight.tensor.as_ref().ok_or_else(|| self.error(Code::WeightMissing, format!("'{role}' is empty")))?;
         let tensor = tensor.decode_tensor()?;
         self.taken.insert(role.into());
         Ok(Some(self.graph.param(&self.layer.path, role, tensor)))
@@ -487,7 +495,13 @@ impl<'a> Lowering<'a> {
 
     /// Lowers a wrapped layer, whichever plugin owns its class, on these inputs, and returns its outputs. Keyword
     /// arguments are passed on as they are: their tensors are `extra`, numbered after `inputs`.
-    pub fn lower_child(&mut self, child: &Layer, inputs: &[Val], kwargs: &[NamedArg], extra: &[Val]) -> Result<Vec<Val>, Findings> {
+    pub fn lower_child(
+        &mut self,
+        child: &Layer,
+        inputs: &[Val],
+        kwargs: &[NamedArg],
+        extra: &[Val],
+    ) -> Result<Vec<Val>, Findings> {
         let cx = self.cx.ok_or_else(|| self.error(Code::Bug, "a wrapped layer needs the host"))?;
         let all: Vec<Val> = inputs.iter().chain(extra).copied().collect();
         let typed = |val: &Val| LowerInput {
@@ -541,8 +555,7 @@ pub fn splice(graph: &mut Graph, lowered: &Lowered, inputs: &[Val], path: &str) 
     }
     let map = graph.splice(&fragment, &values)?;
     let find = |id: u32| map.get(id as usize).copied().flatten().ok_or_else(|| broken("an output that is no value"));
-    let output = |output: &LoweredOutput| {
-        Ok(Val { value: find(output.value)?, mask: output.mask.map(find).transpose()? })
-    };
+    let output =
+        |output: &LoweredOutput| Ok(Val { value: find(output.value)?, mask: output.mask.map(find).transpose()? });
     lowered.outputs.iter().map(output).collect()
 }

@@ -105,7 +105,8 @@ def run(case):
     keras.backend.clear_session()
     keras.utils.set_random_seed(1)
     layer = case.make()
-    values = [spec(rng) if callable(spec) else rounded(rng.normal(0, 1.5, spec)).astype("float32") for spec in case.inputs]
+    values = [spec(rng) if callable(spec) else rounded(rng.normal(0, 1.5,
+         spec)).astype("float32") for spec in case.inputs]
     masks = list(case.masks) + [None] * len(values)
     takes_list = case.takes_list
     tensors = [tf.constant(value) for value in values]
@@ -121,7 +122,8 @@ def run(case):
     real = {k: tf.constant(v) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()}
     outputs = call(layer, tensors, takes_list, real)
     outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
-    inputs = [dict(array(v), free=list(case.free[i] if i < len(case.free) else case.free[-1])) for i, v in enumerate(values)]
+    inputs = [dict(array(v), free=list(case.free[i] if i < len(case.free) else case.free[-1])) for i,
+         v in enumerate(values)]
     for record, mask in zip(inputs, masks):
         if mask is not None:
             record["mask"] = array(mask)

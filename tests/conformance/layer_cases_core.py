@@ -41,7 +41,8 @@ case("embedding", lambda: L.Embedding(8, 3), ints((2, 4)), free=ALL)
 case("embedding", lambda: L.Embedding(8, 3), ints((2,)))
 case("embedding", lambda: L.Embedding(8, 3), ints((2, 3, 2), dtype="int64"))
 case("embedding", lambda: L.Embedding(8, 3), given([[1.0, 2.7, 0.3], [7.9, 0.0, 5.0]]))
-case("embedding", lambda: L.Embedding(8, 3, mask_zero=True), given([[1, 0, 3], [0, 2, 0]], "int32"), masks=(None,), free=ALL)
+case("embedding", lambda: L.Embedding(8, 3, mask_zero=True), given([[1, 0, 3], [0, 2, 0]], "int32"), masks=(None,),
+     free=ALL)
 case("embedding", lambda: L.Embedding(8, 3, mask_zero=True), given([[1.0, 0.5, 0.0]]), masks=(None,))
 case("embedding", lambda: L.Embedding(8, 3, dtype="mixed_float16"), ints((2, 4)), loose=True)
 case("embedding", lambda: L.Embedding(8, 3), ints((2, 4), dtype="uint8"))
@@ -51,7 +52,8 @@ if KERAS >= 3:
         case("reversible_embedding", lambda t=tied: L.ReversibleEmbedding(8, 3, tie_weights=t, logit_soft_cap=2.0),
              (2, 4, 3), kwargs={"reverse": True})
     case("reversible_embedding", lambda: L.ReversibleEmbedding(8, 3, mask_zero=True), ints((2, 4), 0, 3), masks=(None,))
-case("masking", lambda: L.Masking(), given([[[1, 2], [0, 0], [0, 3]], [[0, 0], [4, 0], [0, 0]]]), masks=(None,), free=ALL)
+case("masking", lambda: L.Masking(), given([[[1, 2], [0, 0], [0, 3]], [[0, 0], [4, 0], [0, 0]]]), masks=(None,),
+     free=ALL)
 case("masking", lambda: L.Masking(mask_value=-1.0), given([[[-1, 2], [-1, -1]], [[0, -1], [-1, -1]]]), masks=(None,))
 case("masking", lambda: L.Masking(mask_value=2.0), (2, 3, 2), masks=M)
 case("masking", lambda: L.Masking(), ints((2, 3, 2), 0, 2), masks=(None,), only=3)
@@ -95,7 +97,8 @@ for axis in (-1, 1, [1, 2], [-1], [-2, -1], 2):
     case("softmax", lambda a=axis: L.Softmax(axis=a), (2, 3, 4), free=ALL)
 case("softmax", lambda: L.Softmax(), (2, 3), masks=M)
 case("softmax", lambda: L.Softmax(), (2, 3), kwargs={"mask": mask("011", "110")})
-case("softmax", lambda: L.Softmax(axis=[1, 2]), (2, 2, 3), kwargs={"mask": np.array([[[1, 0, 1], [1, 1, 0]]] * 2, bool)})
+case("softmax", lambda: L.Softmax(axis=[1, 2]), (2, 2, 3), kwargs={"mask": np.array([[[1, 0, 1], [1, 1, 0]]] * 2,
+     bool)})
 
 # Identity at inference
 for name, make in {
@@ -152,7 +155,8 @@ for options, shape in (
 ):
     case("batch_normalization", lambda o=options: L.BatchNormalization(**o), shape)
 case("batch_normalization", L.BatchNormalization, (2, 3, 4), masks=M, free=ALL)
-case("batch_normalization", lambda: L.BatchNormalization(epsilon=1e-7), (2, 3, 2, 2), weights={"moving_variance": [1e-6, 2e-6]})
+case("batch_normalization", lambda: L.BatchNormalization(epsilon=1e-7), (2, 3, 2, 2),
+     weights={"moving_variance": [1e-6, 2e-6]})
 case("batch_normalization", lambda: L.BatchNormalization(dtype="mixed_float16"), (2, 4), loose=True)
 case("batch_normalization", L.BatchNormalization, ints((2, 4), 0, 9), only=3)
 case("batch_normalization", L.BatchNormalization, (2, 3, 4), kwargs={"training": True}, free=ALL)
@@ -161,9 +165,11 @@ case("batch_normalization", lambda: L.BatchNormalization(trainable=False), (2, 4
 case("batch_normalization", lambda: L.BatchNormalization(axis=[1, 2]), (2, 3, 4), only=2)
 case("batch_normalization", lambda: L.BatchNormalization(axis=[1, 3], scale=False), (2, 3, 2, 4), only=2)
 for options, shape in (
-    ({}, (2, 4)), ({}, (2, 3, 4)), ({"axis": 1}, (2, 3, 4)), ({"axis": [1, 2]}, (2, 3, 4)), ({"axis": [2, 1]}, (2, 3, 4)),
+    ({}, (2, 4)), ({}, (2, 3, 4)), ({"axis": 1}, (2, 3, 4)), ({"axis": [1, 2]}, (2, 3, 4)), ({"axis": [2, 1]},
+         (2, 3, 4)),
     ({"axis": [-1, -3]}, (2, 3, 2, 4)), ({"axis": [1, 2, 3]}, (2, 3, 2, 4)), ({"scale": False}, (2, 4)),
-    ({"center": False}, (2, 4)), ({"scale": False, "center": False, "epsilon": 0.1}, (2, 4)), ({"epsilon": 1e-6}, (2, 3, 4)),
+    ({"center": False}, (2, 4)), ({"scale": False, "center": False, "epsilon": 0.1}, (2, 4)), ({"epsilon": 1e-6},
+         (2, 3, 4)),
 ):
     case("layer_normalization", lambda o=options: L.LayerNormalization(**o), shape)
 case("layer_normalization", L.LayerNormalization, (2, 3, 4), masks=M, free=ALL)
@@ -191,7 +197,8 @@ case("rescaling", lambda: L.Rescaling(1 / 255), ints((2, 2, 3), 0, 256, "uint8")
 case("rescaling", lambda: L.Rescaling(1 / 255, dtype="float64"), ints((2, 2, 3), 0, 256))
 POSITIVE = {"mean": [0.1, -0.5, 2.0], "variance": [0.5, 2.0, 1e-16]}
 for options in ({}, {"invert": True}):
-    case("normalization", lambda o=options: L.Normalization(**o), (2, 2, 3), weights=POSITIVE, masks=(mask("10", "11"),))
+    case("normalization", lambda o=options: L.Normalization(**o), (2, 2, 3), weights=POSITIVE,
+         masks=(mask("10", "11"),))
 case("normalization", lambda: L.Normalization(axis=None), (2, 3), weights={"mean": 0.7, "variance": 3.0})
 case("normalization", lambda: L.Normalization(axis=(1, 2)), (2, 2, 3), weights={"variance": [[1, 2, 3], [4, 5, 6]]})
 case("normalization", lambda: L.Normalization(axis=1), (2, 3, 2), weights=POSITIVE)
@@ -212,7 +219,8 @@ case("category_encoding", lambda: L.CategoryEncoding(8, output_mode="multi_hot")
 BOUNDS = [-1.0, 0.0, 0.5, 2.0]
 for mode in ("int", "one_hot", "multi_hot", "count"):
     case("discretization", lambda m=mode: L.Discretization(BOUNDS, output_mode=m), (3, 1))
-    case("discretization", lambda m=mode: L.Discretization(BOUNDS, output_mode=m), given([[-1.0, 0.0, 0.4], [0.5, 9.0, -9.0]])
+    case("discretization", lambda m=mode: L.Discretization(BOUNDS, output_mode=m),
+         given([[-1.0, 0.0, 0.4], [0.5, 9.0, -9.0]])
          if mode != "one_hot" else given([[-1.0], [0.5]]))
 case("discretization", lambda: L.Discretization(BOUNDS), ints((2, 3), -3, 4))
 case("discretization", lambda: L.Discretization(BOUNDS, dtype="int32"), (2, 3), only=3)

@@ -35,7 +35,8 @@ case("conv1d", lambda: L.Conv1D(3, 2, dtype="mixed_float16"), (2, 6, 2), loose=T
 case("conv1d", lambda: L.Conv1D(3, 2, dtype="float64"), (2, 6, 2))
 
 # Two dimensions
-for options in some(kernel_size=[(3, 3), (1, 2), (4, 3)], padding=["valid", "same"], strides=[(1, 1), (2, 2), (2, 1)]) + [
+for options in some(kernel_size=[(3, 3), (1, 2), (4, 3)], padding=["valid", "same"],
+     strides=[(1, 1), (2, 2), (2, 1)]) + [
     {"kernel_size": 3, "dilation_rate": (2, 1)}, {"kernel_size": 3, "dilation_rate": 2, "padding": "same"},
     {"kernel_size": 2, "groups": 2}, {"kernel_size": 3, "groups": 2, "padding": "same", "strides": 2},
     {"kernel_size": 2, "use_bias": False}, {"kernel_size": 2, "activation": "hard_sigmoid"},
@@ -48,7 +49,8 @@ case("conv2d", lambda: L.Conv2D(2, 2), (2, 3, 4, 4, 2), only=2)
 case("conv2d", lambda: L.Conv2D(3, 2, dtype="mixed_float16"), (2, 4, 4, 2), loose=True)
 
 # Three dimensions
-for options in ({}, {"padding": "same"}, {"strides": 2, "padding": "same"}, {"strides": (1, 2, 1)}, {"dilation_rate": 2},
+for options in ({}, {"padding": "same"}, {"strides": 2, "padding": "same"}, {"strides": (1, 2, 1)},
+     {"dilation_rate": 2},
                 {"use_bias": False, "activation": "relu"}):
     case("conv3d", lambda o=options: L.Conv3D(2, (2, 3, 2), **o), (2, 4, 5, 4, 2), free=VOLUME)
 case("conv3d", lambda: L.Conv3D(3, 2, data_format=FIRST, strides=2, padding="same"), (2, 2, 4, 5, 4))
@@ -64,7 +66,8 @@ for kernel, padding, stride, extra in ((3, "same", 2, 1), (3, "same", 2, 0), (4,
 case("conv1d_transpose", lambda: L.Conv1DTranspose(3, 3, data_format=FIRST, strides=2), (2, 2, 5))
 case("conv1d_transpose", lambda: L.Conv1DTranspose(3, 3, dilation_rate=2, padding="same"), (2, 5, 2))
 case("conv1d_transpose", lambda: L.Conv1DTranspose(3, 3, dilation_rate=2), (2, 5, 2))
-for options in some(kernel_size=[(3, 3), (2, 4), (1, 3)], padding=["valid", "same"], strides=[(1, 1), (2, 2), (3, 2)]) + [
+for options in some(kernel_size=[(3, 3), (2, 4), (1, 3)], padding=["valid", "same"],
+     strides=[(1, 1), (2, 2), (3, 2)]) + [
     {"kernel_size": 3, "strides": 2, "padding": "same", "output_padding": 1},
     {"kernel_size": 3, "strides": (2, 3), "padding": "valid", "output_padding": (1, 2)},
     {"kernel_size": (4, 3), "strides": (2, 3), "padding": "same", "output_padding": (1, 1)},
@@ -90,7 +93,8 @@ if KERAS < 3:
              L.LocallyConnected1D(2, 3, implementation=i, data_format=FIRST), (2, 3, 7))
         case("locally_connected2d", lambda i=implementation:
              L.LocallyConnected2D(2, (2, 3), implementation=i, data_format=FIRST), (2, 2, 4, 5))
-    case("locally_connected1d", lambda: L.LocallyConnected1D(2, 3, implementation=2, padding="same", strides=2), (2, 7, 3))
+    case("locally_connected1d", lambda: L.LocallyConnected1D(2, 3, implementation=2, padding="same", strides=2),
+         (2, 7, 3))
     case("locally_connected2d", lambda: L.LocallyConnected2D(2, (2, 3), implementation=2, padding="same"), (2, 4, 5, 2))
 
 # Depthwise and separable
@@ -111,16 +115,21 @@ case("depthwise_conv2d", lambda: L.DepthwiseConv2D(3, strides=2, dilation_rate=2
 # Pooling
 for kind in ("Max", "Average"):
     for options in some(pool_size=[2, 3], padding=["valid", "same"], strides=[None, 1, 3]):
-        case(f"{kind.lower()}_pooling1d", lambda k=kind, o=options: getattr(L, k + "Pooling1D")(**o), (2, 7, 3), free=TIME)
-        case(f"{kind.lower()}_pooling2d", lambda k=kind, o=options: getattr(L, k + "Pooling2D")(**o), (2, 7, 6, 3), free=IMAGE)
+        case(f"{kind.lower()}_pooling1d", lambda k=kind, o=options: getattr(L, k + "Pooling1D")(**o), (2, 7, 3),
+             free=TIME)
+        case(f"{kind.lower()}_pooling2d", lambda k=kind, o=options: getattr(L, k + "Pooling2D")(**o), (2, 7, 6, 3),
+             free=IMAGE)
     case(f"{kind.lower()}_pooling1d", lambda k=kind: getattr(L, k + "Pooling1D")(2), (2, 6, 3), masks=M)
     for options in ({"pool_size": (3, 2), "strides": (2, 1), "padding": "same"}, {"pool_size": (1, 3)}):
-        case(f"{kind.lower()}_pooling2d", lambda k=kind, o=options: getattr(L, k + "Pooling2D")(**o), (2, 7, 6, 3), free=IMAGE)
+        case(f"{kind.lower()}_pooling2d", lambda k=kind, o=options: getattr(L, k + "Pooling2D")(**o), (2, 7, 6, 3),
+             free=IMAGE)
     for options in ({"pool_size": 2}, {"pool_size": 2, "padding": "same"}, {"pool_size": (1, 2, 3)},
                     {"strides": 1, "padding": "same", "pool_size": 3}):
-        case(f"{kind.lower()}_pooling3d", lambda k=kind, o=options: getattr(L, k + "Pooling3D")(**o), (2, 5, 4, 3, 2), free=VOLUME)
+        case(f"{kind.lower()}_pooling3d", lambda k=kind, o=options: getattr(L, k + "Pooling3D")(**o), (2, 5, 4, 3, 2),
+             free=VOLUME)
     case(f"{kind.lower()}_pooling1d", lambda k=kind: getattr(L, k + "Pooling1D")(2, data_format=FIRST), (2, 3, 6))
-    case(f"{kind.lower()}_pooling2d", lambda k=kind: getattr(L, k + "Pooling2D")(2, data_format=FIRST, padding="same"), (2, 3, 5, 5))
+    case(f"{kind.lower()}_pooling2d", lambda k=kind: getattr(L, k + "Pooling2D")(2, data_format=FIRST,
+         padding="same"), (2, 3, 5, 5))
     for keep in (False, True):
         glob = "Global" + kind + "Pooling"
         name = f"global_{kind.lower()}_pooling"
@@ -134,11 +143,15 @@ case("global_average_pooling1d", lambda: L.GlobalAveragePooling1D(data_format=FI
 if KERAS >= 3 and hasattr(L, "AdaptiveAveragePooling1D"):
     for kind in ("Average", "Max"):
         for size in (1, 2, 3, 4, 6):
-            case(f"adaptive_{kind.lower()}_pooling1d", lambda k=kind, s=size: getattr(L, f"Adaptive{k}Pooling1D")(s), (2, 6, 3))
+            case(f"adaptive_{kind.lower()}_pooling1d", lambda k=kind, s=size: getattr(L, f"Adaptive{k}Pooling1D")(s),
+                 (2, 6, 3))
         for size in (1, 2, (3, 2), (4, 5), (6, 5)):
-            case(f"adaptive_{kind.lower()}_pooling2d", lambda k=kind, s=size: getattr(L, f"Adaptive{k}Pooling2D")(s), (2, 6, 5, 2))
-        case(f"adaptive_{kind.lower()}_pooling2d", lambda k=kind: getattr(L, f"Adaptive{k}Pooling2D")(2, data_format=FIRST), (2, 2, 6, 5))
-        case(f"adaptive_{kind.lower()}_pooling3d", lambda k=kind: getattr(L, f"Adaptive{k}Pooling3D")((2, 3, 1)), (2, 5, 4, 3, 2))
+            case(f"adaptive_{kind.lower()}_pooling2d", lambda k=kind, s=size: getattr(L, f"Adaptive{k}Pooling2D")(s),
+                 (2, 6, 5, 2))
+        case(f"adaptive_{kind.lower()}_pooling2d", lambda k=kind: getattr(L, f"Adaptive{k}Pooling2D")(2,
+             data_format=FIRST), (2, 2, 6, 5))
+        case(f"adaptive_{kind.lower()}_pooling3d", lambda k=kind: getattr(L, f"Adaptive{k}Pooling3D")((2, 3, 1)),
+             (2, 5, 4, 3, 2))
 
 # Reshaping
 case("flatten", L.Flatten, (2, 3, 4), free=TIME)
@@ -183,7 +196,8 @@ for interpolation in ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"):
     case(f"up_sampling2d_{interpolation}", lambda i=interpolation:
          L.UpSampling2D(2, interpolation=i, data_format=FIRST), (1, 2, 4, 3))
 case("up_sampling2d_area", lambda: L.UpSampling2D(2, interpolation="area"), (2, 4, 3, 2), only=2)
-case("up_sampling2d_bilinear", lambda: L.UpSampling2D(2, interpolation="bilinear", dtype="mixed_float16"), (2, 2, 3, 2), loose=True)
+case("up_sampling2d_bilinear", lambda: L.UpSampling2D(2, interpolation="bilinear", dtype="mixed_float16"),
+     (2, 2, 3, 2), loose=True)
 case("up_sampling3d", lambda: L.UpSampling3D((2, 1, 3)), (1, 2, 2, 2, 2), free=VOLUME)
 case("up_sampling3d", lambda: L.UpSampling3D(2, data_format=FIRST), (1, 2, 2, 2, 2))
 for interpolation in ("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5") + (("area",) if KERAS < 3 else ()):

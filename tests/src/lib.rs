@@ -96,6 +96,7 @@ pub fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync)
             });
         }
     });
-    let take = |slot: std::sync::Mutex<Option<R>>| slot.into_inner().expect("not poisoned").expect("every item was done");
+    let take =
+        |slot: std::sync::Mutex<Option<R>>| slot.into_inner().expect("not poisoned").expect("every item was done");
     results.into_iter().map(take).collect()
 }

@@ -89,7 +89,9 @@ fn released_signatures_have_not_changed() {
             writeln!(structs, "#[repr({}\n}}", code.join("\n")).unwrap();
         }
     }
-    assert_eq!(structs, golden("abi-1.0.rs.txt"), "{FROZEN}");
+    // How rustfmt breaks a line is not part of the ABI.
+    let normal = |text: &str| text.split_whitespace().collect::<String>().replace(",)", ")");
+    assert_eq!(normal(&structs), normal(&golden("abi-1.0.rs.txt")), "{FROZEN}");
 }
 
 #[test]

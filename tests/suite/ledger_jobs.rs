@@ -219,3 +219,18 @@ fn stopping_hands_back_what_it_can_not_finish() {
     assert_eq!((jobs[0].state, jobs[0].attempts), (State::Queued, 0), "handed back, at no cost");
     assert!(bundles(&home.path().join("out")).is_empty());
 }
+
+#[test]
+fn a_plugin_that_arrives_while_the_job_runs_is_not_missed() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let runner = recast_tests::fake::FakeRunner { delay: Duration::from_secs(4), ..Default::default() };
+    let fake = Fake { runner: std::sync::Arc::new(runner), ..Fake::default() };
+    quick(home.path());
+    fs::write(home.path().join("drop/m.h5"), b"fake: park layer:my_pkg>MyLayer").expect("writable");
+    let daemon = fake.spawn(quick(home.path()));
+    wait_for(10.0, "running", || fake.runner.at_work.lock().expect("not poisoned").0 == 1);
+    // Found by the daemon at least a second before the worker, which knows nothing of it, parks the job.
+    fake.plugins.set(&["layer:my_pkg>MyLayer"], "the plugin");
+    wait_for(30.0, "published", || bundles(&home.path().join("out")).len() == 1);
+    daemon.stop().expect("it ends well");
+}

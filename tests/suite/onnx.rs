@@ -108,7 +108,10 @@ fn scans_run_right() {
 
 #[test]
 fn the_capabilities_name_what_the_cases_show() {
-    let shown: BTreeSet<&str> = all().iter().flat_map(|case| case.graph.nodes().iter().map(|node| node.op.name()).collect::<Vec<_>>()).collect();
+    let shown: BTreeSet<&str> = all()
+        .iter()
+        .flat_map(|case| case.graph.nodes().iter().map(|node| node.op.name()).collect::<Vec<_>>())
+        .collect();
     let claimed = recast_onnx::caps().ops;
     assert_eq!(claimed.iter().map(String::as_str).collect::<BTreeSet<_>>(), shown, "one case at least for each op");
     assert_eq!(claimed.len(), Op::NAMES.len());
@@ -167,7 +170,9 @@ fn every_run_writes_the_same_bytes() {
 #[test]
 fn the_file_says_where_it_comes_from() {
     let (model, _) = write_both(&fitted(&large()).expect("it fits"), &Options::default());
-    for text in ["recast", "1.2.3", "recast.source_sha256", "c0ffee", "recast.record", "large.onnx.sigstore.json", "batch"] {
+    for text in
+        ["recast", "1.2.3", "recast.source_sha256", "c0ffee", "recast.record", "large.onnx.sigstore.json", "batch"]
+    {
         assert!(model.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");
     }
 }

@@ -108,7 +108,9 @@ pub fn elementwise() -> Vec<Case> {
             vec![b.add(Where {}, &[condition, x, y])]
         }));
     }
-    for (from, to) in [(DType::F32, DType::I32), (DType::I32, DType::F32), (DType::F32, DType::Bool), (DType::Bool, DType::F32)] {
+    for (from, to) in
+        [(DType::F32, DType::I32), (DType::I32, DType::F32), (DType::F32, DType::Bool), (DType::Bool, DType::F32)]
+    {
         cases.push(Case::new(&format!("cast_{from}_{to}"), |b| {
             let x = b.input_of("x", from, batched(&[3]));
             vec![b.add(Cast { to }, &[x])]
@@ -239,7 +241,11 @@ pub fn shapes() -> Vec<Case> {
         vec![b.add(Pad { padding: vec![(0, 0), (2, 0)], mode: PadMode::Constant }, &[x, fill])]
     }));
     cases.push(one("tile", sequence(), Tile { repeats: vec![Dim::Known(1), time(), Dim::Known(2)] }));
-    cases.push(one("broadcast", batched(&[1, 3]), BroadcastTo { shape: vec![Dim::Known(2), batch(), Dim::Known(4), Dim::Known(3)] }));
+    cases.push(one(
+        "broadcast",
+        batched(&[1, 3]),
+        BroadcastTo { shape: vec![Dim::Known(2), batch(), Dim::Known(4), Dim::Known(3)] },
+    ));
     cases.push(one("reverse", sequence(), Reverse { axes: vec![1, 2] }));
     cases.push(Case::new("repeat_vector", |b| {
         let x = b.input("x", batched(&[3]));

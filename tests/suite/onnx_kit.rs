@@ -264,7 +264,9 @@ pub fn check(case: &Case, ort: Option<&OnnxRuntime>, dir: &Path) -> Vec<String> 
     };
     for (given, outputs) in &expected {
         match evaluate(&fitted, given, &Files::none(), &Default::default()) {
-            Ok(found) => wrong.extend(difference(outputs, &found, 1e-12).map(|w| format!("{}: passes: {w}", case.name))),
+            Ok(found) => {
+                wrong.extend(difference(outputs, &found, 1e-12).map(|w| format!("{}: passes: {w}", case.name)))
+            }
             Err(diag) => wrong.push(format!("{}: reference after passes: {diag}", case.name)),
         }
     }

@@ -129,7 +129,9 @@ pub fn windows() -> Vec<Case> {
 
 pub fn norms() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (axis, scale, offset) in [(1, true, true), (3, true, true), (3, false, true), (3, false, false), (2, true, false)] {
+    for (axis, scale, offset) in
+        [(1, true, true), (3, true, true), (3, false, true), (3, false, false), (2, true, false)]
+    {
         cases.push(Case::new(&format!("batch_norm_{axis}_{scale}_{offset}"), |b| {
             let x = b.input("x", batched(&[4, 5, 6]));
             let n = [4, 5, 6][axis - 1];
@@ -191,7 +193,11 @@ fn resize_of(mode: ResizeMode, sizes: &[u64], coordinates: ResizeCoordinates, an
         sizes: sizes.iter().map(|&size| Dim::Known(size)).collect(),
         mode,
         coordinates,
-        rounding: if coordinates == ResizeCoordinates::Asymmetric { NearestRounding::Floor } else { NearestRounding::HalfUp },
+        rounding: if coordinates == ResizeCoordinates::Asymmetric {
+            NearestRounding::Floor
+        } else {
+            NearestRounding::HalfUp
+        },
         cubic_a: -0.5,
         antialias,
     }

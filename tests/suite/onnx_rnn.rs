@@ -161,16 +161,18 @@ pub fn masked() -> Vec<Case> {
 
 pub fn attention() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (causal, masked, groups) in [(false, false, 4), (true, false, 4), (false, true, 4), (true, true, 2), (false, true, 1)] {
+    for (causal, masked, groups) in
+        [(false, false, 4), (true, false, 4), (false, true, 4), (true, true, 2), (false, true, 1)]
+    {
         for dynamic in [true, false] {
             cases.push(Case::new(&format!("attention_{causal}_{masked}_{groups}_{dynamic}"), |b| {
                 let length = if dynamic { time() } else { Dim::Known(4) };
-                let shape = |heads: u64, size: u64, t: &Dim| vec![batch(), t.clone(), Dim::Known(heads), Dim::Known(size)];
+                let shape =
+                    |heads: u64, size: u64, t: &Dim| vec![batch(), t.clone(), Dim::Known(heads), Dim::Known(size)];
                 let q = b.input("q", shape(4, 3, &length));
                 let (k, v) = (b.input("k", shape(groups, 3, &time())), b.input("v", shape(groups, 5, &time())));
-                let mask = masked.then(|| {
-                    b.input_of("keep", DType::Bool, vec![batch(), Dim::Known(1), Dim::Known(1), time()])
-                });
+                let mask = masked
+                    .then(|| b.input_of("keep", DType::Bool, vec![batch(), Dim::Known(1), Dim::Known(1), time()]));
                 let op = Attention { scale: 0.5, causal, mask_bias: -1e9 };
                 b.add_all(op, &[Some(q), Some(k), Some(v), mask])
             }));

@@ -57,7 +57,13 @@ impl Net {
 
     fn norm(&mut self, x: ValueId) -> ValueId {
         let n = self.size(x, 3);
-        let inputs = [Some(x), Some(self.weight(&[n])), Some(self.weight(&[n])), Some(self.weight(&[n])), Some(self.positive(&[n]))];
+        let inputs = [
+            Some(x),
+            Some(self.weight(&[n])),
+            Some(self.weight(&[n])),
+            Some(self.weight(&[n])),
+            Some(self.positive(&[n])),
+        ];
         self.b.add_all(BatchNorm { axis: 3, epsilon: 1e-3 }, &inputs)[0]
     }
 
@@ -148,7 +154,8 @@ fn grow(net: &mut Net, values: &[ValueId], dice: &mut Dice) -> ValueId {
         6 => net.b.add(Concat { axis: 3 }, &[x, values[0]]),
         7 => net.excite(x),
         8 => {
-            let padded = net.b.add(Pad { padding: vec![(0, 0), (1, 0), (0, 1), (0, 0)], mode: PadMode::Constant }, &[x]);
+            let padded =
+                net.b.add(Pad { padding: vec![(0, 0), (1, 0), (0, 1), (0, 0)], mode: PadMode::Constant }, &[x]);
             net.b.add(pool_of(PoolFunction::Average, 2, 2, 1, Padding::Explicit(0, 0)), &[padded])
         }
         9 => net.b.add(pool_of(PoolFunction::Max, 2, 3, 1, Padding::Same), &[x]),
@@ -170,7 +177,9 @@ fn grow(net: &mut Net, values: &[ValueId], dice: &mut Dice) -> ValueId {
         }
         _ => {
             let peak = net.b.add(Reduce { function: ReduceFunction::Max, axes: vec![3], keepdims: true }, &[x]);
-            let seen = net.b.add(Cumulative { function: CumulativeFunction::Sum, axis: 2, exclusive: true, reverse: false }, &[x]);
+            let seen = net
+                .b
+                .add(Cumulative { function: CumulativeFunction::Sum, axis: 2, exclusive: true, reverse: false }, &[x]);
             let y = net.binary(BinaryFunction::Div, seen, peak);
             net.unary(UnaryFunction::Sigmoid, y)
         }
@@ -197,15 +206,18 @@ fn random_convolution_nets_compute_the_same() {
                 let flat = net.flatten(last);
                 net.dense(flat, 3)
             }
-            _ => net.b.add(Resize {
-                axes: vec![1, 2],
-                sizes: dims(&[9, 12]),
-                mode: ResizeMode::Linear,
-                coordinates: ResizeCoordinates::HalfPixel,
-                rounding: NearestRounding::Floor,
-                cubic_a: -0.5,
-                antialias: false,
-            }, &[last]),
+            _ => net.b.add(
+                Resize {
+                    axes: vec![1, 2],
+                    sizes: dims(&[9, 12]),
+                    mode: ResizeMode::Linear,
+                    coordinates: ResizeCoordinates::HalfPixel,
+                    rounding: NearestRounding::Floor,
+                    cubic_a: -0.5,
+                    antialias: false,
+                },
+                &[last],
+            ),
         };
         fit(&net.finish(&[end, values[1]]));
     }
@@ -324,7 +336,8 @@ fn shape_ops_on_weights_become_views() {
 #[test]
 fn what_the_embedded_runtime_lacks_is_spelled_out() {
     let scratch = tempfile::tempdir().expect("a scratch folder");
-    let cases = [onnx_layers::windows(), onnx_layers::resizes(), onnx_rnn::recurrent(), onnx_rnn::masked(), onnx_rnn::scans()];
+    let cases =
+        [onnx_layers::windows(), onnx_layers::resizes(), onnx_rnn::recurrent(), onnx_rnn::masked(), onnx_rnn::scans()];
     let mut spelled = 0;
     for case in cases.into_iter().flatten() {
         if !embedded_lacks(&case.graph).contains(&true) {
@@ -333,7 +346,8 @@ fn what_the_embedded_runtime_lacks_is_spelled_out() {
         let given = inputs(&case.graph, (2, 5));
         let sizes = |name: &str| Some(Dim::Known(if name == "batch" { 2 } else { 5 }));
         let bound = case.graph.bind(&sizes).expect("it binds");
-        let graph = decompose(&bound, embedded_lacks).expect("it is spelled out").expect("something was to be spelled out");
+        let graph =
+            decompose(&bound, embedded_lacks).expect("it is spelled out").expect("something was to be spelled out");
         assert!(!embedded_lacks(&graph).contains(&true), "{} is not spelled out", case.name);
         let before = evaluate(&bound, &given, &Files::none(), &Default::default()).expect("the graph runs");
         let after = evaluate(&graph, &given, &Files::none(), &Default::default()).expect("the decomposed graph runs");

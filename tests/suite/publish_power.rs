@@ -96,7 +96,9 @@ fn cut_power(cuts: u64, how: &str) -> Option<Damage> {
             fs::write(path, format!("model {cut} {number}")).expect("writable");
         }
         let mut child = daemon(home.path(), how);
-        std::thread::sleep(Duration::from_millis(250 + cut * 71 % 250));
+        // However slow this machine is, the cut comes while the daemon is at work.
+        recast_tests::fake::wait_for(30.0, "the daemon is at work", || done(home.path()).len() > damage.done);
+        std::thread::sleep(Duration::from_millis(cut * 37 % 150));
         let acknowledged = done(home.path());
         disks.iter().for_each(Disk::cut);
         child.kill().expect("it is ours");

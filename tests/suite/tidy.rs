@@ -84,7 +84,8 @@ fn functions(text: &str) -> Vec<(usize, usize)> {
         if line.trim_end().ends_with('}') || line.trim_end().ends_with(';') {
             continue;
         }
-        let end = lines[at..].iter().position(|l| indent(l) == own && (l.trim() == "}" || l.trim_end().ends_with(");")));
+        let end =
+            lines[at..].iter().position(|l| indent(l) == own && (l.trim() == "}" || l.trim_end().ends_with(");")));
         found.extend(end.map(|length| (at + 1, length + 1)));
     }
     found

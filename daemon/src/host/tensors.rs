@@ -8,7 +8,6 @@ use memmap2::Mmap;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Data, Tensor};
 use rustix::fs::{Mode, OFlags};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
@@ -228,10 +227,6 @@ impl Elements<'_> {
             Elements::Mapped(mapping, begin, end) => Elements::Mapped(mapping, begin, end),
             Elements::Made(bytes) => Elements::Made(bytes),
         }
-    }
-
-    pub fn to_cow(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(self.bytes())
     }
 }
 

@@ -36,7 +36,8 @@ fn classify(report: &JobReport, attempt: u32) -> Class {
     if report.has(Code::Timeout) {
         return if attempt < TIMEOUT_ATTEMPTS_MAX { Class::Transient } else { Class::Permanent };
     }
-    let may_pass = report.exit_code == exit::IO || report.has(Code::OutOfMemory);
+    // A plugin file that is replaced while a job runs is refused by that job's worker, and found anew for the next one.
+    let may_pass = report.exit_code == exit::IO || report.has(Code::OutOfMemory) || report.has(Code::PluginRefused);
     if may_pass { Class::Transient } else { Class::Permanent }
 }
 
@@ -88,7 +89,8 @@ impl Daemon {
             }
             Class::Transient | Class::Permanent => self.quarantine(&job, report, &why)?,
         }
-        Ok(())
+        // What it waits for may have arrived while it ran.
+        self.requeue_served()
     }
 
     /// The bundle's place can't be written now: no attempt was made, and none is counted.
@@ -166,6 +168,7 @@ mod tests {
             (Code::Io, 1, Class::Transient),
             (Code::Changed, 1, Class::Transient),
             (Code::OutOfMemory, 3, Class::Transient),
+            (Code::PluginRefused, 1, Class::Transient),
             (Code::Timeout, 1, Class::Transient),
             (Code::Timeout, 2, Class::Permanent),
             (Code::Malformed, 1, Class::Permanent),

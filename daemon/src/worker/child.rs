@@ -4,6 +4,7 @@ use super::ipc::{FromWorker, ToWorker, read_frame, write_frame};
 use super::sandbox;
 use crate::host::{Events, Host, HostSettings, TensorStore, tools};
 use crate::job::{Finding, JobReport, JobSpec};
+use crate::pipeline::SCRATCH;
 use recast_plugin_api::diag::Code;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::fmt::Write;
@@ -21,8 +22,6 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 /// What a worker does between its first and its last message.
 pub type Pipeline = fn(&JobSpec, &Host) -> JobReport;
 
-/// Below staging: decoded tensors, and files that only a check needs. Never published.
-const SCRATCH: &str = ".scratch";
 /// A terminal shows no more.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 

@@ -1,9 +1,9 @@
 //! Attributes in their generic form. The op table (`op.rs`) gives every op typed fields; text form and wire form see
 //! only this enum, so a new op needs no line in either.
 
+use super::Graph;
 use super::dim::Dim;
 use super::types::{DType, Tensor};
-use super::Graph;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Attr {

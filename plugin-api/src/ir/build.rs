@@ -42,7 +42,14 @@ impl Graph {
         self.binary(path, f, x, scalar)
     }
 
-    pub fn reduce(&mut self, path: &str, f: ReduceFunction, x: ValueId, axes: &[usize], keep: bool) -> Result<ValueId, Diag> {
+    pub fn reduce(
+        &mut self,
+        path: &str,
+        f: ReduceFunction,
+        x: ValueId,
+        axes: &[usize],
+        keep: bool,
+    ) -> Result<ValueId, Diag> {
         self.add(path, Reduce { function: f, axes: axes.to_vec(), keepdims: keep }, &[x])
     }
 

@@ -211,11 +211,8 @@ impl From<&Graph> for GraphProto {
             tensor: Some((&param.tensor).into()),
             value: param.value.0,
         };
-        let output = |output: &super::Output| NamedValueProto {
-            name: output.name.clone(),
-            value: output.value.0,
-            ty: None,
-        };
+        let output =
+            |output: &super::Output| NamedValueProto { name: output.name.clone(), value: output.value.0, ty: None };
         GraphProto {
             name: graph.name.clone(),
             inputs: graph.inputs.iter().map(input).collect(),

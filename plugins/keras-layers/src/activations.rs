@@ -20,7 +20,11 @@ pub enum Activation {
     /// One with parameters that the IR has as an op.
     Spec(ActivationSpec),
     /// Keras' general ReLU: x > threshold ? min(x, max_value) : negative_slope (x - threshold).
-    Relu { negative_slope: f64, max_value: Option<f64>, threshold: f64 },
+    Relu {
+        negative_slope: f64,
+        max_value: Option<f64>,
+        threshold: f64,
+    },
     Clip(f64, f64),
     /// Over these axes, negative ones counted from the end.
     Softmax(Vec<i64>),
@@ -308,7 +312,8 @@ pub fn softmax(g: &mut Graph, path: &str, x: ValueId, axes: &[i64]) -> Result<Va
 fn glu(g: &mut Graph, path: &str, x: ValueId) -> Result<ValueId, Diag> {
     let axis = last_axis(g, path, x)?;
     let size = g.shape(x)[axis].known().filter(|size| size % 2 == 0);
-    let size = size.ok_or_else(|| Diag::new(Code::TypeMismatch, path, format!("glu halves the last axis of {}", g.ty(x))))?;
+    let size =
+        size.ok_or_else(|| Diag::new(Code::TypeMismatch, path, format!("glu halves the last axis of {}", g.ty(x))))?;
     let value = g.slice(path, x, axis, Dim::Known(0), Dim::Known(size / 2))?;
     let gate = g.slice(path, x, axis, Dim::Known(size / 2), Dim::Known(size))?;
     let gate = g.unary(path, UnaryFunction::Sigmoid, gate)?;

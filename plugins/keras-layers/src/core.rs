@@ -161,7 +161,8 @@ fn activation(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let x = l.input()?.value;
     let activation = activations::read(l, "activation", "linear")?;
     // Piecewise linear functions keep integers; all others work on floats.
-    let keeps = matches!(activation, Activation::Linear | Activation::Unary(UnaryFunction::Relu) | Activation::Clip(..));
+    let keeps =
+        matches!(activation, Activation::Linear | Activation::Unary(UnaryFunction::Relu) | Activation::Clip(..));
     let x = if keeps { x } else { as_float(l, x)? };
     Ok(one(activation.apply(l, x)?))
 }

@@ -160,8 +160,8 @@ fn reached(it: &Local) -> Vec<f64> {
     let reaches = |input: &[u64], output: &[u64]| {
         (0..input.len()).all(|i| {
             let (stride, size) = (it.window.strides[i], it.window.sizes[i]);
-            let total = ((it.outer[i] - 1) * stride + size).saturating_sub(it.inner[i]);
-            let before = if it.window.edge == Edge::Same { total / 2 } else { 0 };
+            // Keras centres the window on the strided position, unlike a convolution with `same`.
+            let before = if it.window.edge == Edge::Same { size / 2 } else { 0 };
             (output[i] * stride..output[i] * stride + size).contains(&(input[i] + before))
         })
     };

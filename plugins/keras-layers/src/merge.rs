@@ -1,7 +1,8 @@
 //! Layers that join several inputs. Inputs of lower rank get axes of size one behind the batch axis.
 //!
 //! Masks: up to Keras 3.3, the result keeps what all masked inputs keep. Since 3.4 it keeps what any input keeps, and
-//! has no mask when one input has none; `Maximum` and `Minimum` then leave masked elements out, since 3.6 `Multiply` too.
+//! has no mask when one input has none; `Maximum` and `Minimum` then leave masked elements out, since 3.6 `Multiply`
+//! too.
 
 use crate::norm::l2_normalized;
 use crate::policy::{as_float, compute_dtype, one, version};
@@ -51,11 +52,7 @@ fn merged_inputs(l: &mut Lowering<'_>) -> Result<Vec<Val>, Diag> {
     if inputs.iter().all(|input| l.ty(input.value).dtype == dtype) {
         return Ok(inputs);
     }
-    let to = if inputs.iter().any(|input| l.ty(input.value).dtype.is_float()) {
-        compute_dtype(l)?
-    } else {
-        DType::I64
-    };
+    let to = if inputs.iter().any(|input| l.ty(input.value).dtype.is_float()) { compute_dtype(l)? } else { DType::I64 };
     let cast = |input: &Val| Ok(Val { value: l.cast(input.value, to)?, mask: input.mask });
     inputs.iter().map(cast).collect()
 }

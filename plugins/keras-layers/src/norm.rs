@@ -167,9 +167,8 @@ fn rms_scaled(l: &mut Lowering<'_>, x: ValueId, axes: &[usize], sizes: &[u64], e
     let variance = l.binary_scalar(BinaryFunction::Add, variance, epsilon)?;
     let scale = l.unary(UnaryFunction::Rsqrt, variance)?;
     let y = l.binary(BinaryFunction::Mul, x, scale)?;
-    let broadcast: Vec<u64> = (0..l.rank(x))
-        .map(|axis| axes.iter().position(|&other| other == axis).map_or(1, |at| sizes[at]))
-        .collect();
+    let broadcast: Vec<u64> =
+        (0..l.rank(x)).map(|axis| axes.iter().position(|&other| other == axis).map_or(1, |at| sizes[at])).collect();
     let gamma = l.reshape(gamma, crate::core::dims(&broadcast))?;
     l.binary(BinaryFunction::Mul, y, gamma)
 }

@@ -113,7 +113,11 @@ fn pool(l: &mut Lowering<'_>, n: usize, function: PoolFunction) -> Outcome {
 }
 
 fn want_rank(l: &Lowering<'_>, rank: usize, n: usize) -> Result<(), Diag> {
-    if rank == n + 2 { Ok(()) } else { Err(l.unsupported(format!("an input of rank {rank} where {} is needed", n + 2))) }
+    if rank == n + 2 {
+        Ok(())
+    } else {
+        Err(l.unsupported(format!("an input of rank {rank} where {} is needed", n + 2)))
+    }
 }
 
 fn global(l: &mut Lowering<'_>, n: usize, function: ReduceFunction) -> Outcome {

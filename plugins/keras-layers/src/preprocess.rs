@@ -4,9 +4,7 @@ use crate::policy::{as_float, compute_dtype, one, version};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::types::INLINE_BYTES_MAX;
-use recast_plugin_api::ir::{
-    BinaryFunction, DType, OneHot, ReduceFunction, Tensor, UnaryFunction, ValueId, Where,
-};
+use recast_plugin_api::ir::{BinaryFunction, DType, OneHot, ReduceFunction, Tensor, UnaryFunction, ValueId, Where};
 use recast_plugin_api::lower::{Lowering, Val};
 use serde_json::Value as Json;
 

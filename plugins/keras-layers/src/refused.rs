@@ -13,7 +13,13 @@ pub const ROWS: &[Row] = &[
     Row::new("JaxLayer", REFUSED, Masks::Drop, code, "refused: it wraps a JAX function, which is code"),
     Row::new("Lambda", REFUSED, Masks::Drop, lambda, "refused: its code is never read or run"),
     Row::new("TFSMLayer", REFUSED, Masks::Drop, refuse, "refused: it runs a SavedModel that lies elsewhere"),
-    Row::new("TextVectorization", REFUSED, Masks::Drop, refuse, "refused: it splits strings, which no target does alike"),
+    Row::new(
+        "TextVectorization",
+        REFUSED,
+        Masks::Drop,
+        refuse,
+        "refused: it splits strings, which no target does alike",
+    ),
     Row::new("TorchModuleWrapper", REFUSED, Masks::Drop, code, "refused: it wraps a pickled module, which is code"),
 ];
 

@@ -10,8 +10,8 @@ use crate::taps::{Kernel, matrix};
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::types::{INLINE_BYTES_MAX, element_count};
 use recast_plugin_api::ir::{
-    Clip, DType, Dim, Layout, MatMul, NearestRounding, Pad, PadMode, Resize, ResizeCoordinates, ResizeMode, Tensor, Tile,
-    UnaryFunction, ValueId,
+    Clip, DType, Dim, Layout, MatMul, NearestRounding, Pad, PadMode, Resize, ResizeCoordinates, ResizeMode, Tensor,
+    Tile, UnaryFunction, ValueId,
 };
 use recast_plugin_api::lower::{Lowering, Val};
 
@@ -51,7 +51,11 @@ fn factors(l: &Lowering<'_>, n: usize) -> Result<Vec<u64>, Diag> {
 }
 
 fn want_rank(l: &Lowering<'_>, rank: usize, n: usize) -> Result<(), Diag> {
-    if rank == n + 2 { Ok(()) } else { Err(l.unsupported(format!("an input of rank {rank} where {} is needed", n + 2))) }
+    if rank == n + 2 {
+        Ok(())
+    } else {
+        Err(l.unsupported(format!("an input of rank {rank} where {} is needed", n + 2)))
+    }
 }
 
 fn up_sampling1d(l: &mut Lowering<'_>) -> Outcome {
@@ -77,7 +81,8 @@ fn up_sampling2d(l: &mut Lowering<'_>) -> Outcome {
     want_rank(l, rank, 2)?;
     let axes = spatial_axes(layout(l)?, rank);
     let shape = l.shape(x);
-    let sizes: Vec<Dim> = axes.iter().zip(factors(l, 2)?).map(|(&axis, by)| shape[axis].times(&Dim::Known(by))).collect();
+    let sizes: Vec<Dim> =
+        axes.iter().zip(factors(l, 2)?).map(|(&axis, by)| shape[axis].times(&Dim::Known(by))).collect();
     let interpolation = l.config.str_or("interpolation", "nearest")?;
     if interpolation == "nearest" {
         // Whole factors: the plainest coordinates give the same pixels.
@@ -101,7 +106,8 @@ fn up_sampling2d(l: &mut Lowering<'_>) -> Outcome {
 /// Before tf.keras, `UpSampling2D` used TensorFlow 1's resize, whose pixels have no centre.
 fn coordinates(l: &Lowering<'_>) -> ResizeCoordinates {
     let version = l.request.keras_version.as_str();
-    let old = ["1", "2.0", "2.1", "2.2"].iter().any(|start| version == *start || version.starts_with(&format!("{start}.")));
+    let old =
+        ["1", "2.0", "2.1", "2.2"].iter().any(|start| version == *start || version.starts_with(&format!("{start}.")));
     let old = old && !version.ends_with("-tf");
     if old { ResizeCoordinates::Asymmetric } else { ResizeCoordinates::HalfPixel }
 }
@@ -280,10 +286,9 @@ fn scaled(size: u64, over: u64, by: u64) -> u64 {
 fn padded_to_aspect(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Result<ValueId, Diag> {
     let (height, width) = (l.known(x, axes[0])?, l.known(x, axes[1])?);
     let mut padding = vec![(0, 0); l.rank(x)];
-    for (axis, size, wanted) in [
-        (axes[0], height, scaled(width, target[0], target[1])),
-        (axes[1], width, scaled(height, target[1], target[0])),
-    ] {
+    for (axis, size, wanted) in
+        [(axes[0], height, scaled(width, target[0], target[1])), (axes[1], width, scaled(height, target[1], target[0]))]
+    {
         let border = wanted.saturating_sub(size) / 2;
         padding[axis] = (border, border);
     }

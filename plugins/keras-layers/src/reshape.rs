@@ -6,7 +6,7 @@ use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::types::element_count;
 use recast_plugin_api::ir::{Dim, Layout, Pad, PadMode, Tile};
-use recast_plugin_api::lower::{Lowering, Val};
+use recast_plugin_api::lower::{Lowering, Val, WHOLE_MAX};
 use serde_json::Value as Json;
 
 const RESHAPE: &str = "reshaping";
@@ -123,7 +123,7 @@ fn repeat_vector(l: &mut Lowering<'_>) -> Outcome {
 /// `2`, `[1, 2]` or `[[1, 2], [3, 4]]`: what to do before and after each of `n` spatial axes.
 fn edges(l: &Lowering<'_>, key: &str, n: usize) -> Result<Vec<(u64, u64)>, Diag> {
     let want = || l.config.bad(key, "a size, or sizes before and after each spatial axis");
-    let whole = |value: &Json| value.as_u64();
+    let whole = |value: &Json| value.as_u64().filter(|&size| size <= WHOLE_MAX);
     let pair = |value: &Json| match value {
         Json::Array(items) if items.len() == 2 => Some((whole(&items[0])?, whole(&items[1])?)),
         other => whole(other).map(|size| (size, size)),
@@ -144,7 +144,11 @@ fn edges(l: &Lowering<'_>, key: &str, n: usize) -> Result<Vec<(u64, u64)>, Diag>
 }
 
 fn want_rank(l: &Lowering<'_>, rank: usize, n: usize) -> Result<(), Diag> {
-    if rank == n + 2 { Ok(()) } else { Err(l.unsupported(format!("an input of rank {rank} where {} is needed", n + 2))) }
+    if rank == n + 2 {
+        Ok(())
+    } else {
+        Err(l.unsupported(format!("an input of rank {rank} where {} is needed", n + 2)))
+    }
 }
 
 fn padding(l: &mut Lowering<'_>, n: usize) -> Outcome {

@@ -1,7 +1,10 @@
 //! The table of layers: one row per class name, kept in the family files and put together here. Dispatch, the claimed
 //! classes, the documentation and the README's matrix come from it.
 
-use crate::{attention, augmentation, conv, core, local, merge, norm, pooling, preprocess, recurrent, refused, resample, reshape, wrappers};
+use crate::{
+    attention, augmentation, conv, core, local, merge, norm, pooling, preprocess, recurrent, refused, resample,
+    reshape, wrappers,
+};
 use recast_plugin_api::diag::Findings;
 use recast_plugin_api::lower::{Lowering, Val};
 
@@ -36,7 +39,13 @@ pub struct Row {
 }
 
 impl Row {
-    pub const fn new(class: &'static str, family: &'static str, masks: Masks, lower: LowerFn, note: &'static str) -> Row {
+    pub const fn new(
+        class: &'static str,
+        family: &'static str,
+        masks: Masks,
+        lower: LowerFn,
+        note: &'static str,
+    ) -> Row {
         Row { class, family, masks, autocast: true, lower, note }
     }
 
@@ -47,25 +56,24 @@ impl Row {
 }
 
 /// One list per file. Order does not matter here: `LAYERS` is sorted.
-const FAMILIES: &[&[Row]] =
-    &[
-        core::ROWS,
-        attention::ROWS,
-        augmentation::ROWS,
-        conv::ROWS,
-        local::ROWS,
-        merge::ROWS,
-        norm::ROWS,
-        pooling::ROWS,
-        preprocess::ROWS,
-        recurrent::ROWS,
-        refused::ROWS,
-        resample::ROWS,
-        reshape::ROWS,
-        wrappers::ROWS,
-        crate::ops::APPLICATIONS,
-        crate::ops::ROWS,
-    ];
+const FAMILIES: &[&[Row]] = &[
+    core::ROWS,
+    attention::ROWS,
+    augmentation::ROWS,
+    conv::ROWS,
+    local::ROWS,
+    merge::ROWS,
+    norm::ROWS,
+    pooling::ROWS,
+    preprocess::ROWS,
+    recurrent::ROWS,
+    refused::ROWS,
+    resample::ROWS,
+    reshape::ROWS,
+    wrappers::ROWS,
+    crate::ops::APPLICATIONS,
+    crate::ops::ROWS,
+];
 
 const COUNT: usize = {
     let (mut count, mut family) = (0, 0);
@@ -90,6 +98,8 @@ pub const CLASSES: [&str; COUNT] = {
     classes
 };
 
+// The claimed classes are a constant, so what they are read from is one.
+#[allow(clippy::large_const_arrays)]
 const SORTED: [Row; COUNT] = {
     let mut rows = [FAMILIES[0][0]; COUNT];
     let (mut len, mut family) = (0, 0);

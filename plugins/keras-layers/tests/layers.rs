@@ -5,6 +5,7 @@
 use base64::Engine;
 use recast_keras_layers::lower_request;
 use recast_keras_layers::table::LAYERS;
+use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::{DType, Dim, Graph, Tensor, Type, ValueId};
 use recast_plugin_api::messages::{LowerInput, LowerRequest};
 use recast_plugin_api::model::{Arg, Layer, NamedArg, ValueRef, Weight};
@@ -140,7 +141,8 @@ fn computed(case: &Json, sizes: Sizes) -> Result<Vec<(Array, Option<Array>)>, St
             graph.output(format!("mask{index}"), ValueId(mask));
         }
     }
-    let arrays = evaluate(&graph, &arrays, &Files::none(), &Options::default()).map_err(|e| format!("evaluator: {e}"))?;
+    let arrays =
+        evaluate(&graph, &arrays, &Files::none(), &Options::default()).map_err(|e| format!("evaluator: {e}"))?;
     let mut arrays = arrays.into_iter();
     let mut outputs = Vec::new();
     for output in &lowered.outputs {
@@ -228,17 +230,170 @@ fn keras_3_layers_compute_what_keras_computes() {
     check("keras3");
 }
 
-/// Families whose cases are recorded by `recurrent_cases.py`, and classes that compute nothing.
+/// Families whose cases `layer_cases.py` records; others have recordings and tests of their own.
+const FAMILIES: &[&str] = &[
+    "core",
+    "activation",
+    "regularization",
+    "convolution",
+    "locally connected",
+    "merging",
+    "normalization",
+    "pooling",
+    "preprocessing",
+    "reshaping",
+    "resampling",
+    "augmentation",
+];
+
 #[test]
 fn every_class_has_a_case() {
     let mut seen: BTreeSet<String> = BTreeSet::new();
     for file in ["keras2", "keras3"] {
         seen.extend(cases(file).iter().map(|case| case["class"].as_str().unwrap().to_string()));
     }
-    let elsewhere = ["attention", "recurrent", "wrapper", "wrappers", "refused"];
-    let ours = LAYERS.iter().filter(|row| !elsewhere.contains(&row.family));
+    let ours = LAYERS.iter().filter(|row| FAMILIES.contains(&row.family));
     // An alias runs the function of a class that has cases.
     let covered = |lower: usize| LAYERS.iter().any(|row| row.lower as usize == lower && seen.contains(row.class));
     let missing: Vec<&str> = ours.filter(|row| !covered(row.lower as usize)).map(|row| row.class).collect();
     assert!(missing.is_empty(), "without a case: {missing:?}");
+}
+
+/// Values that no configuration should hold at most places.
+fn odd_values() -> Vec<Json> {
+    let texts = [
+        "null",
+        "true",
+        "-1",
+        "0",
+        "1",
+        "1.5",
+        "-7",
+        "4294967296",
+        "9223372036854775807",
+        "18446744073709551615",
+        "1e300",
+        "\"\"",
+        "\"same\"",
+        "\"channels_first\"",
+        "[]",
+        "[0]",
+        "[-1]",
+        "[[1, 2], [3]]",
+        "[9223372036854775807, 2]",
+        "[18446744073709551615, 18446744073709551615]",
+        "[100, 100, 100]",
+        "{}",
+        r#"{"class_name": "LeakyReLU"}"#,
+    ];
+    texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
+}
+
+/// Whatever a configuration holds, a lowering answers: it never panics.
+#[test]
+fn odd_configurations_are_answered() {
+    let (mut tried, mut panics) = (0, Vec::new());
+    for case in ["keras2", "keras3"].iter().flat_map(|file| cases(file)) {
+        // The first few of each kind hold every key.
+        let number = case["name"].as_str().and_then(|name| name.rsplit('_').next()?.parse::<u32>().ok());
+        if number.is_some_and(|number| number > 3) {
+            continue;
+        }
+        let (request, _) = request(&case, Sizes::Symbolic);
+        for key in case["config"].as_object().unwrap().keys() {
+            for value in odd_values() {
+                let mut config = case["config"].clone();
+                config[key] = value.clone();
+                let mut request = request.clone();
+                request.layer.as_mut().unwrap().config = config.to_string();
+                tried += 1;
+                if std::panic::catch_unwind(|| lower_request(None, &request)).is_err() {
+                    panics.push(format!("{} with {key}: {value}", case["name"]));
+                }
+            }
+        }
+    }
+    assert!(
+        panics.is_empty(),
+        "{} of {tried} panic\n{}",
+        panics.len(),
+        panics[..panics.len().min(SHOWN_MAX)].join("\n")
+    );
+}
+
+/// Whatever shapes the inputs have, a lowering answers.
+#[test]
+fn odd_inputs_are_answered() {
+    let shapes: [&[u64]; 8] = [&[], &[0], &[3], &[2, 0], &[2, 5], &[2, 1, 1], &[1, 2, 3, 4, 5], &[u64::MAX, u64::MAX]];
+    let mut panics = Vec::new();
+    for case in ["keras2", "keras3"].iter().flat_map(|file| cases(file)) {
+        let (request, _) = request(&case, Sizes::Known);
+        for shape in shapes {
+            for dtype in [DType::F32, DType::I8, DType::Bool, DType::Str] {
+                let mut request = request.clone();
+                for input in &mut request.inputs {
+                    input.ty = Some((&Type::known(dtype, shape)).into());
+                }
+                if std::panic::catch_unwind(|| lower_request(None, &request)).is_err() {
+                    panics.push(format!("{} with {}", case["name"], Type::known(dtype, shape)));
+                }
+            }
+        }
+    }
+    assert!(panics.is_empty(), "{} panic\n{}", panics.len(), panics[..panics.len().min(SHOWN_MAX)].join("\n"));
+}
+
+fn refusal(class: &str, config: &str, training: bool, weights: &[(&str, &[u64])]) -> Vec<Diag> {
+    let weight = |(role, shape): &(&str, &[u64])| {
+        let values = vec![0.5; shape.iter().product::<u64>() as usize];
+        let tensor = Tensor::from_f32(shape, &values);
+        Weight { role: role.to_string(), tensor: Some((&tensor).into()), ..Weight::default() }
+    };
+    let layer = Layer {
+        name: "it".into(),
+        path: "inner/it".into(),
+        class: class.into(),
+        config: config.into(),
+        weights: weights.iter().map(weight).collect(),
+        ..Layer::default()
+    };
+    let ty = Type::new(DType::F32, vec![Dim::symbol("batch"), Dim::Known(4)]);
+    let request = LowerRequest {
+        layer: Some(layer),
+        inputs: vec![LowerInput { ty: Some((&ty).into()), mask: None }],
+        args: vec![Arg::value(ValueRef { call: None, index: 0 })],
+        kwargs: vec![NamedArg { name: "training".into(), arg: Some(Arg::json(&Json::Bool(training))) }],
+        keras_version: "2.15.0".into(),
+        ..LowerRequest::default()
+    };
+    let found = lower_request(None, &request).expect_err(class);
+    assert!(found.iter().all(|diag| diag.at == "inner/it" && diag.is_error()), "{found:?}");
+    found
+}
+
+#[test]
+fn refusals_name_the_layer_the_reason_and_the_remedy() {
+    let kernel: (&str, &[u64]) = ("kernel", &[4, 3]);
+    let bias: (&str, &[u64]) = ("bias", &[3]);
+    /// Class, configuration, training, weights; code of the first finding, and a word of it.
+    type Refusal<'a> = (&'a str, &'a str, bool, &'a [(&'a str, &'a [u64])], Code, &'a str);
+    let table: [Refusal<'_>; 12] = [
+        ("Lambda", r#"{"function": "4wEAAA=="}"#, false, &[], Code::UnsafeCode, "recast plugins new"),
+        ("TorchModuleWrapper", "{}", false, &[], Code::UnsafeCode, "recast plugins new"),
+        ("TextVectorization", "{}", false, &[], Code::UnsupportedLayer, "splits strings"),
+        ("Dropout", r#"{"rate": 0.5}"#, true, &[], Code::RandomAtInference, "training=True"),
+        ("GaussianNoise", r#"{"stddev": 0.5}"#, true, &[], Code::RandomAtInference, "training=True"),
+        ("RandomFlip", "{}", true, &[], Code::RandomAtInference, "training=True"),
+        ("Activation", r#"{"activation": "my_pkg>wave"}"#, false, &[], Code::UnsupportedLayer, "my_pkg>wave"),
+        ("Activation", r#"{"activation": {"class_name": "__lambda__"}}"#, false, &[], Code::UnsafeCode, "lambda"),
+        ("Dense", r#"{"units": 3}"#, false, &[kernel], Code::WeightMissing, "'bias'"),
+        ("Dense", r#"{"units": 3, "use_bias": false}"#, false, &[kernel, bias], Code::WeightLeftover, "bias"),
+        ("Dense", r#"{"units": 5}"#, false, &[kernel, bias], Code::WeightShape, "[4, 5]"),
+        ("Dense", r#"{"units": "many"}"#, false, &[kernel, bias], Code::BadConfig, "'units'"),
+    ];
+    for (class, config, training, weights, code, word) in table {
+        let found = refusal(class, config, training, weights);
+        assert_eq!(found[0].code, code, "{class} {config}: {}", found[0]);
+        assert!(found[0].to_string().contains(word), "{class} {config}: {} has no '{word}'", found[0]);
+    }
 }

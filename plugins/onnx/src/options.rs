@@ -35,9 +35,8 @@ pub fn parse(text: &str) -> Result<(Options, Vec<Diag>), Diag> {
             ("opset", value) => {
                 let opset = value.as_u64().and_then(|n| u32::try_from(n).ok());
                 let opset = opset.filter(|n| (OPSET_MIN..=OPSET_MAX).contains(n));
-                options.opset = opset.ok_or_else(|| {
-                    bad(format!("opset {value}")).hint(format!("choose {OPSET_MIN} to {OPSET_MAX}"))
-                })?;
+                options.opset = opset
+                    .ok_or_else(|| bad(format!("opset {value}")).hint(format!("choose {OPSET_MIN} to {OPSET_MAX}")))?;
             }
             ("external_data", Value::Bool(on)) => options.external_data = *on,
             ("external_data", other) => return Err(bad(format!("external_data {other} is not true or false"))),

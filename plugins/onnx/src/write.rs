@@ -46,7 +46,10 @@ type Make = Box<dyn Fn(&[Vec<u8>]) -> Vec<u8>>;
 pub enum InitSource {
     Piece(Piece),
     /// Small weights in another order: gates of recurrent layers, folded normalization.
-    Made { from: Vec<Piece>, make: Make },
+    Made {
+        from: Vec<Piece>,
+        make: Make,
+    },
 }
 
 /// One initializer of the graph.

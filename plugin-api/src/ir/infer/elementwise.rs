@@ -22,9 +22,9 @@ pub fn unary(op: &Unary, ins: &Ins) -> Inferred {
             want_dtype(x, "a number", |d| d.is_float() || d.is_int())?;
             x.dtype
         }
-        Sqrt | Rsqrt | Reciprocal | Exp | Expm1 | Log | Log1p | Floor | Ceil | Round | Trunc | Sin | Cos | Tan | Asin
-        | Acos | Atan | Sinh | Cosh | Tanh | Asinh | Acosh | Atanh | Erf | Sigmoid | Softplus | Softsign | Silu
-        | Gelu | GeluTanh | Mish | Selu => {
+        Sqrt | Rsqrt | Reciprocal | Exp | Expm1 | Log | Log1p | Floor | Ceil | Round | Trunc | Sin | Cos | Tan
+        | Asin | Acos | Atan | Sinh | Cosh | Tanh | Asinh | Acosh | Atanh | Erf | Sigmoid | Softplus | Softsign
+        | Silu | Gelu | GeluTanh | Mish | Selu => {
             want_dtype(x, "a float", DType::is_float)?;
             x.dtype
         }

@@ -41,7 +41,8 @@ fn check(cell: Cell, ins: &mut Ins) -> Inferred {
         ins.same_shape(&kernel.shape, &[x.shape[2].clone(), wide.clone()])?;
         ins.same_shape(&recurrent.shape, &[Dim::Known(u), wide])?;
         if let Some(bias) = ins.opt(at + 2) {
-            let want: Vec<Dim> = cell.bias.iter().map(|&n| Dim::Known(if n == 0 { u.saturating_mul(cell.gates) } else { n })).collect();
+            let want: Vec<Dim> =
+                cell.bias.iter().map(|&n| Dim::Known(if n == 0 { u.saturating_mul(cell.gates) } else { n })).collect();
             ins.same_shape(&bias.shape, &want)?;
         }
         for state in 0..cell.states {

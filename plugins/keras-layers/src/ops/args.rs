@@ -74,7 +74,10 @@ pub fn opt_operand(l: &Lowering<'_>, place: usize, names: &[&str]) -> Result<Opt
 }
 
 pub fn operand(l: &Lowering<'_>, place: usize, names: &[&str]) -> Result<Operand, Diag> {
-    opt_operand(l, place, names)?.ok_or_else(|| l.unsupported(format!("called without '{}'", names.join("' or '"))))
+    // Keras 2 leaves out some constants when it saves: that of `x == 2`, the operands of `einsum`.
+    opt_operand(l, place, names)?.ok_or_else(|| {
+        l.unsupported(format!("the file does not say argument {} of the call ('{}')", place + 1, names.join("' or '")))
+    })
 }
 
 /// A list of operands: the first argument, or the one under `name`.
@@ -158,7 +161,9 @@ fn leaves(json: &Json) -> Leaves {
 /// The dtype that these operands meet in. TensorFlow takes that of the tensors, Keras 3 promotes.
 pub fn common(l: &Lowering<'_>, operands: &[&Operand]) -> DType {
     let of_value = |operand: &&&Operand| matches!(operand, Operand::Value(_));
-    if is_tf(l) && let Some(value) = operands.iter().find(of_value) {
+    if is_tf(l)
+        && let Some(value) = operands.iter().find(of_value)
+    {
         return dtype_of(l, value);
     }
     let said: Vec<Says> = operands.iter().map(|operand| says(l, operand)).collect();
@@ -190,7 +195,13 @@ pub fn promoted(a: DType, b: DType) -> DType {
         },
         _ if a.is_float() => a,
         _ if b.is_float() => b,
-        _ if a.is_signed() == b.is_signed() => if size(a) < size(b) { b } else { a },
+        _ if a.is_signed() == b.is_signed() => {
+            if size(a) < size(b) {
+                b
+            } else {
+                a
+            }
+        }
         _ => {
             let (signed, unsigned) = if a.is_signed() { (a, b) } else { (b, a) };
             match size(signed).max(2 * size(unsigned)) {

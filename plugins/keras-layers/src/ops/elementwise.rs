@@ -1,8 +1,8 @@
 //! Operations on each element, and those that only look like them (softmax).
 
-use super::args::{as_float, both, common, dtype, dtype_of, flag, float_tensor, integers, is_tf};
 use super::args::number as real;
 use super::args::{Operand, axes, axis, operand, operands, pair, place, setting, tensor};
+use super::args::{as_float, both, common, dtype, dtype_of, flag, float_tensor, integers, is_tf};
 use super::{Outcome, unless, word};
 use crate::activations::Activation;
 use crate::policy::one;
@@ -31,9 +31,7 @@ pub fn parametric(l: &mut Lowering<'_>) -> Outcome {
     let x = float_tensor(l)?;
     let spec = |function, alpha| Activation::Spec(ActivationSpec { function, alpha, beta: 0.0 });
     let found = match word(l) {
-        "LeakyRelu" | "leaky_relu" => {
-            spec(ActivationFunction::LeakyRelu, real(l, &["negative_slope", "alpha"], 0.2)?)
-        }
+        "LeakyRelu" | "leaky_relu" => spec(ActivationFunction::LeakyRelu, real(l, &["negative_slope", "alpha"], 0.2)?),
         "Elu" => spec(ActivationFunction::Elu, real(l, &["alpha"], 1.0)?),
         "elu" => spec(ActivationFunction::Elu, 1.0),
         "Celu" => spec(ActivationFunction::Celu, real(l, &["alpha"], 1.0)?),

@@ -1,6 +1,8 @@
 //! Picking elements: `x[..]`, gathers, one-hot.
 
-use super::args::{Operand, axes, axis, dtype, dtype_of, integer, integers, is_tf, number, operand, opt_operand, place};
+use super::args::{
+    Operand, axes, axis, dtype, dtype_of, integer, integers, is_tf, number, operand, opt_operand, place,
+};
 use super::args::{setting, tensor};
 use super::reduce::flat;
 use super::shapes::strided;
@@ -17,7 +19,11 @@ use serde_json::Value as Json;
 #[derive(Debug, Clone, PartialEq)]
 enum Index {
     At(i64),
-    Range { start: Option<i64>, stop: Option<i64>, step: i64 },
+    Range {
+        start: Option<i64>,
+        stop: Option<i64>,
+        step: i64,
+    },
     /// A new axis of size one.
     New,
     Ellipsis,
@@ -237,7 +243,11 @@ pub fn one_hot(l: &mut Lowering<'_>) -> Outcome {
     let x = place(l, &first, to)?;
     let depth = integer(l, &["num_classes", "depth"])?.and_then(|depth| u64::try_from(depth).ok());
     let depth = depth.ok_or_else(|| l.unsupported("called without a depth"))?;
-    unless(l, number(l, &["on_value"], 1.0)? != 1.0 || number(l, &["off_value"], 0.0)? != 0.0, "values other than 0 and 1")?;
+    unless(
+        l,
+        number(l, &["on_value"], 1.0)? != 1.0 || number(l, &["off_value"], 0.0)? != 0.0,
+        "values other than 0 and 1",
+    )?;
     let dtype = dtype(l, &["dtype"])?.unwrap_or(DType::F32);
     let axis = axis(l, &["axis"], l.rank(x) + 1, -1)?;
     Ok(one(l.add(OneHot { depth, axis, dtype }, &[x])?))

@@ -12,6 +12,7 @@ mod scale;
 mod shapes;
 
 use crate::activations;
+use crate::policy::one;
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{BinaryFunction as B, ReduceFunction as R, UnaryFunction as U};
@@ -137,7 +138,7 @@ const OPS: &[(Run, &[&str])] = &[
     (Call(reduce::variance), &["ops.numpy.Var", "tf.math.reduce_variance"]),
     (Call(reduce::deviation), &["ops.numpy.Std", "tf.math.reduce_std"]),
     (Call(reduce::moments), &["ops.nn.Moments", "tf.nn.moments"]),
-    (Call(reduce::norm), &["ops.linalg.Norm", "tf.norm", "tf.math.reduce_euclidean_norm"]),
+    (Call(reduce::norm), &["ops.linalg.Norm", "tf.norm", "tf.compat.v1.norm", "tf.math.reduce_euclidean_norm"]),
     (Call(reduce::normalize), &["ops.nn.Normalize", "tf.math.l2_normalize"]),
     (Call(reduce::arg), &["ops.numpy.Argmax", "ops.numpy.Argmin", "tf.math.argmax", "tf.math.argmin"]),
     (Call(reduce::cumulative), &["ops.numpy.Cumsum", "ops.numpy.Cumprod", "tf.math.cumsum", "tf.math.cumprod"]),
@@ -207,7 +208,8 @@ pub const ROWS: &[Row] = &TABLE;
 fn lower(l: &mut Lowering<'_>) -> Outcome {
     let class = l.layer.class.as_str();
     let found = OPS.iter().find(|(_, names)| names.contains(&class));
-    let (run, _) = found.ok_or_else(|| l.error(Code::UnknownLayer, format!("{class} is no operation of this plugin")))?;
+    let (run, _) =
+        found.ok_or_else(|| l.error(Code::UnknownLayer, format!("{class} is no operation of this plugin")))?;
     match *run {
         Float(function) => elementwise::float(l, function),
         Number(function) => elementwise::number(l, function),
@@ -227,8 +229,6 @@ fn activation(l: &mut Lowering<'_>, name: &str) -> Outcome {
     let found = found.ok_or_else(|| l.error(Code::Bug, format!("activation '{name}'")))?;
     Ok(one(found.apply(l, x)?))
 }
-
-use crate::policy::one;
 
 /// The last part of the name: `LeakyRelu`, `leaky_relu`.
 fn word<'a>(l: &Lowering<'a>) -> &'a str {

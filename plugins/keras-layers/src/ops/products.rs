@@ -82,7 +82,9 @@ pub fn tensordot(l: &mut Lowering<'_>) -> Outcome {
     let over: Option<Vec<(usize, usize)>> = match &given {
         Json::Array(items) if items.len() == 2 => {
             let lists = list(&items[0], a_rank).zip(list(&items[1], b_rank));
-            lists.filter(|(of_a, of_b)| of_a.len() == of_b.len()).map(|(of_a, of_b)| of_a.into_iter().zip(of_b).collect())
+            lists
+                .filter(|(of_a, of_b)| of_a.len() == of_b.len())
+                .map(|(of_a, of_b)| of_a.into_iter().zip(of_b).collect())
         }
         count => {
             let count = count.as_u64().map(|count| count as usize).filter(|&count| count <= a_rank.min(b_rank));
@@ -136,7 +138,8 @@ fn spelled_out(equation: &str, ranks: &[usize]) -> Option<String> {
     let terms: Vec<String> = terms.iter().zip(&counts).map(spelled).collect();
     let right = right.map(|right| right.replace("...", &free)).unwrap_or_else(|| {
         let joined = terms.concat();
-        let mut once: Vec<char> = joined.chars().filter(|&c| joined.matches(c).count() == 1 && !free.contains(c)).collect();
+        let mut once: Vec<char> =
+            joined.chars().filter(|&c| joined.matches(c).count() == 1 && !free.contains(c)).collect();
         once.sort_unstable();
         free.chars().chain(once).collect()
     });

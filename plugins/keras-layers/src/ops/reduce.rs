@@ -5,11 +5,11 @@ use super::{Outcome, unless, word};
 use crate::norm::l2_normalized;
 use crate::policy::one;
 use recast_plugin_api::diag::Diag;
+use recast_plugin_api::ir::types::element_count;
 use recast_plugin_api::ir::{
     ArgFunction, ArgReduce, BinaryFunction as B, Cumulative, CumulativeFunction, DType, Dim, ReduceFunction as R, TopK,
     UnaryFunction as U, ValueId,
 };
-use recast_plugin_api::ir::types::element_count;
 use recast_plugin_api::lower::{Lowering, Val};
 
 const AXIS: &[&str] = &["axis", "axes", "reduction_indices"];
@@ -99,7 +99,8 @@ pub fn norm(l: &mut Lowering<'_>) -> Outcome {
     let x = float_tensor(l)?;
     let axes = over(l, l.rank(x))?;
     let keep = flag(l, KEEP, false)?;
-    let order = setting(l, &["ord"])?.map_or("2".to_string(), |order| order.to_string().trim_matches('"').to_lowercase());
+    let order =
+        setting(l, &["ord"])?.map_or("2".to_string(), |order| order.to_string().trim_matches('"').to_lowercase());
     let size = l.unary(U::Abs, x)?;
     let y = match order.as_str() {
         "euclidean" | "fro" => root(l, x, &axes, keep)?,
@@ -183,7 +184,8 @@ pub fn cumulative(l: &mut Lowering<'_>) -> Outcome {
             0
         }
     };
-    let function = if matches!(word(l), "Cumsum" | "cumsum") { CumulativeFunction::Sum } else { CumulativeFunction::Prod };
+    let function =
+        if matches!(word(l), "Cumsum" | "cumsum") { CumulativeFunction::Sum } else { CumulativeFunction::Prod };
     let (exclusive, reverse) = (flag(l, &["exclusive"], false)?, flag(l, &["reverse"], false)?);
     Ok(one(l.add(Cumulative { function, axis, exclusive, reverse }, &[x])?))
 }

@@ -6,10 +6,10 @@ use super::{Outcome, unless, word};
 use crate::policy::one;
 use crate::resample::resized;
 use recast_plugin_api::diag::Diag;
+use recast_plugin_api::ir::types::element_count;
 use recast_plugin_api::ir::{
     BroadcastTo, Concat, DType, Dim, DimSize, Pad, PadMode, Reverse, Slice, Tile, Triangle, ValueId,
 };
-use recast_plugin_api::ir::types::element_count;
 use recast_plugin_api::lower::{Lowering, Val, resolve_axis};
 use recast_plugin_api::model::ArgKind;
 use serde_json::Value as Json;
@@ -243,7 +243,9 @@ fn paddings(l: &Lowering<'_>, rank: usize) -> Result<Vec<(u64, u64)>, Diag> {
         both => Some((both.as_u64()?, both.as_u64()?)),
     };
     let found = given.as_ref().and_then(|json| match json {
-        Json::Array(items) if items.iter().all(Json::is_array) && items.len() == rank => items.iter().map(pair).collect(),
+        Json::Array(items) if items.iter().all(Json::is_array) && items.len() == rank => {
+            items.iter().map(pair).collect()
+        }
         Json::Array(items) if items.len() == 1 => pair(&items[0]).map(|one| vec![one; rank]),
         other => pair(other).map(|one| vec![one; rank]),
     });
@@ -354,7 +356,8 @@ fn blocks(l: &mut Lowering<'_>) -> Result<(ValueId, Vec<Dim>, u64), Diag> {
 pub fn depth_to_space(l: &mut Lowering<'_>) -> Outcome {
     let (x, shape, block) = blocks(l)?;
     let channels = l.known(x, 3)? / (block * block);
-    let [b, h, w, r, c] = [shape[0].clone(), shape[1].clone(), shape[2].clone(), Dim::Known(block), Dim::Known(channels)];
+    let [b, h, w, r, c] =
+        [shape[0].clone(), shape[1].clone(), shape[2].clone(), Dim::Known(block), Dim::Known(channels)];
     let split = l.reshape(x, vec![b.clone(), h.clone(), w.clone(), r.clone(), r.clone(), c.clone()])?;
     let moved = l.transpose(split, &[0, 1, 3, 2, 4, 5])?;
     Ok(one(l.reshape(moved, vec![b, h.times(&r), w.times(&r), c])?))
@@ -393,6 +396,13 @@ pub fn resize(l: &mut Lowering<'_>) -> Outcome {
 }
 
 /// Elements start, start + step, .. below stop.
-pub fn strided(l: &mut Lowering<'_>, x: ValueId, axis: usize, start: Dim, stop: Dim, step: u64) -> Result<ValueId, Diag> {
+pub fn strided(
+    l: &mut Lowering<'_>,
+    x: ValueId,
+    axis: usize,
+    start: Dim,
+    stop: Dim,
+    step: u64,
+) -> Result<ValueId, Diag> {
     if step == 1 { l.slice(x, axis, start, stop) } else { l.add(Slice { axis, start, stop, step }, &[x]) }
 }

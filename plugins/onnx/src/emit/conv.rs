@@ -41,7 +41,9 @@ pub fn pads(
     let is_same = |i: usize| match (padding[i], sizes[i].known()) {
         (Padding::Same, _) => true,
         (explicit, Some(n)) => explicit == same_padding(n, window[i], strides[i], dilations[i]),
-        (explicit, None) => strides[i] == 1 && explicit == same_padding(n_at_least(window[i], dilations[i]), window[i], 1, dilations[i]),
+        (explicit, None) => {
+            strides[i] == 1 && explicit == same_padding(n_at_least(window[i], dilations[i]), window[i], 1, dilations[i])
+        }
     };
     if (0..padding.len()).all(is_same) {
         Ok(Pads::SameUpper)
@@ -92,7 +94,11 @@ pub fn conv(op: &Conv, node: &Node, e: &mut Emit) -> Emitting {
 pub fn conv_transpose(op: &ConvTranspose, node: &Node, e: &mut Emit) -> Emitting {
     want_channels_first(op.layout, node)?;
     if op.kernel != KernelOrder::Iohw {
-        return Err(Diag::new(Code::Bug, &node.path, format!("conv_transpose kernel order {} was not turned", op.kernel)));
+        return Err(Diag::new(
+            Code::Bug,
+            &node.path,
+            format!("conv_transpose kernel order {} was not turned", op.kernel),
+        ));
     }
     let window = window_of(e.shape(e.value(node, 1)?), node)?;
     let n = window.len();

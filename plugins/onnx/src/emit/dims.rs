@@ -65,7 +65,8 @@ impl Emit<'_> {
             Some((input.value, axis as i64))
         });
         let Some((value, axis)) = found else {
-            let detail = format!("the size '{symbol}' is not that of an input's axis, so it can't be known at run time");
+            let detail =
+                format!("the size '{symbol}' is not that of an input's axis, so it can't be known at run time");
             return Err(Diag::new(Code::UnsupportedOp, self.path(), detail));
         };
         let input = self.name(value);

@@ -111,9 +111,9 @@ fn composed(function: UnaryFunction, x: &str, dtype: DType, e: &mut Emit, last: 
             last(e, "Not", &[&either]);
         }
         // All others have an ONNX op of their own.
-        Abs | Neg | Sign | Sqrt | Reciprocal | Exp | Log | Floor | Ceil | Round | Sin | Cos | Tan | Asin | Acos | Atan
-        | Sinh | Cosh | Tanh | Asinh | Acosh | Atanh | Erf | Sigmoid | Relu | Softplus | Softsign | Not | IsNan
-        | IsInf | BitwiseNot => {
+        Abs | Neg | Sign | Sqrt | Reciprocal | Exp | Log | Floor | Ceil | Round | Sin | Cos | Tan | Asin | Acos
+        | Atan | Sinh | Cosh | Tanh | Asinh | Acosh | Atanh | Erf | Sigmoid | Relu | Softplus | Softsign | Not
+        | IsNan | IsInf | BitwiseNot => {
             if let Some(name) = unary_name(function) {
                 last(e, name, &[x]);
             }

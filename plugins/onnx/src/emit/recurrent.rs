@@ -128,7 +128,14 @@ struct Sizes {
 }
 
 /// W (directions, gates units, input), or R with `units` for `input`.
-fn kernels(cell: &Cell, node: &Node, sizes: Sizes, order: &[usize], which: usize, e: &mut Emit) -> Result<String, Diag> {
+fn kernels(
+    cell: &Cell,
+    node: &Node,
+    sizes: Sizes,
+    order: &[usize],
+    which: usize,
+    e: &mut Emit,
+) -> Result<String, Diag> {
     let rows = if which == 0 { sizes.input } else { sizes.units };
     let pieces = order.iter().map(|&d| weight(inputs_of(cell, node, d)[which], node, e));
     let pieces = pieces.collect::<Result<Vec<_>, _>>()?;
@@ -173,7 +180,14 @@ fn biases(cell: &Cell, node: &Node, sizes: Sizes, order: &[usize], e: &mut Emit)
 }
 
 /// Initial state number `which` as (directions, batch, units); empty where no direction has one.
-fn initial(cell: &Cell, node: &Node, sizes: Sizes, order: &[usize], which: usize, e: &mut Emit) -> Result<String, Diag> {
+fn initial(
+    cell: &Cell,
+    node: &Node,
+    sizes: Sizes,
+    order: &[usize],
+    which: usize,
+    e: &mut Emit,
+) -> Result<String, Diag> {
     let given: Vec<Option<ValueId>> = order.iter().map(|&d| inputs_of(cell, node, d)[3 + which]).collect();
     if given.iter().all(Option::is_none) {
         return Ok(String::new());
@@ -209,7 +223,8 @@ fn recurrent(cell: &Cell, node: &Node, e: &mut Emit) -> Emitting {
     let value = e.value(node, 0)?;
     let ty = e.ty(value);
     let units = inputs_of(cell, node, 0)[1].and_then(|r| e.shape(r)[0].known());
-    let sizes = units.zip(ty.shape[2].known()).ok_or_else(|| unsupported(node, "units or features of unknown number"))?;
+    let sizes =
+        units.zip(ty.shape[2].known()).ok_or_else(|| unsupported(node, "units or features of unknown number"))?;
     let sizes = Sizes { units: sizes.0 as usize, input: sizes.1 as usize, dtype: ty.dtype };
     let masking = Masking::new(cell, node, e)?;
     let x = match &masking {

@@ -1,7 +1,7 @@
 //! Small weights in another order or folded into one another, made when they are written.
 
-use recast_plugin_api::ir::types::{decode_numbers, encode_number};
 use recast_plugin_api::ir::DType;
+use recast_plugin_api::ir::types::{decode_numbers, encode_number};
 
 pub fn decode(dtype: DType, bytes: &[u8]) -> Vec<f64> {
     decode_numbers(dtype, bytes)
