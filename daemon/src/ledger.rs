@@ -28,6 +28,9 @@ const LOCK_NAME: &str = "lock";
 /// Readers such as `recast jobs` hold the write-ahead log for moments.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+const LOCK_TRIES: u32 = 5;
+const LOCK_WAIT: Duration = Duration::from_millis(50);
+
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     #[error("{} is in use by another recast daemon", .0.display())]
@@ -73,10 +76,21 @@ pub fn lock(state_dir: &Path) -> io::Result<Option<OwnedFd>> {
     }
 }
 
+/// `recast status` holds the lock for a moment, to see whether a daemon does: that must not turn a daemon away.
+fn lock_patiently(state_dir: &Path) -> io::Result<Option<OwnedFd>> {
+    for _ in 1..LOCK_TRIES {
+        if let Some(held) = lock(state_dir)? {
+            return Ok(Some(held));
+        }
+        std::thread::sleep(LOCK_WAIT);
+    }
+    lock(state_dir)
+}
+
 impl Ledger {
     /// Opens the ledger for writing.
     pub fn open(state_dir: &Path) -> Result<(Ledger, Opened), LedgerError> {
-        let lock = lock(state_dir)?.ok_or_else(|| LedgerError::Locked(state_dir.to_owned()))?;
+        let lock = lock_patiently(state_dir)?.ok_or_else(|| LedgerError::Locked(state_dir.to_owned()))?;
         let path = state_dir.join(FILE_NAME);
         let existed = path.exists();
         let (connection, opened) = match connect(&path) {

@@ -5,8 +5,9 @@ Run with each environment's Python; writes ../fixtures/layers/keras{2,3}.jsonl, 
     {"class", "keras_version", "config", "trainable", "weights": [array + "role"], "inputs": [array + "mask" + "free"],
      "kwargs", "outputs": [array + "mask"], "list": whether the layer takes a list}
 
-An array is {"dtype", "shape", "data"}: base64 of its little-endian bytes; or float32 "parts", 16-bit 256ths of it. `free` are the axes of an input that may be
-symbolic without changing the numbers. Configuration keys that only training reads are left out.
+An array is {"dtype", "shape", "data"}: base64 of its little-endian bytes; or float32 "parts", 16-bit 256ths of it.
+`free` are the axes of an input that may be symbolic without changing the numbers. Configuration keys that only training
+reads are left out.
 """
 import base64
 import json
@@ -138,9 +139,11 @@ def run(case):
     extra = {k: array(v) if isinstance(v, np.ndarray) else v for k, v in case.kwargs.items()}
     return {
         "name": case.name, "class": case.class_name or type(layer).__name__, "keras_version": keras.__version__,
-        "config": slim({k: v for k, v in layer.get_config().items() if k not in LEFT_OUT}), "trainable": layer.trainable,
+        "config": slim({k: v for k, v in layer.get_config().items() if k not in LEFT_OUT}),
+        "trainable": layer.trainable,
         "weights": [dict(array(w.numpy()), role=role_of(w)) for w in layer.weights if "seed" not in role_of(w)],
-        "inputs": inputs, "list": takes_list, "kwargs": extra, "outputs": records, "tolerance": case.tolerance or (3e-2 if case.loose else 0),
+        "inputs": inputs, "list": takes_list, "kwargs": extra, "outputs": records,
+        "tolerance": case.tolerance or (3e-2 if case.loose else 0),
     }
 
 

@@ -26,8 +26,8 @@ for options in some(kernel_size=[1, 3, 4], padding=["valid", "same", "causal"], 
     case("conv1d", lambda o=options: L.Conv1D(4, **o), (2, 7, 4), free=TIME)
 case("conv1d", lambda: L.Conv1D(3, 2), (2, 6, 2), masks=M)
 case("conv1d", lambda: L.Conv1D(3, 2, data_format=FIRST), (2, 2, 6), free=((0, 2),))
-# With channels first, Keras 3.15 on TensorFlow adds the bias along the last axis when that has as many elements as there
-# are filters: no case here has.
+# With channels first, Keras 3.15 on TensorFlow adds the bias along the last axis when that has as many elements as
+# there are filters: no case here has.
 case("conv1d", lambda: L.Conv1D(5, 3, data_format=FIRST, padding="same", strides=2), (2, 2, 6), free=((0, 2),))
 case("conv1d", lambda: L.Conv1D(3, 3, data_format=FIRST, padding="causal", dilation_rate=2), (2, 2, 6), only=3)
 case("conv1d", lambda: L.Conv1D(3, 2), (2, 3, 5, 2), only=2)

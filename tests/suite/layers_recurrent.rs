@@ -172,7 +172,8 @@ fn same(found: &Array, want: &Array) -> Result<(), String> {
         return Err(format!("{} where Keras gives {}", found.ty(), want.ty()));
     }
     let (found, want) = (found.numbers(), want.numbers());
-    let far = |(a, b): (&f64, &f64)| !((a - b).abs() <= ABSOLUTE + RELATIVE * b.abs());
+    // A NaN is far from everything.
+    let far = |(a, b): (&f64, &f64)| (a - b).is_nan() || (a - b).abs() > ABSOLUTE + RELATIVE * b.abs();
     match found.iter().zip(&want).position(far) {
         Some(at) => Err(format!("element {at} of {}: {} where Keras gives {}", want.len(), found[at], want[at])),
         None => Ok(()),

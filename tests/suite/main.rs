@@ -20,6 +20,7 @@ mod onnx_rnn;
 mod passes;
 mod plugins;
 mod publish_bundle;
+mod publish_convert;
 mod publish_power;
 mod readme;
 mod strangers;

@@ -35,7 +35,7 @@ fn unary(function: UnaryFunction) -> Case {
         };
         vec![b.add(Unary { function }, &[x])]
     });
-    if function == BitwiseNot { case.from_opset(18).not_embedded() } else { case }
+    if function == BitwiseNot { case.since_opset(18).not_embedded() } else { case }
 }
 
 fn activation(function: ActivationFunction, alpha: f64, beta: f64) -> Case {
@@ -58,7 +58,7 @@ fn binary(function: BinaryFunction, dtype: DType) -> Case {
         vec![b.add(Binary { function }, &[a, y])]
     });
     match function {
-        BitwiseAnd | BitwiseOr | BitwiseXor => case.from_opset(18).not_embedded(),
+        BitwiseAnd | BitwiseOr | BitwiseXor => case.since_opset(18).not_embedded(),
         ShiftLeft | ShiftRight if !dtype.is_signed() => case.not_embedded(),
         _ => case,
     }
@@ -214,6 +214,31 @@ fn one(name: &str, shape: Vec<Dim>, op: impl Into<Op>) -> Case {
     })
 }
 
+fn gathers() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for dtype in [DType::I32, DType::I64] {
+        cases.push(Case::new(&format!("embedding_{dtype}"), |b| {
+            let ids = b.input_of("ids", dtype, vec![batch(), time()]);
+            let table = b.weight("embeddings", &[5, 3]);
+            vec![b.add(Gather { axis: 0 }, &[table, ids])]
+        }));
+        cases.push(Case::new(&format!("gather_elements_{dtype}"), |b| {
+            let ids = b.input_of("ids", dtype, batched(&[2]));
+            let x = b.input("x", batched(&[6]));
+            vec![b.add(GatherElements { axis: 1 }, &[x, ids])]
+        }));
+        for axis in [1, 2] {
+            cases.push(Case::new(&format!("one_hot_{dtype}_{axis}"), |b| {
+                let ids = b.input_of("ids", dtype, vec![batch(), time()]);
+                let three = b.graph.scalar_like("layer", ids, 1.0).unwrap();
+                let ids = b.add(Binary { function: BinaryFunction::Sub }, &[ids, three]);
+                vec![b.add(OneHot { depth: 3, axis, dtype: DType::F32 }, &[ids])]
+            }));
+        }
+    }
+    cases
+}
+
 pub fn shapes() -> Vec<Case> {
     let sequence = || vec![batch(), time(), Dim::Known(3)];
     let mut cases = reshapes();
@@ -256,26 +281,7 @@ pub fn shapes() -> Vec<Case> {
         let (x, y) = (b.input("x", sequence()), b.input("y", vec![batch(), time(), Dim::Known(2)]));
         vec![b.add(Concat { axis: 2 }, &[x, y, x])]
     }));
-    for dtype in [DType::I32, DType::I64] {
-        cases.push(Case::new(&format!("embedding_{dtype}"), |b| {
-            let ids = b.input_of("ids", dtype, vec![batch(), time()]);
-            let table = b.weight("embeddings", &[5, 3]);
-            vec![b.add(Gather { axis: 0 }, &[table, ids])]
-        }));
-        cases.push(Case::new(&format!("gather_elements_{dtype}"), |b| {
-            let ids = b.input_of("ids", dtype, batched(&[2]));
-            let x = b.input("x", batched(&[6]));
-            vec![b.add(GatherElements { axis: 1 }, &[x, ids])]
-        }));
-        for axis in [1, 2] {
-            cases.push(Case::new(&format!("one_hot_{dtype}_{axis}"), |b| {
-                let ids = b.input_of("ids", dtype, vec![batch(), time()]);
-                let three = b.graph.scalar_like("layer", ids, 1.0).unwrap();
-                let ids = b.add(Binary { function: BinaryFunction::Sub }, &[ids, three]);
-                vec![b.add(OneHot { depth: 3, axis, dtype: DType::F32 }, &[ids])]
-            }));
-        }
-    }
+    cases.extend(gathers());
     for (lower, k) in [(true, 0), (false, 0), (true, -1), (false, 1), (true, 2)] {
         cases.push(one(&format!("triangle_{lower}_{k}"), vec![batch(), time(), Dim::Known(4)], Triangle { lower, k }));
     }

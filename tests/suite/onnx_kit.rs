@@ -56,7 +56,7 @@ impl Case {
         self
     }
 
-    pub fn from_opset(mut self, opset: u32) -> Case {
+    pub fn since_opset(mut self, opset: u32) -> Case {
         self.opset_min = opset;
         self
     }
@@ -190,7 +190,9 @@ pub fn inputs(graph: &Graph, binding: (u64, u64)) -> Vec<Array> {
         let last = shape.last().copied().unwrap_or(1).max(1);
         let draw = |i: usize| match ty.dtype {
             DType::Bool if input.name.starts_with("mask") => (i >= row && uniform(&random) > -0.3) as u8 as f64,
-            DType::Bool if input.name.starts_with("keep") => (i % last == 0 || uniform(&random) > 0.0) as u8 as f64,
+            DType::Bool if input.name.starts_with("keep") => {
+                (i.is_multiple_of(last) || uniform(&random) > 0.0) as u8 as f64
+            }
             DType::Bool => (uniform(&random) > 0.0) as u8 as f64,
             dtype if dtype.is_int() => ((uniform(&random) + 1.0) * 2.5).floor().min(4.0),
             _ if input.name.starts_with("pos") => 1.6 + 1.5 * uniform(&random),

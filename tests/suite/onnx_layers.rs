@@ -233,7 +233,7 @@ pub fn resizes() -> Vec<Case> {
             let x = b.input("x", image(&[Some(9), Some(8)], 2));
             vec![b.add(resize_of(mode, &[4, 3], HalfPixel, true), &[x])]
         });
-        cases.push(case.from_opset(18).not_embedded());
+        cases.push(case.since_opset(18).not_embedded());
     }
     cases.push(Case::new("upsample_dynamic", |b| {
         let x = b.input("x", image(&[None, None], 3));

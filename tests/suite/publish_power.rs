@@ -1,6 +1,7 @@
-//! Power cuts: state and outputs on two ext4 file systems of their own, which are shut down under the daemon and mounted
-//! again. What was said to be done is done, and what is visible is whole. Needs root and loop devices; says so where they
-//! are not there. Killing a process can't show a missing fsync, this can: the negative control publishes without.
+//! Power cuts: state and outputs on two ext4 file systems of their own, which are shut down under the daemon and
+//! mounted again. What was said to be done is done, and what is visible is whole. Needs root and loop devices; says
+//! so where they are not there. Killing a process can't show a missing fsync, this can: the negative control
+//! publishes without.
 
 use recast::ledger::{Ledger, State};
 use recast_tests::observe::{bundles, is_whole};

@@ -5,12 +5,19 @@ use recast_plugin_api::diag::Code;
 use std::fmt::Write;
 use std::path::Path;
 
+/// Rows of Keras 3 operation nodes and TFOpLambda functions: too many for a line each.
+const OPERATION: &str = "operation";
+
 fn layers() -> String {
     let mut table = String::from("| class | family | ONNX | |\n|---|---|---|---|\n");
-    for row in &LAYERS {
+    for row in LAYERS.iter().filter(|row| row.family != OPERATION) {
         let onnx = if row.note.starts_with("refused") { "no" } else { "yes" };
         writeln!(table, "| {} | {} | {onnx} | {} |", row.class, row.family, row.note).expect("a string takes it");
     }
+    let operations = LAYERS.iter().filter(|row| row.family == OPERATION).map(|row| format!("`{}`", row.class));
+    let operations: Vec<String> = operations.collect();
+    writeln!(table, "\nOperation nodes of Keras 3 and TFOpLambda functions: {}.", operations.join(", "))
+        .expect("a string takes it");
     table
 }
 

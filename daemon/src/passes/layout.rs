@@ -268,11 +268,11 @@ impl<'a> Pass<'a> {
     fn choose(&self, node: &Node) -> Permuted {
         let types = self.types(node);
         let rank = types.first().copied().flatten().map_or(0, Type::rank);
-        if let (Some(have), Some(want)) = (node.op.layout(rank), self.wanted.layout) {
-            if have != want {
-                let turned = node.op.permuted(&types, &to_layout(want, rank));
-                return turned.unwrap_or_else(|| self.plain(node));
-            }
+        if let (Some(have), Some(want)) = (node.op.layout(rank), self.wanted.layout)
+            && have != want
+        {
+            let turned = node.op.permuted(&types, &to_layout(want, rank));
+            return turned.unwrap_or_else(|| self.plain(node));
         }
         let plain = self.plain(node);
         let mut best = (self.cost(node, &plain), plain);

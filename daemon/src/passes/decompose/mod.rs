@@ -1,5 +1,5 @@
-//! `decompose`, for checks alone. Before: bound, every size known. After: what `lacking` names is spelled out in ops that
-//! every runtime has, as far as there is a way: recurrent layers and scans step by step, 3-D windows as 2-D ones,
+//! `decompose`, for checks alone. Before: bound, every size known. After: what `lacking` names is spelled out in ops
+//! that every runtime has, as far as there is a way: recurrent layers and scans step by step, 3-D windows as 2-D ones,
 //! resampling as products with weights.
 
 mod recurrent;
@@ -20,7 +20,7 @@ const ROUNDS_MAX: usize = 8;
 /// Which nodes of a graph (by their place) a runtime lacks.
 pub type Lacking = fn(&Graph) -> Vec<bool>;
 
-/// The bound graph with the nodes that `lacking` names spelled out in others; `None` when there is nothing to spell out.
+/// The bound graph with the nodes that `lacking` names spelled out in others; `None` when there is nothing to do.
 /// Nodes whose results nobody uses are gone before `lacking` is asked: what they would need does not count.
 pub fn decompose(graph: &Graph, lacking: Lacking) -> Result<Option<Graph>, Findings> {
     let graph = &clean(graph)?;

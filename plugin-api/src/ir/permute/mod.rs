@@ -105,7 +105,7 @@ impl Op {
             Op::ArgReduce(op) => reduce::arg_reduce(op, perm),
             Op::Cumulative(op) => reduce::cumulative(op, perm),
             Op::TopK(op) => reduce::top_k(op, perm),
-            // Asked for by name in the layout pass: a reshape has no axes of its own, a transpose is one more permutation.
+            // The layout pass knows them by name: a reshape has no axes of its own, a transpose is a permutation.
             Op::Reshape(_) | Op::Transpose(_) => None,
             Op::Concat(op) => shape::concat(op, ins, perm),
             Op::Slice(op) => shape::slice(op, perm),

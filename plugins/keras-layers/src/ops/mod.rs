@@ -188,6 +188,8 @@ const COUNT: usize = {
 
 const NOTE: &str = "operands: tensors and constants of the file";
 
+// A constant, because the table of all families is put together while compiling.
+#[allow(clippy::large_const_arrays)]
 const TABLE: [Row; COUNT] = {
     let mut rows = [Row::new("", "operation", Masks::Drop, lower, NOTE).raw(); COUNT];
     let (mut len, mut at) = (0, 0);

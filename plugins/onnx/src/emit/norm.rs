@@ -127,7 +127,7 @@ fn folded_norm(op: &BatchNorm, node: &Node, channels: u64, parts: [Option<Piece>
         encode(dtype, made)
     };
     let path = e.path().to_string();
-    let (multiply, add) = (fold.clone(), fold);
+    let (multiply, add) = (fold, fold);
     let factor = e.init_made(&format!("{path}/factor"), dtype, &dims, pieces.clone(), move |b| multiply(b, false));
     let shift = e.init_made(&format!("{path}/shift"), dtype, &dims, pieces, move |b| add(b, true));
     let product = e.call("Mul", &[&x, &factor]);

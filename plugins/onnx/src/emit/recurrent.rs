@@ -1,6 +1,6 @@
 //! LSTM, GRU and SimpleRNN as one ONNX node each. Both directions of a Bidirectional are one node.
 //!
-//! ONNX lays time before batch, transposes the kernels, orders LSTM gates i, o, f, c and joins input and recurrent bias.
+//! ONNX lays time before batch, transposes the kernels, orders LSTM gates i, o, f, c and joins both biases.
 
 use super::masked::{self, Masking};
 use super::weights::{gates_ordered, gates_transposed};
