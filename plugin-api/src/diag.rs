@@ -89,7 +89,7 @@ codes! {
     Bug = "bug", Bug, "recast contradicts itself; please report it.";
     Cancelled = "cancelled", Io, "The job was told to stop.";
     TrainingDropped = "training-dropped", Loss, "Training-only state (optimizer, loss, metrics) is not carried over.";
-    RandomAtInference = "random-at-inference", Unsupported, "The layer is called with training=True, so it is random by itself.";
+    RandomAtInference = "random-at-inference", Unsupported, "It is called with training=True: random by itself.";
     OptionIgnored = "option-ignored", Loss, "An option has no meaning in this target.";
     Precision = "precision", Loss, "Values were stored in a narrower dtype.";
     Decomposed = "decomposed", Loss, "An op was checked in a decomposed form.";

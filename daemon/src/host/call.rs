@@ -8,7 +8,7 @@ use prost::Message;
 use recast_abi::{RecastBytes, RecastTensorView, status, stream};
 use recast_plugin_api::diag::{Code, Diag, DiagProto, Findings};
 use recast_plugin_api::ir::Tensor;
-use recast_plugin_api::ir::wire::TensorProto;
+use recast_plugin_api::ir::wire::{AttrKind, GraphProto, TensorProto};
 use recast_plugin_api::messages::{LowerRequest, WriteRequest};
 use recast_plugin_api::model::Layer;
 use recast_plugin_api::plugin::{ErrorProto, dtype_code, status_of};
@@ -37,13 +37,11 @@ pub(super) enum Names<'c> {
 
 impl<'c> Names<'c> {
     pub(super) fn of_write(request: &'c WriteRequest) -> Names<'c> {
-        let params = request.graph.iter().flat_map(|graph| &graph.params);
-        let named = params.filter_map(|param| {
-            let name =
-                if param.path.is_empty() { param.role.clone() } else { format!("{}/{}", param.path, param.role) };
-            Some((name, param.tensor.as_ref()?))
-        });
-        Names::Params(named.collect())
+        let mut params = HashMap::new();
+        if let Some(graph) = &request.graph {
+            collect_params(graph, &mut params);
+        }
+        Names::Params(params)
     }
 
     fn find(&self, name: &str) -> Option<Tensor> {
@@ -57,6 +55,21 @@ impl<'c> Names<'c> {
             },
         }
     }
+}
+
+/// Params of a graph and of the bodies of its scans.
+fn collect_params<'c>(graph: &'c GraphProto, found: &mut HashMap<String, &'c TensorProto>) {
+    for param in &graph.params {
+        let name = if param.path.is_empty() { param.role.clone() } else { format!("{}/{}", param.path, param.role) };
+        if let Some(tensor) = &param.tensor {
+            found.entry(name).or_insert(tensor);
+        }
+    }
+    let bodies = graph.nodes.iter().flat_map(|node| &node.attrs).filter_map(|attr| match &attr.kind {
+        Some(AttrKind::Graph(body)) => Some(body),
+        _ => None,
+    });
+    bodies.for_each(|body| collect_params(body, found));
 }
 
 fn weight(layer: &Layer, name: &str) -> Option<Tensor> {

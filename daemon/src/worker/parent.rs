@@ -27,8 +27,9 @@ const CLOSED_GRACE: Duration = Duration::from_millis(500);
 /// After the last message there is nothing left to do but end.
 const EXIT_GRACE: Duration = Duration::from_secs(2);
 
-/// What a worker keeps of the daemon's environment: its locale, how to find libraries, how much to say of a panic.
-const ENVIRONMENT: &[&str] = &["LANG", "LC_ALL", "LD_LIBRARY_PATH", "RUST_BACKTRACE", "TZ"];
+/// What a worker keeps of the daemon's environment: its locale and how to find libraries. No
+/// `RUST_BACKTRACE`: a backtrace would push what matters out of the last lines that are kept.
+const ENVIRONMENT: &[&str] = &["LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ"];
 
 /// The program that is started as a worker.
 #[derive(Debug, Clone)]

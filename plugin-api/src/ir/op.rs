@@ -310,7 +310,8 @@ ops! {
 
     matmul: /// a (..., m, k), b (..., k, n) -> (..., m, n); leading axes broadcast; both of rank two or more
     MatMul = "matmul" {}
-    matmul: /// operands -> sum over the letters that the result lacks; letters only, no ellipsis, no repeats in one operand
+    matmul: /// operands -> sum over the letters that the result lacks; letters only, no ellipsis, no repeats in one
+    /// operand
     Einsum = "einsum" { equation: String }
 
     conv: /// x, kernel, [bias (out)] -> cross-correlation; in channels = kernel in * groups
@@ -318,7 +319,8 @@ ops! {
         strides: Vec<u64>, dilations: Vec<u64>, padding: Vec<Padding>, groups: u64,
         layout: Layout, kernel: KernelOrder,
     }
-    conv: /// x, kernel, [bias (out)] -> gradient of Conv: length (n-1) stride + (k-1) dilation + 1 + output_padding - before - after
+    conv: /// x, kernel, [bias (out)] -> gradient of Conv: length (n-1) stride + (k-1) dilation + 1 + output_padding -
+    /// before - after
     ConvTranspose = "conv_transpose" {
         strides: Vec<u64>, dilations: Vec<u64>,
         /// Elements cut off before and after.
@@ -332,14 +334,17 @@ ops! {
         function: PoolFunction, window: Vec<u64>, strides: Vec<u64>, padding: Vec<Padding>, layout: Layout,
     }
 
-    norm: /// x, [scale], [offset], mean, variance (each of length x[axis]) -> (x - mean) / sqrt(variance + epsilon) * scale + offset
+    norm: /// x, [scale], [offset], mean, variance (each of length x[axis]) -> (x - mean) / sqrt(variance + epsilon) *
+    /// scale + offset
     BatchNorm = "batch_norm" { axis: usize, epsilon: f64 }
-    norm: /// x, [scale], [offset] (each with the sizes of `axes`) -> (x - m) / sqrt(v + epsilon) * scale + offset; m and v (biased) over `axes`
+    norm: /// x, [scale], [offset] (each with the sizes of `axes`) -> (x - m) / sqrt(v + epsilon) * scale + offset; m
+    /// and v (biased) over `axes`
     LayerNorm = "layer_norm" {
         /// Ascending.
         axes: Vec<usize>, epsilon: f64,
     }
-    norm: /// x, [scale], [offset] (each of length x[axis]) -> as LayerNorm over all axes but the batch, within each of `groups` runs of channels
+    norm: /// x, [scale], [offset] (each of length x[axis]) -> as LayerNorm over all axes but the batch, within each
+    /// of `groups` runs of channels
     GroupNorm = "group_norm" { axis: usize, groups: u64, epsilon: f64 }
     norm: /// x, [scale] (with the sizes of `axes`) -> x / sqrt(mean(x^2 over axes) + epsilon) * scale
     RmsNorm = "rms_norm" { axes: Vec<usize>, epsilon: f64 }
@@ -388,28 +393,37 @@ ops! {
         rounding: NearestRounding, cubic_a: f64, antialias: bool,
     }
 
-    recurrent: /// x (batch, time, in), [mask (batch, time) bool], then per direction: kernel (in, 4u), recurrent kernel (u, 4u), [bias (4u)], [h (batch, u)], [c (batch, u)] -> sequence (batch, time, directions, u), h (batch, directions, u), c (batch, directions, u)
-    /// Gates i, f, c, o: c' = f c + i act(..), h' = o act(c'). A masked step keeps the state and repeats the last output (zeros before the first, or always with `zero_masked`). Backward runs over time reversed; its sequence is in the order of time.
+    recurrent: /// x (batch, time, in), [mask (batch, time) bool], then per direction: kernel (in, 4u), recurrent
+    /// kernel (u, 4u), [bias (4u)], [h (batch, u)], [c (batch, u)] -> sequence (batch, time, directions, u), h (batch,
+    /// directions, u), c (batch, directions, u)
+    /// Gates i, f, c, o: c' = f c + i act(..), h' = o act(c'). A masked step keeps the state and repeats the last
+    /// output (zeros before the first, or always with `zero_masked`). Backward runs over time reversed; its sequence is
+    /// in the order of time.
     Lstm = "lstm" {
         directions: Vec<Direction>, activation: ActivationSpec, recurrent_activation: ActivationSpec,
         zero_masked: bool,
     }
-    recurrent: /// x, [mask], then per direction: kernel (in, 3u), recurrent kernel (u, 3u), [bias (3u), or (2, 3u) input and recurrent with `reset_after`], [h] -> sequence, h; as Lstm
+    recurrent: /// x, [mask], then per direction: kernel (in, 3u), recurrent kernel (u, 3u), [bias (3u), or (2, 3u)
+    /// input and recurrent with `reset_after`], [h] -> sequence, h; as Lstm
     /// Gates z, r, h: h' = z h + (1 - z) act(..); `reset_after` applies r after the recurrent product.
     Gru = "gru" {
         directions: Vec<Direction>, activation: ActivationSpec, recurrent_activation: ActivationSpec,
         reset_after: bool, zero_masked: bool,
     }
-    recurrent: /// x, [mask], then per direction: kernel (in, u), recurrent kernel (u, u), [bias (u)], [h] -> sequence, h; as Lstm
+    recurrent: /// x, [mask], then per direction: kernel (in, u), recurrent kernel (u, u), [bias (u)], [h] ->
+    /// sequence, h; as Lstm
     /// h' = act(x kernel + h recurrent + bias).
     SimpleRnn = "simple_rnn" { directions: Vec<Direction>, activation: ActivationSpec, zero_masked: bool }
 
-    attention: /// q (b, t, h, d), k (b, s, g, d), v (b, s, g, e), [mask (bool, broadcasts to b, h, t, s)] -> (b, t, h, e), scores (b, h, t, s)
-    /// scores = softmax over s of scale q k + (mask ? 0 : mask_bias); h is a multiple of g; with `causal` also position s > t is masked.
+    attention: /// q (b, t, h, d), k (b, s, g, d), v (b, s, g, e), [mask (bool, broadcasts to b, h, t, s)] -> (b, t,
+    /// h, e), scores (b, h, t, s)
+    /// scores = softmax over s of scale q k + (mask ? 0 : mask_bias); h is a multiple of g; with `causal` also
+    /// position s > t is masked.
     Attention = "attention" { scale: f64, causal: bool, mask_bias: f64 }
 
     control: /// states..., then scanned (axis 1 is time)... -> final states..., stacked outputs (axis 1 is time)...
-    /// `body` takes states and one step of each scanned input (without the time axis), gives states and one step of each output.
+    /// `body` takes states and one step of each scanned input (without the time axis), gives states and one step of
+    /// each output.
     Scan = "scan" { body: Box<Graph>, states: usize, reverse: bool }
 
     source: /// -> the tensor

@@ -302,11 +302,14 @@ impl Border<'_> {
     }
 
     fn layout(&mut self, op: &Op, at: &str) {
-        let (layout, kernel) = match op {
-            Op::Conv(Conv { layout, kernel, .. }) => (*layout, Some(*kernel)),
-            Op::ConvTranspose(ConvTranspose { layout, kernel, .. }) => (*layout, Some(*kernel)),
-            Op::Pool(Pool { layout, .. }) => (*layout, None),
-            _ => return,
+        let (layout, kernel) = if let Op::Conv(Conv { layout, kernel, .. }) = op {
+            (*layout, Some(*kernel))
+        } else if let Op::ConvTranspose(ConvTranspose { layout, kernel, .. }) = op {
+            (*layout, Some(*kernel))
+        } else if let Op::Pool(Pool { layout, .. }) = op {
+            (*layout, None)
+        } else {
+            return;
         };
         let wanted = Layout::parse(&self.caps.layout);
         if wanted.is_some_and(|wanted| wanted != layout) {

@@ -8,6 +8,7 @@ mod attention;
 mod augmentation;
 mod conv;
 mod core;
+mod examples;
 mod geometry;
 mod local;
 mod merge;
@@ -37,6 +38,10 @@ impl Layers for KerasLayers {
 
     fn lower(&self, cx: &LowerCx<'_>, request: &LowerRequest) -> Result<Lowered, Findings> {
         lower_request(Some(cx), request)
+    }
+
+    fn examples(&self) -> Vec<LowerRequest> {
+        examples::requests()
     }
 }
 

@@ -24,7 +24,7 @@ impl OnnxRuntime {
         };
         let environment = ort::init_from(library).map_err(|e| failed(e.to_string()))?;
         let environment = environment.with_telemetry(false).build().map_err(|e| failed(e.to_string()))?;
-        // "ORT Build Info: git-branch=..., git-commit-id=..., build type=Release, ...": the version is in the file name.
+        // The build information that the library tells has no version; its file name has.
         let file = library.file_name().unwrap_or_default().to_string_lossy();
         let version = file.split(".so").nth(1).unwrap_or("").trim_start_matches('.');
         let name = if version.is_empty() { "onnxruntime".into() } else { format!("onnxruntime {version}") };

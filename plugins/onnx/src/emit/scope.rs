@@ -44,6 +44,8 @@ pub struct Emit<'a> {
     scope: Scope<'a>,
     path: String,
     inits: Vec<Init>,
+    /// Params of all graphs by name: the host knows them by it.
+    params: HashMap<String, &'a Tensor>,
     /// Initializers by content, so that equal ones are one.
     shared: HashMap<(Piece, DType, Vec<u64>), String>,
     used: HashSet<String>,
@@ -78,6 +80,7 @@ impl<'a> Emit<'a> {
             scope: Scope::new(graph),
             path: String::new(),
             inits: Vec::new(),
+            params: graph.params.iter().map(|param| (param.name(), &param.tensor)).collect(),
             shared: HashMap::new(),
             used: HashSet::new(),
             next: HashMap::new(),
@@ -294,6 +297,13 @@ impl<'a> Emit<'a> {
         inputs: &[String],
         mut emit: impl FnMut(&'a Node, &mut Emit<'a>) -> Result<(), Diag>,
     ) -> Result<(Vec<NodeProto>, Vec<String>), Diag> {
+        for param in &body.params {
+            let known = *self.params.entry(param.name()).or_insert(&param.tensor);
+            if *known != param.tensor {
+                let detail = "a loop and the graph around it see this weight in different axes under one name";
+                return Err(Diag::new(Code::UnsupportedOp, param.name(), detail));
+            }
+        }
         let outer = std::mem::replace(&mut self.scope, Scope::new(body));
         let (path, sizes) = (self.path.clone(), self.sizes.clone());
         for (input, name) in body.inputs.iter().zip(inputs) {
@@ -336,6 +346,30 @@ impl<'a> Emit<'a> {
         }
         let inputs = graph.inputs.iter().map(|input| ValueInfo::new(&self.name(input.value), graph.ty(input.value)));
         let inputs = inputs.collect::<Vec<_>>();
-        Emitted { nodes: self.scope.nodes, inputs, outputs, inits: self.inits }
+        let names = outputs.iter().filter_map(|output: &ValueInfo| output.name.clone());
+        let (nodes, used) = used_nodes(self.scope.nodes, names.collect());
+        self.inits.retain(|init| used.contains(&init.name));
+        Emitted { nodes, inputs, outputs, inits: self.inits }
+    }
+}
+
+/// The nodes that `wanted` names depend on, and every name that they use: sizes are prepared for a loop that may not
+/// ask for all of them, and constants for a form that may not need them.
+fn used_nodes(nodes: Vec<NodeProto>, mut wanted: HashSet<String>) -> (Vec<NodeProto>, HashSet<String>) {
+    let mut kept = Vec::with_capacity(nodes.len());
+    for node in nodes.into_iter().rev() {
+        if node.output.iter().any(|name| wanted.contains(name)) {
+            want_inputs(&node, &mut wanted);
+            kept.push(node);
+        }
+    }
+    kept.reverse();
+    (kept, wanted)
+}
+
+fn want_inputs(node: &NodeProto, wanted: &mut HashSet<String>) {
+    wanted.extend(node.input.iter().cloned());
+    for body in node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()) {
+        body.node.iter().for_each(|node| want_inputs(node, wanted));
     }
 }
