@@ -156,6 +156,9 @@ def make(name):
         path = getattr(weight, "path", None) or weight.name
         if np.issubdtype(np.dtype(getattr(weight.dtype, "as_numpy_dtype", weight.dtype)), np.floating):
             weight.assign(he(rng, path, tuple(weight.shape), "float32"))
+    for layer in kit.all_layers(model):
+        if isinstance(layer, L.Normalization):
+            layer.finalize_state()  # it computes with copies of its weights; the saved file has the weights
     fit_batch_norms(model, rng)
     xs = [inputs(model, rng, kit.BATCH)]
     scale_outputs(model, xs)
