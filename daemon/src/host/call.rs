@@ -83,7 +83,7 @@ fn weight(layer: &Layer, name: &str) -> Option<Tensor> {
 
 /// A view that was handed out, and what keeps it alive.
 struct Held {
-    _elements: Elements<'static>,
+    elements: Elements<'static>,
     dims: Box<[i64]>,
 }
 
@@ -102,6 +102,12 @@ pub(super) struct Call<'c> {
     held: Mutex<HashMap<usize, Held>>,
     /// Texts whose pointers the plugin got; alive until the call returns.
     texts: Mutex<Vec<Arc<str>>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.elements.forget();
+    }
 }
 
 #[derive(Default)]
@@ -325,7 +331,7 @@ impl<'c> Call<'c> {
             drop(held);
             return Err(self.misuse(format!("more than {VIEWS_MAX} tensors at once")));
         }
-        held.insert(dims.as_ptr() as usize, Held { _elements: elements, dims });
+        held.insert(dims.as_ptr() as usize, Held { elements, dims });
         Ok(view)
     }
 

@@ -4,7 +4,7 @@
 
 use super::permute::permuted;
 use crate::tree;
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Data, Tensor};
 use rustix::fs::{Mode, OFlags};
@@ -17,6 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub const SCRATCH_FILES_MAX: usize = 64;
 /// Scratch offsets are multiples of it: decoded tensors come out aligned for any element type.
 const SCRATCH_ALIGN: u64 = 64;
+
+/// Smaller parts are not worth a system call.
+const FORGET_BYTES_MIN: usize = 256 << 10;
 
 /// Files of one job. Shared by the host, the pipeline and whoever verifies.
 pub struct TensorStore {
@@ -61,6 +64,17 @@ impl Mapping {
 
     pub fn bytes(&self) -> &[u8] {
         self.map.as_deref().unwrap_or(&[])
+    }
+
+    /// Gives the memory of a part back; who reads it again gets the same bytes from the page cache.
+    fn forget(&self, begin: usize, end: usize) {
+        if let Some(map) = self.map.as_ref().filter(|_| end - begin >= FORGET_BYTES_MIN) {
+            // SAFETY: the mapping is read-only and of a file: dropped pages are read from it again.
+            let advised = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, begin, end - begin) };
+            if let Err(error) = advised {
+                tracing::debug!("madvise: {error}");
+            }
+        }
     }
 }
 
@@ -178,7 +192,9 @@ impl TensorStore {
             return Ok(stored);
         }
         let dims: Vec<usize> = tensor.stored.iter().map(|&size| size as usize).collect();
-        Ok(Elements::Made(permuted(stored.bytes(), &dims, &tensor.perm, tensor.dtype.size())))
+        let made = permuted(stored.bytes(), &dims, &tensor.perm, tensor.dtype.size());
+        stored.forget();
+        Ok(Elements::Made(made))
     }
 
     /// The bytes of a tensor as they are stored, before its axes are permuted.
@@ -217,6 +233,13 @@ impl Elements<'_> {
             Elements::Inline(bytes) => bytes,
             Elements::Mapped(mapping, begin, end) => &mapping.bytes()[*begin..*end],
             Elements::Made(bytes) => bytes,
+        }
+    }
+
+    /// The reader is done with them for now: a large part of a file need not stay in memory.
+    pub fn forget(&self) {
+        if let Elements::Mapped(mapping, begin, end) = self {
+            mapping.forget(*begin, *end);
         }
     }
 
