@@ -84,8 +84,11 @@ def he(rng, name, shape, dtype):
     """Weights that keep a deep network's signal alive."""
     kind = name.split("/")[-1].split(":")[0]
     if kind == "gamma" and "project_bn" in name:
-        # Blocks near the identity: 16 blocks with gates at full gain amplify float32 rounding a thousandfold.
+        # Blocks near the identity, gates near one half: 16 blocks at full gain amplify float32 rounding a thousandfold,
+        # so that Keras misses its own recording.
         value = rng.uniform(0.1, 0.3, shape)
+    elif "_se_" in name and len(shape) == 4:
+        value = rng.standard_normal(shape, dtype=np.float32) * 0.1 * np.sqrt(2.0 / shape[2])
     elif kind in ("gamma", "moving_variance", "variance"):
         value = rng.uniform(0.5, 1.5, shape)
     elif len(shape) == 4 and "depthwise" in kind:
