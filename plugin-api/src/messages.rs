@@ -141,4 +141,79 @@ pub struct Caps {
     /// The target writes from the layer model (`.keras`, `.h5`), not from the graph alone.
     #[prost(bool, tag = "10")]
     pub wants_layers: bool,
+    /// The primary output is itself an artifact of this format (`keras-v3`, `saved-model`): a check reads it back
+    /// through the source that claims the format and compares what it finds with what was to be written.
+    #[prost(string, tag = "11")]
+    pub read_back: String,
+    /// Runs the output in the framework that it is for, where the configuration has a command for that.
+    #[prost(message, optional, tag = "12")]
+    pub runner: Option<Runner>,
+    /// `Target::check` reads the output back (formats that no source reads).
+    #[prost(bool, tag = "13")]
+    pub checks: bool,
+}
+
+/// A script for an interpreter that the machine's owner configures: `[verify.runtimes.NAME] command = [...]`. It is
+/// called as `COMMAND... SCRIPT MODEL INPUTS.npz OUTPUTS.npz` in a process of its own, bounded in time and memory:
+/// it loads the output at MODEL (file or directory), feeds it the arrays of INPUTS.npz, which are named as the graph's
+/// inputs, writes OUTPUTS.npz with arrays named as the graph's outputs, and exits with 0.
+#[derive(Clone, PartialEq, Message)]
+pub struct Runner {
+    /// The key under `[verify.runtimes]`: `torch`, `tensorflow`, `keras`.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Python source.
+    #[prost(string, tag = "2")]
+    pub script: String,
+}
+
+/// To a target: read back what you wrote, by code that shares nothing with the writer, and say where it differs.
+#[derive(Clone, PartialEq, Message)]
+pub struct CheckRequest {
+    #[prost(uint32, tag = "1")]
+    pub schema_rev: u32,
+    /// As it was written: after the passes.
+    #[prost(message, optional, tag = "2")]
+    pub graph: Option<GraphProto>,
+    /// Absolute path of the primary output, a file or a directory.
+    #[prost(string, tag = "3")]
+    pub path: String,
+    #[prost(string, tag = "4")]
+    pub name: String,
+    #[prost(string, tag = "5")]
+    pub options: String,
+}
+
+/// What was found in the output. The host compares the bytes of every parameter with the source's: a parameter that
+/// is not named here, or named twice, fails the check. Differences of structure come as findings instead.
+#[derive(Clone, PartialEq, Message)]
+pub struct CheckReply {
+    #[prost(message, repeated, tag = "1")]
+    pub weights: Vec<FoundWeight>,
+}
+
+/// One parameter in the written files: its elements (little-endian, C order), after its axes are permuted by `perm` as
+/// in numpy's `transpose`, are the pieces put one after the other. Pieces say in which order a format keeps gates.
+#[derive(Clone, PartialEq, Message)]
+pub struct FoundWeight {
+    /// Position in the graph's params.
+    #[prost(uint32, tag = "1")]
+    pub param: u32,
+    /// Empty for the order that the param has in the graph.
+    #[prost(uint32, repeated, tag = "2")]
+    pub perm: Vec<u32>,
+    #[prost(message, repeated, tag = "3")]
+    pub pieces: Vec<Piece>,
+}
+
+/// Bytes of a written file.
+#[derive(Clone, PartialEq, Message)]
+pub struct Piece {
+    /// Absolute.
+    #[prost(string, tag = "1")]
+    pub file: String,
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    #[prost(uint64, tag = "3")]
+    pub len: u64,
 }

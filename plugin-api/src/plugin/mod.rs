@@ -58,9 +58,9 @@ pub mod internal {
     pub use recast_abi;
 }
 
-use crate::diag::Findings;
+use crate::diag::{Code, Diag, Findings};
 use crate::ir::Type;
-use crate::messages::{Caps, LowerInput, LowerRequest, Lowered, ReadRequest, WriteRequest};
+use crate::messages::{Caps, CheckReply, CheckRequest, LowerInput, LowerRequest, Lowered, ReadRequest, WriteRequest};
 use crate::model::{Arg, Layer, LayerModel, SCHEMA_REV, ValueRef};
 
 /// Reads artifacts of one or more formats.
@@ -90,6 +90,12 @@ pub trait Target: Send + Sync + 'static {
 
     /// Writes through `cx.create`; the graph in the request fits the capabilities of `target`.
     fn write(&self, cx: &WriteCx<'_>, target: &str, request: &WriteRequest) -> Result<(), Findings>;
+
+    /// Reads the output back for a structural check, by code that shares nothing with `write`. Only of a target that
+    /// says so in `Caps::checks`.
+    fn check(&self, _cx: &Cx<'_>, target: &str, _request: &CheckRequest) -> Result<CheckReply, Findings> {
+        Err(Diag::new(Code::PluginMisbehaved, target, "the target says that it checks its output, and does not").into())
+    }
 }
 
 /// Lowers layer classes.

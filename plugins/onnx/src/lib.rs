@@ -36,6 +36,7 @@ pub fn caps() -> Caps {
         runtime: "onnx".into(),
         suffix: ".onnx".into(),
         wants_layers: false,
+        ..Caps::default()
     }
 }
 
