@@ -3,12 +3,11 @@
 //! `container` finds the architecture and the arrays in a file, `config` makes layers and calls of the architecture,
 //! `weights` gives each array to its layer. The plugin executes no code of a model and follows no link out of its file.
 
-pub mod config;
 pub mod container;
 pub mod hdf5;
-pub mod io;
-pub mod json;
 pub mod weights;
+
+pub use recast_keras_model::{config, io, json};
 
 use container::{archive, h5};
 use io::{Files, Io, Limits};

@@ -4,10 +4,9 @@
 //! list) by the order in which Keras writes them. Every array is taken once; what nobody takes is a finding.
 
 pub mod legacy;
-pub mod roles;
 pub mod tree;
 
-pub use roles::Role;
+pub use recast_keras_model::roles::{self, Role};
 
 use crate::hdf5::Array;
 use crate::io::{Files, Limits};

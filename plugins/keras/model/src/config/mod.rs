@@ -2,7 +2,7 @@
 //!
 //! `{"class_name": "Functional", "config": {"layers": [...], "input_layers": ..., "output_layers": ...}}`, where a
 //! layer may be such a model again. What depends on the version that wrote it ends here and in
-//! `weights`.
+//! the weights of each container.
 
 mod args;
 mod class;
@@ -12,7 +12,7 @@ mod ops;
 mod sequential;
 
 use crate::io::{CALLS_MAX, Limits};
-use crate::weights::Role;
+use crate::roles::Role;
 use class::Stored;
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::model::{InputDim, Model, ModelInput};

@@ -3,7 +3,7 @@
 use super::class::Stored;
 use super::{Build, Facts};
 use crate::json;
-use crate::weights::roles;
+use crate::roles;
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::model::{Child, Layer};
 use serde_json::{Map, Value, json};
