@@ -10,6 +10,7 @@ mod conv;
 mod core;
 mod examples;
 mod geometry;
+mod legacy;
 mod local;
 mod merge;
 mod norm;

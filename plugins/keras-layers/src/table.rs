@@ -2,7 +2,7 @@
 //! classes, the documentation and the README's matrix come from it.
 
 use crate::{
-    attention, augmentation, conv, core, local, merge, norm, pooling, preprocess, recurrent, refused, resample,
+    attention, augmentation, conv, core, legacy, local, merge, norm, pooling, preprocess, recurrent, refused, resample,
     reshape, wrappers,
 };
 use recast_plugin_api::diag::Findings;
@@ -61,6 +61,7 @@ const FAMILIES: &[&[Row]] = &[
     attention::ROWS,
     augmentation::ROWS,
     conv::ROWS,
+    legacy::ROWS,
     local::ROWS,
     merge::ROWS,
     norm::ROWS,
