@@ -36,7 +36,7 @@ use prost::Message;
 use recast_abi::{RecastBytes, id};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::Tensor;
-use recast_plugin_api::messages::{Caps, LowerRequest, Lowered, ReadRequest, WriteRequest};
+use recast_plugin_api::messages::{Caps, CheckReply, CheckRequest, LowerRequest, Lowered, ReadRequest, WriteRequest};
 use recast_plugin_api::model::LayerModel;
 use recast_plugin_api::plugin::{CapsList, EvalReply, Manifest};
 use std::collections::BTreeMap;
@@ -315,12 +315,25 @@ impl Host {
         let PluginId(plugin) = self.writer(target)?;
         let table = self.loaded(plugin)?.target.ok_or_else(|| self.lacks(plugin, id::TARGET))?;
         let bytes = request.encode_to_vec();
-        let call = Call::new(self, plugin, "write", target, Names::of_write(request)).with_outputs(outputs);
+        let call =
+            Call::new(self, plugin, "write", target, Names::of_graph(request.graph.as_ref())).with_outputs(outputs);
         let name = RecastBytes::new(target.as_bytes());
         // SAFETY: the ABI's contract for this table: the host and the bytes live until the call returns.
         call.run(|host| unsafe { (table.write)(host, name, RecastBytes::new(&bytes)) })?;
         self.used(plugin, "writer", target);
         Ok(())
+    }
+
+    /// What the target finds in an output that it wrote, and its id; differences come as findings.
+    pub fn check(&self, target: &str, request: &CheckRequest) -> Result<(CheckReply, &str), Findings> {
+        let PluginId(plugin) = self.writer(target)?;
+        let table = self.loaded(plugin)?.check.ok_or_else(|| self.lacks(plugin, id::CHECK))?;
+        let bytes = request.encode_to_vec();
+        let call = Call::new(self, plugin, "check", target, Names::of_graph(request.graph.as_ref()));
+        let name = RecastBytes::new(target.as_bytes());
+        // SAFETY: the ABI's contract for this table: the host and the bytes live until the call returns.
+        let (_, reply) = call.run(|host| unsafe { (table.check)(host, name, RecastBytes::new(&bytes)) })?;
+        Ok((self.decoded(plugin, "check", &reply)?, self.plugin_id(plugin)))
     }
 
     fn writer(&self, target: &str) -> Result<PluginId, Diag> {
