@@ -25,7 +25,7 @@ pub use offer::IDS as HOST_EXTENSIONS;
 pub use outputs::{OUTPUT_FILES_MAX, Outputs};
 pub use refusal::{Refusal, Step};
 pub use registry::{Registry, claims, format_claim, layer_claim, target_claim};
-pub use tensors::{Elements, Mapping, TensorStore};
+pub use tensors::{Elements, Mapping, TensorStore, permuted_elements};
 
 use crate::job::{PluginPin, PluginUse};
 use crate::lower::{LayerOwners, Lowerer};
