@@ -151,6 +151,7 @@ fn homes(layer: &Layer, part: &str) -> &'static [&'static str] {
     match (part, layer.class.as_str()) {
         ("query", _) => &["query_dense", "_query_dense"],
         ("key", _) => &["key_dense", "_key_dense"],
+        ("gate", _) => &["gate_dense", "_gate_dense"],
         ("value", _) => &["value_dense", "_value_dense"],
         ("attention_output", _) => &["output_dense", "_output_dense"],
         (_, "LSTM" | "GRU" | "SimpleRNN" | "ConvLSTM1D" | "ConvLSTM2D" | "ConvLSTM3D") => &["cell"],
