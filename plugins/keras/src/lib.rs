@@ -3,6 +3,7 @@
 //! `container` finds the architecture and the arrays in a file, `config` makes layers and calls of the architecture,
 //! `weights` gives each array to its layer. The plugin executes no code of a model and follows no link out of its file.
 
+pub mod array;
 pub mod container;
 pub mod hdf5;
 pub mod weights;
