@@ -7,7 +7,7 @@ use crate::inspect;
 use crate::job::{Finding, JobReport, JobSpec, Level, Output, OutputFile, Policy, Status, TargetSpec, Verification};
 use crate::lower;
 use crate::passes;
-use crate::tree::Bounds;
+use crate::tree::{self, Bounds};
 use crate::verify::compare::Distance;
 use crate::verify::{self, Check, Outcome, ReadBack, structural};
 use recast_plugin_api::diag::{Code, Diag, Findings};
@@ -92,9 +92,23 @@ pub fn read(spec: &JobSpec, host: &Host) -> Result<Read, Findings> {
         path: text(&spec.artifact),
         architecture: spec.architecture.as_deref().map(text),
         limits: None,
+        files: files_below(&spec.artifact)?,
     };
     let model = host.read(probed.plugin, &request)?;
     Ok(Read { format: model.format.clone(), model })
+}
+
+/// Paths of the files of a directory; nothing of a file.
+fn files_below(artifact: &Path) -> Result<Vec<String>, Diag> {
+    let at = artifact.display().to_string();
+    let survey = tree::survey_path(artifact, &in_place());
+    let survey = survey.map_err(|trouble| Diag::new(Code::Io, at, trouble.to_string()))?;
+    if !survey.is_dir {
+        return Ok(Vec::new());
+    }
+    let mut files: Vec<String> = survey.files().map(|node| node.path.to_string_lossy().into_owned()).collect();
+    files.sort();
+    Ok(files)
 }
 
 /// Lowers to a graph that is typed and whole.
