@@ -180,6 +180,7 @@ def scaling_models(scratch):
     """Dense chains with a residual every fourth layer, made by Keras."""
     code = f"""
 import sys
+sys.setrecursionlimit(20 * {LAYERS[-1]})  # Keras walks a chain of layers by recursion
 sys.path.insert(0, {os.path.join(HERE, "..", "conformance")!r})
 import kit, numpy as np
 from keras import Input, Model, layers as L
@@ -192,7 +193,7 @@ for count in {LAYERS!r}:
     kit.randomise(model, np.random.default_rng(count))
     kit.save_h5(model, {scratch!r} + f"/chain_{{count}}.h5")
 """
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    run([sys.executable, "-c", code])
 
 
 def scaling(bench):

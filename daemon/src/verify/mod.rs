@@ -10,6 +10,7 @@ pub mod compare;
 mod golden;
 pub mod inputs;
 pub mod runtime;
+pub mod structural;
 
 use crate::job::{Level, Policy, Verification, VerifySpec};
 use bindings::Bound;
@@ -36,8 +37,23 @@ pub struct Check<'a> {
     pub variant: &'a dyn Fn(&Graph, &str) -> Result<PathBuf, Findings>,
     /// The bound graph without the ops that the embedded runtime lacks; `None` when nothing can be decomposed.
     pub decompose: &'a dyn Fn(&Graph) -> Result<Option<Graph>, Findings>,
+    /// Reads the output back; `None` where the target has no way to.
+    pub read_back: &'a dyn Fn() -> Result<Option<ReadBack>, Findings>,
     pub golden: Option<&'a Path>,
     pub threads: usize,
+}
+
+/// An output that was read back and is what was to be written: level `structural`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadBack {
+    /// Who read it: `read back by dev.recast.torch`.
+    pub by: String,
+    /// What was compared.
+    pub note: String,
+    /// Between the evaluator's outputs for both graphs, where those were compared.
+    pub distance: Distance,
+    /// Rows of outputs compared.
+    pub samples: u64,
 }
 
 pub struct Outcome {
@@ -67,9 +83,13 @@ pub fn verify(check: &Check<'_>) -> Outcome {
     if check.spec.policy == Policy::Off {
         return Outcome::none("verification is off", Findings::new());
     }
+    let read_back = match (check.read_back)() {
+        Ok(read_back) => read_back,
+        Err(findings) => return Outcome::none("the output is not what was to be written", findings),
+    };
     let runtime = match pick_runtime(check) {
         Ok(Some(runtime)) => runtime,
-        Ok(None) => return Outcome::none(&format!("no runtime for '{}' files", check.runtime), Findings::new()),
+        Ok(None) => return unrun(check, read_back),
         Err(diag) => return Outcome::none("the runtime could not be loaded", diag.into()),
     };
     let outcome = against_reference(check, runtime.as_ref()).and_then(|(reference, rounding)| match check.golden {
@@ -77,6 +97,22 @@ pub fn verify(check: &Check<'_>) -> Outcome {
         None => Ok(reference),
     });
     outcome.unwrap_or_else(|diag| Outcome::none(&diag.detail.clone(), diag.into()))
+}
+
+/// Nothing here runs the output: it is as good as what reading it back showed.
+fn unrun(check: &Check<'_>, read_back: Option<ReadBack>) -> Outcome {
+    let Some(ReadBack { by, note, distance, samples }) = read_back else {
+        return Outcome::none(&format!("no runtime for '{}' files", check.runtime), Findings::new());
+    };
+    let verification = Verification {
+        level: Level::Structural,
+        runtime: by,
+        max_abs_error: distance.max_abs,
+        max_rel_error: distance.max_rel,
+        samples,
+        note,
+    };
+    Outcome { verification, findings: Findings::new() }
 }
 
 fn pick_runtime(check: &Check<'_>) -> Result<Option<Box<dyn Runtime>>, Diag> {

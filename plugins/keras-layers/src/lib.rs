@@ -5,9 +5,11 @@
 
 pub mod activations;
 mod attention;
+mod audio;
 mod augmentation;
 mod conv;
 mod core;
+mod equalize;
 mod examples;
 mod geometry;
 mod legacy;

@@ -131,7 +131,8 @@ impl<'t> Walk<'t, '_> {
         for role in roles {
             let part = role.name.split_once('/').map_or("", |(part, _)| part);
             let index = number.entry(part).or_default();
-            let found = homes(layer, part).iter().find_map(|home| self.array(&join(path, home), *index));
+            let found =
+                super::roles::homes(&layer.class, part).iter().find_map(|home| self.array(&join(path, home), *index));
             *index += 1;
             let Some((stored, array)) = found else { continue };
             self.seen.insert(stored);
@@ -144,18 +145,6 @@ impl<'t> Walk<'t, '_> {
     fn array(&self, path: &str, index: usize) -> Option<(&'t str, &'t Array<'t>)> {
         let path = format!("{}/{index}", join(path, "vars"));
         self.tree.arrays.get_key_value(path.as_str()).map(|(path, array)| (path.as_str(), array))
-    }
-}
-
-/// The attributes below which a layer keeps its own arrays; `part` is that of a role with two words.
-fn homes(layer: &Layer, part: &str) -> &'static [&'static str] {
-    match (part, layer.class.as_str()) {
-        ("query", _) => &["query_dense", "_query_dense"],
-        ("key", _) => &["key_dense", "_key_dense"],
-        ("value", _) => &["value_dense", "_value_dense"],
-        ("attention_output", _) => &["output_dense", "_output_dense"],
-        (_, "LSTM" | "GRU" | "SimpleRNN" | "ConvLSTM1D" | "ConvLSTM2D" | "ConvLSTM3D") => &["cell"],
-        _ => &[""],
     }
 }
 

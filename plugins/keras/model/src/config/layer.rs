@@ -81,14 +81,23 @@ impl Build<'_> {
             "RNN" | "ConvRNN2D" | "ResidualWrapper" | "DropoutWrapper" | "DeviceWrapper" => {
                 self.wrapped(layer, config, "cell")
             }
-            "StackedRNNCells" => {
-                let cells =
-                    config.get("cells").map_or(Ok(&[][..]), |cells| json::array(cells, &layer.path, "cells"))?;
-                let cells = cells.iter().enumerate();
-                cells.map(|(number, cell)| self.child(layer, &format!("cells/{number}"), cell)).collect()
-            }
+            "StackedRNNCells" => self.listed(layer, config, "cells", "cells"),
+            "Pipeline" => self.listed(layer, config, "layers", "_pipeline_layers"),
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// The layers that the configuration lists under `key`, in the list attribute that Keras keeps them in.
+    fn listed(
+        &mut self,
+        layer: &Layer,
+        config: &Map<String, Value>,
+        key: &str,
+        attribute: &str,
+    ) -> Result<Vec<Child>, Diag> {
+        let inner = config.get(key).map_or(Ok(&[][..]), |inner| json::array(inner, &layer.path, key))?;
+        let inner = inner.iter().enumerate();
+        inner.map(|(number, value)| self.child(layer, &format!("{attribute}/{number}"), value)).collect()
     }
 
     fn wrapped(&mut self, layer: &Layer, config: &Map<String, Value>, key: &str) -> Result<Vec<Child>, Diag> {
