@@ -11,6 +11,8 @@ use serde_json::{Map, Value, json};
 enum Call {
     /// One argument each, then the attributes (op's name, function's name).
     Each(&'static [(&'static str, &'static str)]),
+    /// The first, the others under these names, then the attributes.
+    Named(&'static [&'static str], &'static [(&'static str, &'static str)]),
     /// All in one list.
     List(&'static [(&'static str, &'static str)]),
     /// All but the last in one list.
@@ -20,10 +22,11 @@ enum Call {
     Strided,
 }
 
-use Call::{Each, Gather, List, ListThenAxis, Strided};
+use Call::{Each, Gather, List, ListThenAxis, Named, Strided};
 
 const NONE: Call = Each(&[]);
-const KEEP: Call = Each(&[("keep_dims", "keepdims")]);
+const AXIS: Call = Named(&["axis"], &[]);
+const KEEP: Call = Named(&["axis"], &[("keep_dims", "keepdims")]);
 
 /// Sorted by op.
 const TABLE: &[(&str, &str, Call)] = &[
@@ -33,21 +36,21 @@ const TABLE: &[(&str, &str, Call)] = &[
     ("AddV2", "math.add", NONE),
     ("All", "math.reduce_all", KEEP),
     ("Any", "math.reduce_any", KEEP),
-    ("ArgMax", "math.argmax", NONE),
-    ("ArgMin", "math.argmin", NONE),
+    ("ArgMax", "math.argmax", AXIS),
+    ("ArgMin", "math.argmin", AXIS),
     ("BatchMatMul", "linalg.matmul", Each(&[("adj_x", "transpose_a"), ("adj_y", "transpose_b")])),
     ("BatchMatMulV2", "linalg.matmul", Each(&[("adj_x", "transpose_a"), ("adj_y", "transpose_b")])),
     ("BiasAdd", "nn.bias_add", NONE),
     ("Cast", "cast", Each(&[("DstT", "dtype")])),
     ("Ceil", "math.ceil", NONE),
-    ("ClipByValue", "clip_by_value", NONE),
+    ("ClipByValue", "clip_by_value", Named(&["clip_value_min", "clip_value_max"], &[])),
     ("ConcatV2", "concat", ListThenAxis),
     ("Cos", "math.cos", NONE),
     ("Elu", "nn.elu", NONE),
     ("Equal", "math.equal", NONE),
     ("Erf", "math.erf", NONE),
     ("Exp", "math.exp", NONE),
-    ("ExpandDims", "expand_dims", NONE),
+    ("ExpandDims", "expand_dims", AXIS),
     ("Floor", "math.floor", NONE),
     ("FloorDiv", "math.floordiv", NONE),
     ("FloorMod", "math.floormod", NONE),
@@ -73,14 +76,14 @@ const TABLE: &[(&str, &str, Call)] = &[
     ("Neg", "math.negative", NONE),
     ("NotEqual", "math.not_equal", NONE),
     ("Pack", "stack", List(&[("axis", "axis")])),
-    ("Pad", "pad", NONE),
+    ("Pad", "pad", Named(&["paddings"], &[])),
     ("Pow", "math.pow", NONE),
     ("Prod", "math.reduce_prod", KEEP),
     ("RealDiv", "math.divide", NONE),
     ("Reciprocal", "math.reciprocal", NONE),
     ("Relu", "nn.relu", NONE),
     ("Relu6", "nn.relu6", NONE),
-    ("Reshape", "reshape", NONE),
+    ("Reshape", "reshape", Named(&["shape"], &[])),
     ("Rint", "math.rint", NONE),
     ("Rsqrt", "math.rsqrt", NONE),
     ("SelectV2", "where", NONE),
@@ -100,8 +103,8 @@ const TABLE: &[(&str, &str, Call)] = &[
     ("Sub", "math.subtract", NONE),
     ("Sum", "math.reduce_sum", KEEP),
     ("Tanh", "math.tanh", NONE),
-    ("Tile", "tile", NONE),
-    ("Transpose", "transpose", NONE),
+    ("Tile", "tile", Named(&["multiples"], &[])),
+    ("Transpose", "transpose", Named(&["perm"], &[])),
     ("ZerosLike", "zeros_like", NONE),
 ];
 
@@ -212,13 +215,22 @@ fn arguments(call: Call, mut inputs: Vec<Value>, attrs: &Value) -> Option<Value>
             given(names, attrs, &mut kwargs);
             inputs
         }
+        Named(arguments, names) => {
+            given(names, attrs, &mut kwargs);
+            let others = inputs.split_off(inputs.len().min(1));
+            if others.len() > arguments.len() {
+                return None;
+            }
+            kwargs.extend(arguments.iter().map(|name| (*name).to_owned()).zip(others));
+            inputs
+        }
         List(names) => {
             given(names, attrs, &mut kwargs);
             vec![Value::Array(inputs)]
         }
         ListThenAxis => {
-            let axis = inputs.pop()?;
-            vec![Value::Array(inputs), axis]
+            kwargs.insert("axis".into(), inputs.pop()?);
+            vec![Value::Array(inputs)]
         }
         Gather => {
             kwargs.insert("axis".into(), inputs.pop().filter(|_| inputs.len() == 2)?);
@@ -307,7 +319,7 @@ mod tests {
         assert_eq!(layer["class_name"], "TFOpLambda");
         assert_eq!(layer["config"]["function"], "math.reduce_mean");
         let tensor = json!({"class_name": "__keras_tensor__", "config": {"keras_history": ["x", 0, 0]}});
-        assert_eq!(layer["inbound_nodes"], json!([{"args": [tensor, [1, 2]], "kwargs": {"keepdims": true}}]));
+        assert_eq!(layer["inbound_nodes"], json!([{"args": [tensor], "kwargs": {"axis": [1, 2], "keepdims": true}}]));
         assert_eq!(replaced(&json!({"layers": []})).unwrap(), None);
     }
 }
