@@ -6,6 +6,7 @@ mod config_file;
 mod config_service;
 mod fixtures;
 mod hostile;
+mod hostile_parts;
 mod keras;
 mod keras_host;
 mod layers_recurrent;

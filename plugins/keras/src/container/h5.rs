@@ -93,7 +93,8 @@ fn architecture(input: &Input<'_>, attrs: &Attrs, tree: bool) -> Result<(Value, 
         (None, None) => return Err(missing(attrs, tree)),
     };
     let stated = attrs.text("keras_version").or_else(|| config.get("keras_version").and_then(Value::as_str));
-    let version = Version::parse(stated.unwrap_or("1"));
+    // Only Keras 3 writes that layout into a file of its own, and it does not say so; of the others, only the first.
+    let version = Version::parse(stated.unwrap_or(if tree { "3" } else { "1" }));
     Ok((config, version))
 }
 
