@@ -223,14 +223,18 @@ impl Job<'_> {
             runtime: &caps.runtime,
             variant: &variant,
             decompose: &decompose,
-            read_back: &|| self.read_back(written),
+            read_back: &|| self.read_back(written, graph),
             golden: self.spec.golden.as_deref(),
             threads: self.spec.threads,
         })
     }
 
     /// The output as somebody else than its writer finds it.
-    fn read_back(&self, written: &Written<'_>) -> Result<Option<ReadBack>, Findings> {
+    fn read_back(&self, written: &Written<'_>, graph: &Graph) -> Result<Option<ReadBack>, Findings> {
+        let format = &written.caps.read_back;
+        if !format.is_empty() {
+            return verify::read_back::by_source(self.host, self.spec, graph, &written.path, format).map(Some);
+        }
         if !written.caps.checks {
             return Ok(None);
         }
@@ -242,7 +246,7 @@ impl Job<'_> {
             name: self.spec.name.clone(),
             options: options_text(target)?,
         };
-        let (reply, plugin) = self.host.check(&target.name, &request).map_err(structural::as_mismatches)?;
+        let (reply, plugin) = self.host.check(&target.name, &request).map_err(structural::as_verdicts)?;
         let (store, dir) = (self.host.tensors(), &self.spec.staging);
         let compared = structural::compare_weights(written.fitted, &reply, store, dir, written.files)?;
         let note = format!(

@@ -58,8 +58,8 @@ pub struct PluginId(usize);
 
 /// All plugins of one job, in one process.
 pub struct Host {
-    plugins: Vec<Plugin>,
-    registry: Registry,
+    plugins: Arc<Vec<Plugin>>,
+    registry: Arc<Registry>,
     winners: BTreeMap<String, String>,
     tensors: TensorStore,
     events: Arc<dyn Events>,
@@ -107,10 +107,30 @@ impl Host {
         if !findings.is_empty() {
             return Err(findings);
         }
-        let registry = Registry::new(plugins.iter().map(|plugin| &plugin.read.manifest));
+        let registry = Arc::new(Registry::new(plugins.iter().map(|plugin| &plugin.read.manifest)));
+        let plugins = Arc::new(plugins);
         let HostSettings { winners, tensors, events, threads } = settings;
         let (notes, uses) = (Mutex::default(), Mutex::default());
         Ok(Host { plugins, registry, winners, tensors, events, threads, notes, uses })
+    }
+
+    /// The same loaded plugins on another artifact: what they do there is not counted as part of this job.
+    pub fn sibling(&self, tensors: TensorStore) -> Host {
+        Host {
+            plugins: self.plugins.clone(),
+            registry: self.registry.clone(),
+            winners: self.winners.clone(),
+            tensors,
+            events: self.events.clone(),
+            threads: self.threads,
+            notes: Mutex::default(),
+            uses: Mutex::default(),
+        }
+    }
+
+    /// The id of the plugin behind a place in the list.
+    pub fn id_of(&self, plugin: PluginId) -> &str {
+        self.plugin_id(plugin.0)
     }
 
     pub fn tensors(&self) -> &TensorStore {
