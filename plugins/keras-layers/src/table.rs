@@ -2,8 +2,8 @@
 //! classes, the documentation and the README's matrix come from it.
 
 use crate::{
-    attention, audio, augmentation, conv, core, equalize, local, merge, norm, pooling, preprocess, recurrent, refused,
-    resample, reshape, wrappers,
+    attention, audio, augmentation, conv, core, equalize, legacy, local, merge, norm, pooling, preprocess, recurrent,
+    refused, resample, reshape, wrappers,
 };
 use recast_plugin_api::diag::Findings;
 use recast_plugin_api::lower::{Lowering, Val};
@@ -63,6 +63,7 @@ const FAMILIES: &[&[Row]] = &[
     audio::ROWS,
     augmentation::ROWS,
     conv::ROWS,
+    legacy::ROWS,
     local::ROWS,
     merge::ROWS,
     norm::ROWS,

@@ -10,19 +10,8 @@ def case(name, build, integers=0):
     CASES[name] = (build, integers)
 
 
-def one(name, make, shape, integers=0, then=()):
-    """A layer, built only when it is asked for, on an input of this shape."""
-    def build():
-        model = Sequential()
-        model.add(InputLayer(shape, name="x"))
-        for layer in [make()] + [maker() for maker in then]:
-            model.add(layer)
-        return model
-    case(name, build, integers)
-
-
 def first(name, *makers, integers=0):
-    """The first layer brings its own shape, as Keras 1 models mostly do."""
+    """Layers, built only when asked for; the first brings its own shape, as Keras 1 models mostly do."""
     case(name, lambda: Sequential([make() for make in makers]), integers)
 
 
@@ -48,11 +37,12 @@ for ordering, shape in (("tf", (8, 7, 3)), ("th", (3, 8, 7))):
           lambda conv=conv: Cropping2D(((1, 0), (1, 1)), **conv),
           lambda conv=conv: SpatialDropout2D(0.2, **conv),
           lambda conv=conv: AveragePooling2D((2, 2), **conv),
-          lambda conv=conv: GlobalAveragePooling2D(**conv),
-          lambda: Dense(3, activation="softmax"))
+          lambda: Flatten(), lambda: Dense(3))
+    first(f"global_average_pooling_{ordering}",
+          lambda shape=shape, conv=conv: GlobalAveragePooling2D(input_shape=shape, **conv), lambda: Dense(2))
     first(f"zero_padding_sides_{ordering}",
           lambda shape=shape, conv=conv: ZeroPadding2D((1, 0, 2, 1), input_shape=shape, **conv),
-          lambda conv=conv: GlobalMaxPooling2D(**conv) if False else Convolution2D(2, 2, 2, **conv))
+          lambda conv=conv: Convolution2D(2, 2, 2, **conv))
     first(f"locally_connected_2d_{ordering}",
           lambda shape=shape, conv=conv: LocallyConnected2D(2, 3, 2, input_shape=shape, **conv))
     first(f"deconvolution_{ordering}",
@@ -65,11 +55,14 @@ first("conv3d_tf", lambda: Convolution3D(2, 2, 2, 3, input_shape=(5, 4, 5, 2), d
 first("conv3d_th", lambda: Convolution3D(2, 2, 2, 3, input_shape=(2, 5, 4, 5), dim_ordering="th"),
       lambda: MaxPooling3D((2, 1, 1), dim_ordering="th"), lambda: Flatten(), lambda: Dense(2))
 first("conv1d", lambda: Convolution1D(4, 3, input_shape=(9, 3), activation="relu"), lambda: MaxPooling1D(2),
-      lambda: Convolution1D(3, 2, border_mode="same", subsample_length=2), lambda: GlobalMaxPooling1D())
+      lambda: Convolution1D(3, 3, border_mode="same"), lambda: GlobalMaxPooling1D())
+first("conv1d_strides", lambda: Convolution1D(4, 2, subsample_length=2, input_shape=(9, 3)))
+first("theano_padding", lambda: Convolution1D(3, 2, border_mode="same", input_shape=(9, 3)), lambda: MaxPooling1D(2),
+      lambda: Convolution1D(3, 3, border_mode="same", subsample_length=2))
 first("atrous_conv1d", lambda: AtrousConvolution1D(4, 3, atrous_rate=2, input_shape=(9, 3)))
 first("sequence_shapes", lambda: ZeroPadding1D(2, input_shape=(6, 3)), lambda: Cropping1D((1, 0)),
       lambda: UpSampling1D(2), lambda: AveragePooling1D(pool_length=3, stride=2), lambda: Permute((2, 1)),
-      lambda: Reshape((-1, 3)), lambda: TimeDistributedDense(2) if False else TimeDistributed(Dense(2)))
+      lambda: Reshape((-1, 3)), lambda: TimeDistributed(Dense(2)))
 first("locally_connected_1d", lambda: LocallyConnected1D(3, 2, input_shape=(6, 3)))
 for kind in (LSTM, GRU, SimpleRNN):
     low = kind.__name__.lower()
@@ -86,7 +79,7 @@ first("embedding_conv", lambda: Embedding(9, 4, input_length=8, dropout=0.2), la
       lambda: Flatten(), lambda: Dense(2), integers=9)
 first("masking_gru", lambda: Masking(0.0, input_shape=(6, 3)), lambda: GRU(3, return_sequences=True),
       lambda: TimeDistributed(Dense(2)))
-first("conv_lstm_2d", lambda: ConvLSTM2D(2, 2, 3, input_shape=(4, 5, 6, 2), dim_ordering="tf", border_mode="same"))
+first("conv_lstm_2d", lambda: ConvLSTM2D(2, 3, 3, input_shape=(4, 5, 6, 2), dim_ordering="tf", border_mode="same"))
 first("conv_lstm_2d_th", lambda: ConvLSTM2D(2, 3, 3, input_shape=(4, 2, 5, 6), dim_ordering="th", border_mode="same",
                                             return_sequences=True))
 first("batch_normalization", lambda: BatchNormalization(input_shape=(5,)), lambda: Dense(3))

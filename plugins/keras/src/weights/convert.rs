@@ -11,7 +11,7 @@ use super::Taken;
 use super::recipe::Step;
 use crate::io::Limits;
 use recast_keras_model::config::keras1;
-use recast_plugin_api::diag::{Diag, Findings};
+use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Layer, Model};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -43,6 +43,11 @@ pub fn settle<'t>(
     });
     let mut settled = if origin.keras_1 { joined(taken, &kinds) } else { taken };
     let mut findings = Findings::new();
+    if origin.theano {
+        let mut odd: Vec<(&String, &Kind)> = kinds.iter().filter(|(_, kind)| pads_otherwise(kind)).collect();
+        odd.sort_by_key(|(path, _)| path.as_str());
+        findings.extend(odd.into_iter().map(|(path, kind)| theano_padding(path, kind)));
+    }
     for weight in &mut settled {
         let Some(kind) = kinds.get(&weight.path) else { continue };
         if let Err(diag) = settle_one(weight, kind, origin, limits) {
@@ -52,7 +57,7 @@ pub fn settle<'t>(
     if let Err(diag) = from_cudnn(&mut settled, &kinds, limits) {
         findings.push(diag);
     }
-    each(root, &mut plain_recurrent);
+    each(root, &mut |layer| today(layer, origin));
     (settled, findings)
 }
 
@@ -86,7 +91,13 @@ fn joined<'t>(taken: Vec<Taken<'t>>, kinds: &HashMap<String, Kind>) -> Vec<Taken
             };
             let arrays =
                 places.iter().filter_map(|&place| own[place].take()).flat_map(|weight| weight.arrays).collect();
-            out.push(Taken { path: path.clone(), role: source.role.into(), arrays, steps: Vec::new() });
+            out.push(Taken {
+                path: path.clone(),
+                role: source.role.into(),
+                arrays,
+                each: Vec::new(),
+                steps: Vec::new(),
+            });
         }
         out.extend(own.into_iter().flatten());
     }
@@ -106,14 +117,14 @@ fn settle_one(weight: &mut Taken<'_>, kind: &Kind, origin: Origin, limits: &Limi
     let Some(first) = weight.arrays.first() else { return Ok(()) };
     let dims = first.dims(limits)?;
     if origin.keras_1 {
-        weight.steps.extend(axes_of_keras_1(kind, &dims));
+        weight.each.extend(axes_of_keras_1(kind, &dims));
     } else if turned(kind, &dims) {
-        weight.steps.push(Step::Transpose(vec![3, 2, 0, 1]));
+        weight.each.push(Step::Transpose(vec![3, 2, 0, 1]));
     }
     // Keras' own conversion leaves separable kernels alone, which Theano never had.
     if origin.theano && kind.class != "SeparableConv2D" {
         let rank = if kind.class == "Conv1D" { 3 } else { dims.len() };
-        weight.steps.push(Step::Flip((0..rank.saturating_sub(2)).collect()));
+        weight.each.push(Step::Flip((0..rank.saturating_sub(2)).collect()));
     }
     Ok(())
 }
@@ -154,6 +165,32 @@ fn turned(kind: &Kind, dims: &[u64]) -> bool {
     !fits(d0, d1, d2, d3) && fits(d3, d2, d0, d1)
 }
 
+/// Theano pads half a window on both sides and cuts what is too much at the end: with an even window, or with strides,
+/// that is not what `same` means since.
+fn pads_otherwise(kind: &Kind) -> bool {
+    let same = kind.config.get("padding").and_then(Value::as_str) == Some("same");
+    let list = |key: &str| match kind.config.get(key) {
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_u64).collect(),
+        Some(value) => value.as_u64().into_iter().collect::<Vec<u64>>(),
+        None => Vec::new(),
+    };
+    let stepped = list("strides").iter().any(|&stride| stride != 1);
+    match kind.class.as_str() {
+        "Conv1D" | "Conv2D" | "Conv3D" | "Conv2DTranspose" | "ConvLSTM2D" => {
+            same && (stepped || list("kernel_size").iter().any(|size| size % 2 == 0))
+        }
+        class => same && class.contains("Pooling"),
+    }
+}
+
+fn theano_padding(path: &str, kind: &Kind) -> Diag {
+    let detail = format!(
+        "the file was written on Theano, which pads a {} of `padding=\"same\"` otherwise than Keras does since",
+        kind.class
+    );
+    Diag::new(Code::UnsupportedLayer, path, detail).hint("put a ZeroPadding layer before it, and `padding=\"valid\"`")
+}
+
 /// Gates of a recurrent layer.
 fn gates(class: &str) -> Option<u64> {
     match class {
@@ -189,15 +226,19 @@ fn from_cudnn(settled: &mut [Taken<'_>], kinds: &HashMap<String, Kind>, limits: 
 }
 
 /// cuDNN's layers have fixed activations, and are today's layers with these.
-fn plain_recurrent(layer: &mut Layer) {
-    let (class, extra) = match layer.class.as_str() {
-        "CuDNNLSTM" => ("LSTM", json!({})),
-        "CuDNNGRU" => ("GRU", json!({"reset_after": true})),
+fn today(layer: &mut Layer, origin: Origin) {
+    let (class, fixed) = match layer.class.as_str() {
+        "CuDNNLSTM" => ("LSTM", json!({"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": true})),
+        "CuDNNGRU" => (
+            "GRU",
+            json!({"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": true, "reset_after": true}),
+        ),
+        // Its two backends differ.
+        "SReLU" => ("SReLU", json!({"legacy_theano": origin.theano})),
         _ => return,
     };
     let Ok(Value::Object(mut config)) = serde_json::from_str::<Value>(&layer.config) else { return };
-    let fixed = json!({"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": true});
-    for (key, value) in [fixed, extra].iter().filter_map(Value::as_object).flatten() {
+    for (key, value) in fixed.as_object().into_iter().flatten() {
         config.insert(key.clone(), value.clone());
     }
     layer.class = class.into();

@@ -22,16 +22,17 @@ use std::collections::HashMap;
 pub struct Taken<'t> {
     pub path: String,
     pub role: String,
-    /// Joined along their last axis when there are several.
     pub arrays: Vec<&'t Array<'t>>,
-    /// What is done to them then.
+    /// What is done to each array; several are then joined along their last axis.
+    pub each: Vec<Step>,
+    /// What is done to the whole.
     pub steps: Vec<Step>,
 }
 
 impl<'t> Taken<'t> {
     /// An array that is the weight as it is.
     pub fn whole(path: String, role: String, array: &'t Array<'t>) -> Taken<'t> {
-        Taken { path, role, arrays: vec![array], steps: Vec::new() }
+        Taken { path, role, arrays: vec![array], each: Vec::new(), steps: Vec::new() }
     }
 
     fn tensor(
@@ -43,11 +44,12 @@ impl<'t> Taken<'t> {
         let first =
             self.arrays.first().ok_or_else(|| Diag::new(Code::Bug, self.path.as_str(), "a weight of nothing"))?;
         let names: Vec<&str> = self.arrays.iter().map(|array| array.at()).collect();
-        if self.arrays.len() == 1 && self.steps.is_empty() {
+        if self.arrays.len() == 1 && self.each.is_empty() && self.steps.is_empty() {
             return Ok((first.place(files, base, limits)?, names.join(" + ")));
         }
         files.io().go_on()?;
-        let loaded = self.arrays.iter().map(|array| array.load(files, limits)).collect::<Result<_, _>>()?;
+        let load = |array: &&Array<'_>| recipe::run(array.at(), vec![array.load(files, limits)?], &self.each);
+        let loaded = self.arrays.iter().map(load).collect::<Result<_, _>>()?;
         let made = recipe::run(first.at(), loaded, &self.steps)?;
         let place = files.put(first.at(), &made.bytes)?;
         Ok((region(made.dtype, &made.dims, place, made.bytes.len() as u64), names.join(" + ")))
