@@ -6,6 +6,7 @@
 pub mod container;
 pub mod hdf5;
 pub mod weights;
+pub mod write;
 
 pub use recast_keras_model::{config, io, json};
 
