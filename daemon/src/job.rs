@@ -286,17 +286,22 @@ impl JobReport {
     /// A job that came to nothing, for one reason.
     pub fn failed(finding: Finding) -> JobReport {
         let exit_code = Code::parse(&finding.code).map_or(exit::BUG, |code| code.class().exit_code());
+        JobReport { diagnostics: vec![finding], exit_code, ..JobReport::blank() }
+    }
+
+    /// Of a job that has not come to anything yet.
+    pub fn blank() -> JobReport {
         JobReport {
             status: Status::Failed,
             digest: String::new(),
             source_format: String::new(),
             source_version: String::new(),
             outputs: Vec::new(),
-            diagnostics: vec![finding],
+            diagnostics: Vec::new(),
             waits_for: Vec::new(),
             plugins: Vec::new(),
             timings_ms: BTreeMap::new(),
-            exit_code,
+            exit_code: 0,
             inspection: None,
         }
     }

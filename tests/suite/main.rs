@@ -4,6 +4,7 @@
 mod boundary;
 mod config_file;
 mod config_service;
+mod daemon_plugins;
 mod fixtures;
 mod hostile;
 mod keras;
