@@ -7,7 +7,7 @@ use crate::inspect;
 use crate::job::{Finding, JobReport, JobSpec, Level, Output, OutputFile, Policy, Status, TargetSpec, Verification};
 use crate::lower;
 use crate::passes;
-use crate::tree::Bounds;
+use crate::tree::{self, Bounds};
 use crate::verify::compare::Distance;
 use crate::verify::runtime::command::Commands;
 use crate::verify::{self, Check, Outcome, ReadBack, structural};
@@ -87,15 +87,34 @@ pub struct Read {
 /// Reads the artifact through the source that claims it.
 pub fn read(spec: &JobSpec, host: &Host) -> Result<Read, Findings> {
     let probed = host.probe(&spec.artifact)?;
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let request = ReadRequest {
-        schema_rev: SCHEMA_REV,
-        path: text(&spec.artifact),
-        architecture: spec.architecture.as_deref().map(text),
-        limits: None,
-    };
+    let request = read_request(&spec.artifact, spec.architecture.as_deref())?;
     let model = host.read(probed.plugin, &request)?;
     Ok(Read { format: model.format.clone(), model })
+}
+
+/// What a source is asked: to read this file or directory.
+pub fn read_request(artifact: &Path, architecture: Option<&Path>) -> Result<ReadRequest, Diag> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    Ok(ReadRequest {
+        schema_rev: SCHEMA_REV,
+        path: text(artifact),
+        architecture: architecture.map(text),
+        limits: None,
+        files: files_below(artifact)?,
+    })
+}
+
+/// Paths of the files of a directory; nothing of a file.
+fn files_below(artifact: &Path) -> Result<Vec<String>, Diag> {
+    let at = artifact.display().to_string();
+    let survey = tree::survey_path(artifact, &in_place());
+    let survey = survey.map_err(|trouble| Diag::new(Code::Io, at, trouble.to_string()))?;
+    if !survey.is_dir {
+        return Ok(Vec::new());
+    }
+    let mut files: Vec<String> = survey.files().map(|node| node.path.to_string_lossy().into_owned()).collect();
+    files.sort();
+    Ok(files)
 }
 
 /// Lowers to a graph that is typed and whole.

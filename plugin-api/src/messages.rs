@@ -18,6 +18,9 @@ pub struct ReadRequest {
     pub architecture: Option<String>,
     #[prost(message, optional, tag = "4")]
     pub limits: Option<ReadLimits>,
+    /// Of a directory: the files below it, as paths relative to it, sorted.
+    #[prost(string, repeated, tag = "5")]
+    pub files: Vec<String>,
 }
 
 /// Bounds that a source holds while it reads; zero means the plugin's own default.

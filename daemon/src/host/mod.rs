@@ -46,6 +46,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The beginning of a file that a source decides on.
 const HEAD_BYTES: usize = 4096;
+/// Entries of a directory that its head is made of.
+const LISTED_MAX: usize = 1000;
 
 /// Lowers a layer that a wrapper holds.
 pub type LowerChild<'a> = dyn Fn(&LowerRequest) -> Result<Lowered, Findings> + 'a;
@@ -396,11 +398,11 @@ pub fn unknown_layer(class: &str, path: &str) -> Diag {
     Diag::new(Code::UnknownLayer, path, format!("no plugin lowers the class {class:?}")).hint(hint)
 }
 
-/// First bytes (none of a directory) and name of an artifact.
+/// First bytes (of a directory: its listing) and name of an artifact.
 fn head_of(artifact: &Path) -> std::io::Result<(Vec<u8>, String)> {
     let name = artifact.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if artifact.symlink_metadata()?.is_dir() {
-        return Ok((Vec::new(), name));
+        return Ok((listing(artifact)?, name));
     }
     let file = crate::tree::open_file(artifact)?;
     let mut head = vec![0; HEAD_BYTES];
@@ -413,4 +415,18 @@ fn head_of(artifact: &Path) -> std::io::Result<(Vec<u8>, String)> {
     }
     head.truncate(len);
     Ok((head, name))
+}
+
+/// The names in a directory, each with a newline behind it, directories with `/`: what fits into a head.
+fn listing(dir: &Path) -> std::io::Result<Vec<u8>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir)?.take(LISTED_MAX) {
+        let entry = entry?;
+        let mark = if entry.file_type()?.is_dir() { "/" } else { "" };
+        names.push(format!("{}{mark}\n", entry.file_name().to_string_lossy()));
+    }
+    names.sort();
+    let mut head = names.concat().into_bytes();
+    head.truncate(HEAD_BYTES);
+    Ok(head)
 }

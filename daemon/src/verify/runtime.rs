@@ -99,6 +99,7 @@ fn lacks(node: &Node, cell_state_used: bool) -> bool {
         | Op::Clip(_)
         | Op::Where(_)
         | Op::Cast(_)
+        | Op::Dropout(_)
         | Op::MatMul(_)
         | Op::Einsum(_)
         | Op::BatchNorm(_)

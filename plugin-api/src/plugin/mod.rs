@@ -67,7 +67,8 @@ use crate::model::{Arg, Layer, LayerModel, SCHEMA_REV, ValueRef};
 pub trait Source: Send + Sync + 'static {
     const FORMATS: &'static [Format];
 
-    /// Is this yours? `head` is the beginning of the file (at most 4 KiB, empty for a directory), `name` its name.
+    /// Is this yours? `head` is the beginning of the file (at most 4 KiB), `name` its name. A directory's head is its
+    /// listing: sorted names, each with a newline behind it, those of directories with `/` before that.
     /// 0 is no, 100 is certain; the highest answer of all plugins reads the artifact.
     fn probe(&self, head: &[u8], name: &str) -> u8;
 
