@@ -23,9 +23,17 @@ except ImportError:
     from tensorflow import keras
 
 
-def base(name):
-    """Without TensorFlow's output number: `dense/Softmax:0` is `dense/Softmax`."""
-    return name.split(":")[0]
+def layer_names(tensors):
+    """The names of the layers that gave the tensors; numbered where one layer gave several, as recast does it."""
+    names = []
+    for tensor in tensors:
+        layer = tensor._keras_history[0].name
+        name, count = layer, 0
+        while name in names:
+            count += 1
+            name = f"{layer}_{count}"
+        names.append(name)
+    return names
 
 
 def load(path):
@@ -38,7 +46,7 @@ def load(path):
 
 def given(model, arrays):
     """The arrays in the order of the model's inputs: by name, or the only one there is."""
-    names = [base(tensor.name) for tensor in model.inputs]
+    names = layer_names(model.inputs)
     if set(names) == set(arrays):
         return [arrays[name] for name in names]
     if len(names) == len(arrays) == 1:
@@ -47,8 +55,7 @@ def given(model, arrays):
 
 
 def named(model, outputs):
-    """One name for each output, as recast gives them: the layer's, numbered where one layer gives several."""
-    names = list(model.output_names)
+    names = layer_names(model.outputs)
     if len(names) != len(outputs):
         sys.exit(f"{len(outputs)} outputs, but the model names {names}")
     return dict(zip(names, outputs))

@@ -89,7 +89,8 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// What was configured to answer did not get to an answer: that is never taken for agreement, whatever else was checked.
+/// What was configured to answer did not get to an answer: that is never taken for agreement, whatever else was
+/// checked.
 pub(super) fn could_not(runtime: &str, why: &str, hint: &str) -> Diag {
     Diag::new(Code::NotVerified, runtime, why).hint(hint)
 }
