@@ -105,7 +105,9 @@ fn compared(
 /// How many weights of the first graph are a weight or a constant of the second, bit for bit; and how many there are.
 fn kept_weights(mine: Placed<'_>, theirs: Placed<'_>) -> Result<(usize, usize), Diag> {
     let mut held = HashSet::new();
-    let constant = |node| if let Node { op: Op::Constant(op), .. } = node { Some(&op.tensor) } else { None };
+    fn constant(node: &Node) -> Option<&Tensor> {
+        if let Op::Constant(op) = &node.op { Some(&op.tensor) } else { None }
+    }
     let constants = theirs.graph.nodes().iter().filter_map(constant);
     for tensor in theirs.graph.all_params().into_iter().map(|param| &param.tensor).chain(constants) {
         held.insert(digest_of(tensor, theirs.store)?);
