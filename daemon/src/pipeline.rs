@@ -9,6 +9,7 @@ use crate::lower;
 use crate::passes;
 use crate::tree::{self, Bounds};
 use crate::verify::compare::Distance;
+use crate::verify::runtime::command::Commands;
 use crate::verify::{self, Check, Outcome, ReadBack, structural};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::validate::{admit, validate};
@@ -229,6 +230,9 @@ impl Job<'_> {
             decompose: &decompose,
             read_back: &|| self.read_back(written, graph),
             golden: self.spec.golden.as_deref(),
+            artifact: &self.spec.artifact,
+            runner: caps.runner.as_ref(),
+            commands: Commands { events: self.host.shared_events(), scratch: self.spec.staging.join(SCRATCH) },
             threads: self.spec.threads,
         })
     }

@@ -35,7 +35,7 @@ fn job(dir: &Path, classes: &[&str], path: &str) -> JobSpec {
         digest: Some("d1".into()),
         targets: classes.iter().map(target).collect(),
         staging,
-        verify: VerifySpec { policy: Policy::Off, rtol: None, atol: None, seed: 1, onnxruntime: None },
+        verify: VerifySpec { policy: Policy::Off, seed: 1, ..VerifySpec::default() },
         plugins: vec![pin(&plugin("misbehaving"))],
         winners: BTreeMap::new(),
         limits: WorkerLimits { wall_seconds_max: WALL_SECONDS, memory_bytes_max: 512 << 20, ..WorkerLimits::default() },

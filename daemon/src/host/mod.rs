@@ -140,6 +140,10 @@ impl Host {
         &*self.events
     }
 
+    pub fn shared_events(&self) -> Arc<dyn Events> {
+        self.events.clone()
+    }
+
     pub fn manifests(&self) -> impl Iterator<Item = (PluginId, &Manifest)> {
         self.plugins.iter().enumerate().map(|(number, plugin)| (PluginId(number), &plugin.read.manifest))
     }

@@ -1,5 +1,6 @@
 //! Runtimes that run a written file: the second opinion.
 
+pub mod command;
 pub mod embedded;
 pub mod onnxruntime;
 

@@ -173,7 +173,7 @@ fn spec(found: &Found, dir: &Path) -> JobSpec {
         digest: None,
         targets: Vec::new(),
         staging: dir.to_owned(),
-        verify: VerifySpec { policy: Policy::Off, rtol: None, atol: None, seed: 0, onnxruntime: None },
+        verify: VerifySpec { policy: Policy::Off, seed: 0, ..VerifySpec::default() },
         plugins: vec![found.pin()],
         winners: Default::default(),
         limits,
