@@ -81,7 +81,8 @@ pub fn read(spec: &JobSpec, host: &Host) -> Result<Read, Findings> {
         architecture: spec.architecture.as_deref().map(text),
         limits: None,
     };
-    let model = host.read(probed.plugin, &request)?;
+    let mut model = host.read(probed.plugin, &request)?;
+    lower::express(&mut model, &spec.expressions)?;
     Ok(Read { format: model.format.clone(), model })
 }
 

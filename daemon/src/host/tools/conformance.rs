@@ -148,6 +148,7 @@ fn spec(found: &Found, dir: &Path) -> JobSpec {
         verify: VerifySpec { policy: Policy::Off, rtol: None, atol: None, seed: 0, onnxruntime: None },
         plugins: vec![found.pin()],
         winners: Default::default(),
+        expressions: Default::default(),
         limits,
         threads: 1,
         inspect: false,
