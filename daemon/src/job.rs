@@ -130,6 +130,9 @@ pub struct JobSpec {
     /// Winners that the config names where two plugins claim one class or format: claim -> plugin id.
     #[serde(default)]
     pub winners: BTreeMap<String, String>,
+    /// What layers compute whose code is never run: layer path -> expression, as the config says.
+    #[serde(default)]
+    pub expressions: BTreeMap<String, String>,
     pub limits: WorkerLimits,
     /// Threads that the worker and its plugins share.
     pub threads: usize,
@@ -249,6 +252,7 @@ impl JobSpec {
             "targets": self.targets,
             "verify": self.verify,
             "winners": self.winners,
+            "expressions": self.expressions,
             "golden": golden_sha256,
             "architecture": architecture_sha256,
         });

@@ -87,7 +87,8 @@ pub struct Read {
 pub fn read(spec: &JobSpec, host: &Host) -> Result<Read, Findings> {
     let probed = host.probe(&spec.artifact)?;
     let request = read_request(&spec.artifact, spec.architecture.as_deref())?;
-    let model = host.read(probed.plugin, &request)?;
+    let mut model = host.read(probed.plugin, &request)?;
+    lower::express(&mut model, &spec.expressions)?;
     Ok(Read { format: model.format.clone(), model })
 }
 

@@ -335,8 +335,8 @@ ops! {
     elementwise [carries]: /// x -> x as `to`; float to integer truncates toward zero, anything to bool is x != 0
     Cast = "cast" { to: DType }
 
-    elementwise [carries]: /// x -> x. While training, one draw of `function` for each element; those that differ along `shared`
-    /// only have one draw. Targets that do not list it get the graph without it.
+    elementwise [carries]: /// x -> x. While training, one draw of `function` for each element; those that differ
+    /// along `shared` only have one draw. Targets that do not list it get the graph without it.
     Dropout = "dropout" { function: DropoutFunction, rate: f64, shared: Vec<usize> }
 
     matmul: /// a (..., m, k), b (..., k, n) -> (..., m, n); leading axes broadcast; both of rank two or more
