@@ -2,6 +2,7 @@
 
     keras3/bin/python run.py [--recast target/release/recast] [--set fixtures|zoo|published|samples]... [--only PART]...
     torch/bin/python run.py --target torch ...
+    keras3/bin/python run.py --set matrix [--sets keras2|keras3] [--only PART]... [--sample N]      (see matrix_run.py)
 
 With `--target torch`, PyTorch is what computes; other batch sizes and lengths than the recorded ones are compared with
 the ONNX file of the same model.
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 
+import matrix_run
 import numpy as np
 import onnx
 import onnxruntime
@@ -255,9 +257,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recast", default=os.path.join(ROOT, "target", "release", "recast"))
     parser.add_argument("--target", choices=sorted(RUNTIMES), default="onnx")
-    parser.add_argument("--no-verify", action="store_true", help="passed on: only this script judges")
     parser.add_argument("--plugins", help="passed on to recast convert")
-    parser.add_argument("--set", action="append", choices=SETS, help="default: all")
+    parser.add_argument("--set", action="append", choices=SETS + ("matrix",), help="default: all but the matrix")
+    parser.add_argument("--sets", action="append", choices=matrix_run.SETS, help="of the matrix; default: both")
+    parser.add_argument("--sample", type=int, default=1, help="of the matrix: every Nth model")
+    parser.add_argument("--batch", type=int, default=100, help="of the matrix: models to one conversion")
+    parser.add_argument("--no-verify", action="store_true", help="recast itself doesn't verify: only this script judges")
     parser.add_argument("--only", action="append", default=[], help="only models whose name contains this")
     parser.add_argument("--timeout", type=float, default=300)
     parser.add_argument("--json", help="write all rows there")
@@ -268,6 +273,8 @@ def main():
         # Only here: the other environments have no PyTorch.
         global run_torch
         import run_torch
+    if args.set == ["matrix"]:
+        return 0 if matrix_run.run(args) else 1
     table = expectations()
     rows, empty = [], []
     for which in args.set or SETS:
