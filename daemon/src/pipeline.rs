@@ -86,16 +86,21 @@ pub struct Read {
 /// Reads the artifact through the source that claims it.
 pub fn read(spec: &JobSpec, host: &Host) -> Result<Read, Findings> {
     let probed = host.probe(&spec.artifact)?;
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let request = ReadRequest {
-        schema_rev: SCHEMA_REV,
-        path: text(&spec.artifact),
-        architecture: spec.architecture.as_deref().map(text),
-        limits: None,
-        files: files_below(&spec.artifact)?,
-    };
+    let request = read_request(&spec.artifact, spec.architecture.as_deref())?;
     let model = host.read(probed.plugin, &request)?;
     Ok(Read { format: model.format.clone(), model })
+}
+
+/// What a source is asked: to read this file or directory.
+pub fn read_request(artifact: &Path, architecture: Option<&Path>) -> Result<ReadRequest, Diag> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    Ok(ReadRequest {
+        schema_rev: SCHEMA_REV,
+        path: text(artifact),
+        architecture: architecture.map(text),
+        limits: None,
+        files: files_below(artifact)?,
+    })
 }
 
 /// Paths of the files of a directory; nothing of a file.

@@ -1,8 +1,8 @@
 """Converts every model with the recast binary and compares what ONNX Runtime computes with what Keras computed.
 
     keras3/bin/python run.py [--recast target/release/recast] [--set fixtures|zoo|published|samples]... [--only PART]...
-    torch/bin/python run.py --target torch ...
     keras3/bin/python run.py --set matrix [--sets keras2|keras3] [--only PART]... [--sample N]      (see matrix_run.py)
+    torch/bin/python run.py --target torch ...
 
 With `--target torch`, PyTorch is what computes; other batch sizes and lengths than the recorded ones are compared with
 the ONNX file of the same model.
@@ -257,24 +257,24 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recast", default=os.path.join(ROOT, "target", "release", "recast"))
     parser.add_argument("--target", choices=sorted(RUNTIMES), default="onnx")
+    parser.add_argument("--no-verify", action="store_true", help="passed on: only this script judges")
     parser.add_argument("--plugins", help="passed on to recast convert")
     parser.add_argument("--set", action="append", choices=SETS + ("matrix",), help="default: all but the matrix")
     parser.add_argument("--sets", action="append", choices=matrix_run.SETS, help="of the matrix; default: both")
     parser.add_argument("--sample", type=int, default=1, help="of the matrix: every Nth model")
     parser.add_argument("--batch", type=int, default=100, help="of the matrix: models to one conversion")
-    parser.add_argument("--no-verify", action="store_true", help="recast itself doesn't verify: only this script judges")
     parser.add_argument("--only", action="append", default=[], help="only models whose name contains this")
     parser.add_argument("--timeout", type=float, default=300)
     parser.add_argument("--json", help="write all rows there")
     parser.add_argument("--keep", help="keep the bundles in this directory")
     parser.add_argument("--quiet", action="store_true", help="print only what is wrong")
     args = parser.parse_args()
+    if args.set == ["matrix"]:
+        return 0 if matrix_run.run(args) else 1
     if args.target == "torch":
         # Only here: the other environments have no PyTorch.
         global run_torch
         import run_torch
-    if args.set == ["matrix"]:
-        return 0 if matrix_run.run(args) else 1
     table = expectations()
     rows, empty = [], []
     for which in args.set or SETS:

@@ -15,8 +15,6 @@ use crate::job::JobSpec;
 use crate::pipeline;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Graph, Op, Tensor};
-use recast_plugin_api::messages::ReadRequest;
-use recast_plugin_api::model::SCHEMA_REV;
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -29,8 +27,7 @@ pub fn by_source(host: &Host, spec: &JobSpec, graph: &Graph, path: &Path, format
     };
     let scratch = spec.staging.join(pipeline::SCRATCH);
     let other = host.sibling(TensorStore::new(&[path.to_owned()], &scratch, spec.limits.output_bytes_max));
-    let text = path.to_string_lossy().into_owned();
-    let request = ReadRequest { schema_rev: SCHEMA_REV, path: text, architecture: None, limits: None };
+    let request = pipeline::read_request(path, None)?;
     let found = other.read(plugin, &request).and_then(|model| pipeline::lower(&model, &other));
     let found = found.map_err(as_verdicts)?;
     if let Some(difference) = signatures_differ(graph, &found) {

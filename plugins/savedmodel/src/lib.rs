@@ -11,10 +11,13 @@
 pub mod crc32c;
 pub mod proto;
 pub mod source;
+pub mod structured;
 pub mod table;
+pub mod target;
 
 recast_plugin_api::export_plugin! {
     id: "dev.recast.savedmodel",
     name: "TensorFlow SavedModels",
     source: source::SavedModels,
+    target: target::SavedModelDirectory,
 }
