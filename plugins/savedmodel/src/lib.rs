@@ -9,6 +9,7 @@
 //! | `assets/` | vocabularies |
 
 pub mod crc32c;
+pub mod graph;
 pub mod proto;
 pub mod source;
 pub mod table;
@@ -17,4 +18,5 @@ recast_plugin_api::export_plugin! {
     id: "dev.recast.savedmodel",
     name: "TensorFlow SavedModels",
     source: source::SavedModels,
+    layers: graph::Signatures,
 }
