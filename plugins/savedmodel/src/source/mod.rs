@@ -62,7 +62,8 @@ pub fn read<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Fi
         None => {
             let graph = signature::graph_bytes(whole, number)?;
             let (bundle, limits, saver) = (&bundle, &limits, meta.saver_def.as_ref());
-            let found = signature::Found { dir: &dir, bundle, limits, whole, graph, saver };
+            let saved = meta.object_graph_def.clone().unwrap_or_default();
+            let found = signature::Found { dir: &dir, bundle, limits, whole, graph, saver, saved: &saved };
             signature::read(&found, signature::choose(&meta.signature_def)?, &mut files)?
         }
     };

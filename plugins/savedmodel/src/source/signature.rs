@@ -2,10 +2,11 @@
 
 use super::bundle::Bundle;
 use super::directory::Directory;
+use super::objects::Objects;
 use super::restore;
 use crate::graph::def::{self, Body};
 use crate::graph::{CLASS, GRAPH, wire};
-use crate::proto::{SaverDef, SignatureDef, TensorInfo, dtype};
+use crate::proto::{SavedObjectGraph, SaverDef, SignatureDef, TensorInfo, dtype};
 use recast_keras_model::io::{Files, Limits, region};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::DType;
@@ -13,7 +14,7 @@ use recast_plugin_api::model::{
     Arg, Call, InputDim, Layer, LayerModel, Model, ModelInput, ModelOutput, SCHEMA_REV, ValueRef, Weight,
 };
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What TensorFlow calls the signature that is meant to be used, and what Keras 3 calls it beside that.
 const PREFERRED: [&str; 3] = ["serving_default", "serve", "default"];
@@ -27,6 +28,7 @@ pub struct Found<'x, 'io, 'a> {
     pub whole: &'a [u8],
     pub graph: &'a [u8],
     pub saver: Option<&'x SaverDef>,
+    pub saved: &'x SavedObjectGraph,
 }
 
 /// The signature that is read, by name.
@@ -73,13 +75,14 @@ pub fn read(
     }
     let stops: BTreeSet<&str> = given.iter().map(|(_, info)| node_of(&info.name)).collect();
     let reached = reached(&body, &stops, wanted.iter().map(|(_, info)| info.name.as_str()));
-    let keys = match found.saver {
+    let restored = match found.saver {
         Some(saver) => restore::keys(&body, &library, saver)?,
         None => Default::default(),
     };
+    let bound = bound(found, &body)?;
     let mut weights = vec![graph_weight(found, files)];
     for variable in reached {
-        let key = keys.get(variable).map(String::as_str);
+        let key = bound.get(variable).or_else(|| restored.get(variable)).map(String::as_str);
         // TensorFlow 1 stores a variable under its own name.
         let key = key.or_else(|| found.bundle.has(variable).then_some(variable));
         let Some(key) = key else { continue };
@@ -158,6 +161,24 @@ fn input(name: &str, info: &TensorInfo) -> Result<ModelInput, Diag> {
     })?;
     let dims = shape.dim.iter().map(|dim| InputDim { size: u64::try_from(dim.size).ok() }).collect();
     Ok(ModelInput { name: name.into(), dtype: dtype.keras_name().into(), dims })
+}
+
+/// Variables by what Python's loader gives to each function: the objects that stand for its last arguments.
+fn bound(found: &Found<'_, '_, '_>, body: &Body<'_>) -> Result<HashMap<String, String>, Diag> {
+    let objects = Objects::read(found.saved, found.bundle, found.dir)?;
+    let mut keys = HashMap::new();
+    for node in body.nodes.iter().filter(|node| matches!(node.op, "StatefulPartitionedCall" | "PartitionedCall")) {
+        let Some(function) = found.saved.concrete_functions.get(&node.function("f")?) else { continue };
+        let inputs: Vec<&str> = node.data().map(node_of).collect();
+        let Some(first) = inputs.len().checked_sub(function.bound_inputs.len()) else { continue };
+        for (input, object) in inputs[first..].iter().zip(&function.bound_inputs) {
+            let object = usize::try_from(*object).ok().and_then(|object| objects.all.get(object));
+            if let Some(variable) = object.and_then(|object| object.variable.as_ref()) {
+                keys.insert(input.to_string(), variable.key.clone());
+            }
+        }
+    }
+    Ok(keys)
 }
 
 /// Nodes of variables that the outputs depend on.
