@@ -72,6 +72,8 @@ pub struct Plugins {
     /// When not empty, only these digests are loaded.
     pub allow: BTreeSet<String>,
     pub winners: BTreeMap<String, String>,
+    /// Crashes in a row after which a plugin file is used no more; 0: never.
+    pub crashes_max: u32,
 }
 
 /// The options of the check that are the same for every artifact.
@@ -222,6 +224,7 @@ impl RawConfig {
             path: self.plugins.path.iter().map(|path| base.join(path)).collect(),
             allow: self.plugins.allow.iter().cloned().collect(),
             winners: self.plugins.winners.clone(),
+            crashes_max: self.plugins.crashes_max,
         })
     }
 

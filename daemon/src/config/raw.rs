@@ -131,12 +131,19 @@ impl Default for RawState {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawPlugins {
     pub path: Vec<PathBuf>,
     pub allow: Vec<String>,
     pub winners: BTreeMap<String, String>,
+    pub crashes_max: u32,
+}
+
+impl Default for RawPlugins {
+    fn default() -> Self {
+        RawPlugins { path: Vec::new(), allow: Vec::new(), winners: BTreeMap::new(), crashes_max: 5 }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -220,7 +220,8 @@ impl Daemon {
         }
         let Some(job) = row.job_id.map(|id| self.ledger.job(id)).transpose()?.flatten() else { return Ok(false) };
         Ok(match job.state {
-            State::Done => job.plugins_used.is_subset(&self.plugins.digests()),
+            // What a plugin made before it fell into quarantine stays good.
+            State::Done => job.plugins_used.is_subset(&self.plugins_found.digests()),
             State::Running | State::Parked | State::Quarantined => true,
             State::Deferred => job.not_before_ms > crate::ledger::now_ms(),
             State::Queued => self.claims.contains_key(&job.id),
@@ -307,7 +308,7 @@ impl Daemon {
             entry: claim.source.file_name.clone(),
             out: watch.out.clone(),
         };
-        let entered = self.ledger.enqueue(&new, &self.plugins.digests())?;
+        let entered = self.ledger.enqueue(&new, &self.plugins_found.digests())?;
         let job_id = match &entered {
             Enqueued::Queued(job_id) => *job_id,
             Enqueued::Known(job) => job.id,

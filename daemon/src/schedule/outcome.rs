@@ -71,7 +71,7 @@ impl Daemon {
             remove_reason(&self.quarantine_dir(&job))?;
             let status = report::status_word(report.status);
             tracing::info!(job = id, bundle = %published.bundle.display(), "{}: {status}", job.entry);
-            return Ok(());
+            return self.judge_plugins(report);
         }
         let why = reason(report);
         match classify(report, job.attempts) {
@@ -89,6 +89,7 @@ impl Daemon {
             }
             Class::Transient | Class::Permanent => self.quarantine(&job, report, &why)?,
         }
+        self.judge_plugins(report)?;
         // What it waits for may have arrived while it ran.
         self.requeue_served()
     }

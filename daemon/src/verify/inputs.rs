@@ -160,6 +160,7 @@ fn moves(op: &Op) -> bool {
         Op::Binary(op) => matches!(op.function, BinaryFunction::Max | BinaryFunction::Min),
         Op::Cast(_)
         | Op::Clip(_)
+        | Op::Dropout(_)
         | Op::Reshape(_)
         | Op::Transpose(_)
         | Op::Concat(_)
