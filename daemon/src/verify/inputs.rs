@@ -144,7 +144,9 @@ fn index_bound(graph: &Graph, input: ValueId) -> Option<u64> {
         {
             lower(Some(op.depth));
         }
-        if moves(&node.op) && is(0) {
+        // A choice between indices: negative ones counted from the end, say.
+        let chooses = matches!(node.op, Op::Where(_)) && (is(1) || is(2));
+        if chooses || (moves(&node.op) && is(0)) {
             node.outputs.iter().for_each(|output| moved[output.0 as usize] = true);
         }
     }
