@@ -23,6 +23,7 @@ mod publish_bundle;
 mod publish_convert;
 mod publish_power;
 mod readme;
+mod savedmodel_target;
 mod strangers;
 mod tidy;
 mod watch_crash;
