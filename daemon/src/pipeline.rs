@@ -9,6 +9,7 @@ use crate::lower;
 use crate::passes;
 use crate::tree::{self, Bounds};
 use crate::verify::compare::Distance;
+use crate::verify::runtime::command::Commands;
 use crate::verify::{self, Check, Outcome, ReadBack, structural};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::validate::{admit, validate};
@@ -18,7 +19,6 @@ use recast_plugin_api::messages::{Caps, CheckRequest, ReadRequest, WriteRequest}
 use recast_plugin_api::model::{LayerModel, SCHEMA_REV};
 use recast_reference::Weights;
 use recast_reference::weights::Bytes;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -86,16 +86,22 @@ pub struct Read {
 /// Reads the artifact through the source that claims it.
 pub fn read(spec: &JobSpec, host: &Host) -> Result<Read, Findings> {
     let probed = host.probe(&spec.artifact)?;
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let request = ReadRequest {
-        schema_rev: SCHEMA_REV,
-        path: text(&spec.artifact),
-        architecture: spec.architecture.as_deref().map(text),
-        limits: None,
-        files: files_below(&spec.artifact)?,
-    };
-    let model = host.read(probed.plugin, &request)?;
+    let request = read_request(&spec.artifact, spec.architecture.as_deref())?;
+    let mut model = host.read(probed.plugin, &request)?;
+    lower::express(&mut model, &spec.expressions)?;
     Ok(Read { format: model.format.clone(), model })
+}
+
+/// What a source is asked: to read this file or directory.
+pub fn read_request(artifact: &Path, architecture: Option<&Path>) -> Result<ReadRequest, Diag> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    Ok(ReadRequest {
+        schema_rev: SCHEMA_REV,
+        path: text(artifact),
+        architecture: architecture.map(text),
+        limits: None,
+        files: files_below(artifact)?,
+    })
 }
 
 /// Paths of the files of a directory; nothing of a file.
@@ -223,14 +229,21 @@ impl Job<'_> {
             runtime: &caps.runtime,
             variant: &variant,
             decompose: &decompose,
-            read_back: &|| self.read_back(written),
+            read_back: &|| self.read_back(written, graph),
             golden: self.spec.golden.as_deref(),
+            artifact: &self.spec.artifact,
+            runner: caps.runner.as_ref(),
+            commands: Commands { events: self.host.shared_events(), scratch: self.spec.staging.join(SCRATCH) },
             threads: self.spec.threads,
         })
     }
 
     /// The output as somebody else than its writer finds it.
-    fn read_back(&self, written: &Written<'_>) -> Result<Option<ReadBack>, Findings> {
+    fn read_back(&self, written: &Written<'_>, graph: &Graph) -> Result<Option<ReadBack>, Findings> {
+        let format = &written.caps.read_back;
+        if !format.is_empty() {
+            return verify::read_back::by_source(self.host, self.spec, graph, &written.path, format).map(Some);
+        }
         if !written.caps.checks {
             return Ok(None);
         }
@@ -242,7 +255,7 @@ impl Job<'_> {
             name: self.spec.name.clone(),
             options: options_text(target)?,
         };
-        let (reply, plugin) = self.host.check(&target.name, &request).map_err(structural::as_mismatches)?;
+        let (reply, plugin) = self.host.check(&target.name, &request).map_err(structural::as_verdicts)?;
         let (store, dir) = (self.host.tensors(), &self.spec.staging);
         let compared = structural::compare_weights(written.fitted, &reply, store, dir, written.files)?;
         let note = format!(
@@ -318,22 +331,6 @@ impl From<&Diag> for Finding {
 }
 
 impl JobReport {
-    fn blank() -> JobReport {
-        JobReport {
-            status: Status::Failed,
-            digest: String::new(),
-            source_format: String::new(),
-            source_version: String::new(),
-            outputs: Vec::new(),
-            diagnostics: Vec::new(),
-            waits_for: Vec::new(),
-            plugins: Vec::new(),
-            timings_ms: BTreeMap::new(),
-            exit_code: 0,
-            inspection: None,
-        }
-    }
-
     /// Status and exit code from what was found and made. A job parks when a missing plugin is all that stops it.
     fn settle(&mut self) {
         let errors = self.diagnostics.iter().filter(|finding| finding.severity == "error");

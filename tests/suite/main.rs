@@ -4,6 +4,7 @@
 mod boundary;
 mod config_file;
 mod config_service;
+mod daemon_plugins;
 mod fixtures;
 mod hostile;
 mod hostile_parts;
@@ -24,8 +25,10 @@ mod publish_bundle;
 mod publish_convert;
 mod publish_power;
 mod readme;
+mod savedmodel_target;
 mod strangers;
 mod tidy;
+mod verify_commands;
 mod verify_structural;
 mod watch_crash;
 mod watch_events;

@@ -26,6 +26,13 @@ const READ_BACK: &[(&str, &str, &[&str])] = &[
     ("plain", "elsewhere", &["mismatch", "not a file of the output"]),
     ("plain", "structure", &["mismatch", "index.txt", "nodes"]),
     ("plain", "malformed", &["mismatch", "index.txt", "read back"]),
+    ("twin", "", &[]),
+    ("twin", "rename", &[]),
+    ("twin", "byte", &["mismatch", "/kernel", "other bytes"]),
+    ("twin", "config", &["mismatch", "read back", "is rounding", "function of"]),
+    ("twin", "output", &["mismatch", "its outputs are", "should be"]),
+    ("twin", "garbage", &["mismatch", "read back", "bad-config"]),
+    ("orphan", "", &["not-verified", "orphan-model"]),
 ];
 
 #[test]
@@ -36,6 +43,11 @@ fn what_is_read_back_is_compared_with_what_was_to_be_written() {
         let findings = result.findings();
         if words.is_empty() {
             assert_eq!((result.exit_code, result.level()), (0, "structural"), "{target} {flaw}: {findings}");
+            let verification = &result.json["outputs"][0]["verification"];
+            assert_eq!(verification["runtime"], "read back by test.checked");
+            let note = verification["note"].as_str().unwrap();
+            assert!(note.contains("weights bit-identical") && note.contains("recorded outputs"), "{note}");
+            assert_eq!(note.contains("other names"), *flaw == "rename", "{note}");
             continue;
         }
         assert_eq!((result.exit_code, result.status()), (5, "failed"), "{target} {flaw}: {findings}");

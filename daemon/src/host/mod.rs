@@ -10,7 +10,6 @@ mod find;
 mod load;
 mod offer;
 mod outputs;
-mod permute;
 mod probing;
 mod refusal;
 mod registry;
@@ -58,8 +57,8 @@ pub struct PluginId(usize);
 
 /// All plugins of one job, in one process.
 pub struct Host {
-    plugins: Vec<Plugin>,
-    registry: Registry,
+    plugins: Arc<Vec<Plugin>>,
+    registry: Arc<Registry>,
     winners: BTreeMap<String, String>,
     tensors: TensorStore,
     events: Arc<dyn Events>,
@@ -107,10 +106,30 @@ impl Host {
         if !findings.is_empty() {
             return Err(findings);
         }
-        let registry = Registry::new(plugins.iter().map(|plugin| &plugin.read.manifest));
+        let registry = Arc::new(Registry::new(plugins.iter().map(|plugin| &plugin.read.manifest)));
+        let plugins = Arc::new(plugins);
         let HostSettings { winners, tensors, events, threads } = settings;
         let (notes, uses) = (Mutex::default(), Mutex::default());
         Ok(Host { plugins, registry, winners, tensors, events, threads, notes, uses })
+    }
+
+    /// The same loaded plugins on another artifact: what they do there is not counted as part of this job.
+    pub fn sibling(&self, tensors: TensorStore) -> Host {
+        Host {
+            plugins: self.plugins.clone(),
+            registry: self.registry.clone(),
+            winners: self.winners.clone(),
+            tensors,
+            events: self.events.clone(),
+            threads: self.threads,
+            notes: Mutex::default(),
+            uses: Mutex::default(),
+        }
+    }
+
+    /// The id of the plugin behind a place in the list.
+    pub fn id_of(&self, plugin: PluginId) -> &str {
+        self.plugin_id(plugin.0)
     }
 
     pub fn tensors(&self) -> &TensorStore {
@@ -119,6 +138,10 @@ impl Host {
 
     pub fn events(&self) -> &dyn Events {
         &*self.events
+    }
+
+    pub fn shared_events(&self) -> Arc<dyn Events> {
+        self.events.clone()
     }
 
     pub fn manifests(&self) -> impl Iterator<Item = (PluginId, &Manifest)> {

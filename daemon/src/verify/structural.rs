@@ -21,14 +21,16 @@ pub struct Compared {
     pub bytes: u64,
 }
 
-/// Findings of a plugin's own check, as verdicts on the output: that it can't be read back proves it wrong. What went
-/// wrong with the plugin or the machine stays what it is.
-pub fn as_mismatches(findings: Findings) -> Findings {
-    let verdict = |diag: Diag| match diag.code.class() {
-        Class::Unsupported | Class::Malformed | Class::Limit if diag.is_error() => {
-            Diag { code: Code::Mismatch, detail: format!("read back: {}", diag.detail), ..diag }
-        }
-        _ => diag,
+/// Findings of who read an output back, as verdicts on the output: what is not what it claims to be is wrong, what
+/// can't be read for want of support is not verified. What went wrong with the plugin or the machine stays what it is.
+pub fn as_verdicts(findings: Findings) -> Findings {
+    let verdict = |diag: Diag| {
+        let code = match diag.code.class() {
+            Class::Malformed if diag.is_error() => Code::Mismatch,
+            Class::Unsupported | Class::Limit if diag.is_error() => Code::NotVerified,
+            _ => return diag,
+        };
+        Diag { code, detail: format!("read back, [{}]: {}", diag.code.as_str(), diag.detail), ..diag }
     };
     findings.into_iter().map(verdict).collect()
 }

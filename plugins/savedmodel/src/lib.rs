@@ -9,12 +9,17 @@
 //! | `assets/` | vocabularies |
 
 pub mod crc32c;
+pub mod graph;
 pub mod proto;
 pub mod source;
+pub mod structured;
 pub mod table;
+pub mod target;
 
 recast_plugin_api::export_plugin! {
     id: "dev.recast.savedmodel",
     name: "TensorFlow SavedModels",
     source: source::SavedModels,
+    target: target::SavedModelDirectory,
+    layers: graph::Signatures,
 }

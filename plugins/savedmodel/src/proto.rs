@@ -2,6 +2,7 @@
 //! protocol; proto3, so repeated numbers are packed and a zero is absent. Maps are ordered, so that what is written is
 //! the same each time.
 
+use crate::structured::{FunctionSpec, StructuredValue};
 use prost::Message;
 use std::collections::BTreeMap;
 
@@ -314,6 +315,17 @@ pub struct ArgDef {
     pub number_attr: String,
     #[prost(string, tag = "6")]
     pub type_list_attr: String,
+    /// What the variable behind a resource holds.
+    #[prost(message, repeated, tag = "7")]
+    pub handle_data: Vec<DtypeAndShape>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct DtypeAndShape {
+    #[prost(int32, tag = "1")]
+    pub dtype: i32,
+    #[prost(message, optional, tag = "2")]
+    pub shape: Option<TensorShapeProto>,
 }
 
 /// What Python sees: objects, their children by attribute name, functions.
@@ -397,6 +409,8 @@ pub struct SavedAsset {
 pub struct SavedFunction {
     #[prost(string, repeated, tag = "1")]
     pub concrete_functions: Vec<String>,
+    #[prost(message, optional, tag = "2")]
+    pub function_spec: Option<FunctionSpec>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -423,6 +437,8 @@ pub struct SavedBareConcreteFunction {
     pub argument_keywords: Vec<String>,
     #[prost(int64, tag = "3")]
     pub allowed_positional_arguments: i64,
+    #[prost(message, optional, tag = "4")]
+    pub function_spec: Option<FunctionSpec>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -451,6 +467,11 @@ pub struct SavedConcreteFunction {
     /// Object nodes that stand for the last arguments of the function.
     #[prost(int32, repeated, tag = "2")]
     pub bound_inputs: Vec<i32>,
+    /// (positional arguments, keyword arguments)
+    #[prost(message, optional, tag = "3")]
+    pub canonicalized_input_signature: Option<StructuredValue>,
+    #[prost(message, optional, tag = "4")]
+    pub output_signature: Option<StructuredValue>,
 }
 
 /// The value of the key `_CHECKPOINTABLE_OBJECT_GRAPH`.

@@ -154,12 +154,19 @@ impl<'t> Walk<'t, '_> {
     }
 }
 
-fn numbered(name: &str, count: u32) -> String {
+/// The one among the homes that today's Keras writes: the public attribute where there is one.
+pub fn role_home(layer: &Layer, part: &str) -> &'static str {
+    let homes = super::roles::homes(&layer.class, part);
+    let private = layer.class == "GroupQueryAttention" && homes.len() > 1;
+    homes[usize::from(private)]
+}
+
+pub fn numbered(name: &str, count: u32) -> String {
     if count == 0 { name.to_owned() } else { format!("{name}_{count}") }
 }
 
 /// Keras' own rule, with what looks like its slips: `PReLU` is `p_re_lu`, `Conv2DTranspose` is `conv2d_transpose`.
-fn snake_case(class: &str) -> String {
+pub fn snake_case(class: &str) -> String {
     let chars: Vec<char> = class.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
     let mut words: Vec<char> = Vec::with_capacity(chars.len() + 8);
     let mut at = 0;

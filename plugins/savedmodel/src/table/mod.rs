@@ -9,6 +9,7 @@
 //! | footer, 48 bytes | offset and size of meta index and index block (varints), padding, magic |
 
 pub mod read;
+pub mod write;
 
 pub const FOOTER_BYTES: usize = 48;
 pub const MAGIC: u64 = 0xdb47_7524_8b80_fb57;
