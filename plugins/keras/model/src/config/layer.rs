@@ -83,9 +83,7 @@ impl Build<'_> {
         match layer.class.as_str() {
             "Bidirectional" => self.directions(layer, config),
             "TimeDistributed" | "SpectralNormalization" => self.wrapped(layer, config, "layer"),
-            "RNN" | "ConvRNN2D" | "ResidualWrapper" | "DropoutWrapper" | "DeviceWrapper" => {
-                self.wrapped(layer, config, "cell")
-            }
+            "RNN" | "ConvRNN2D" | "ResidualWrapper" => self.wrapped(layer, config, "cell"),
             "StackedRNNCells" => self.listed(layer, config, "cells", "cells"),
             "Pipeline" => self.listed(layer, config, "layers", "_pipeline_layers"),
             _ => Ok(Vec::new()),
@@ -115,7 +113,7 @@ impl Build<'_> {
     /// `key` is the attribute; the layer inside may be a model.
     fn child(&mut self, parent: &Layer, key: &str, value: &Value) -> Result<Child, Diag> {
         let path = format!("{}/{key}", parent.path);
-        let stored = Stored::of(value, &path)?;
+        let stored = Stored::of(unwrapped(value), &path)?;
         let name = stored.config.get("name").and_then(Value::as_str).unwrap_or(key).to_owned();
         let layer = self.layer_at(&stored, value, name, path)?;
         Ok(Child { attribute: key.to_owned(), layer: Some(layer) })
@@ -138,6 +136,16 @@ impl Build<'_> {
         };
         Ok(vec![self.child(layer, "forward_layer", &forward)?, self.child(layer, "backward_layer", &backward)?])
     }
+}
+
+/// The cell that is in wrappers which do nothing at inference.
+fn unwrapped(mut value: &Value) -> &Value {
+    while let Some("DropoutWrapper" | "DeviceWrapper") = value.get("class_name").and_then(Value::as_str) {
+        let inner = value.get("config").and_then(|config| config.get("cell")).filter(|cell| cell.is_object());
+        let Some(inner) = inner else { break };
+        value = inner;
+    }
+    value
 }
 
 /// A copy of a recurrent layer under another name. Keras zeroes masked steps of both when they return sequences.
