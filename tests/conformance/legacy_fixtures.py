@@ -130,9 +130,9 @@ def raw_op(name, op, attrs, constants, shapes):
     kit.save_golden(os.path.join(OUT, f"raw_op_{name}.golden.npz"), feeds, ys)
 
 
-def wrapped_cell():
+def wrapped_cell(keep):
     x = keras.Input((4, 5))
-    return keras.Model(x, L.RNN(tf.nn.RNNCellDropoutWrapper(L.GRUCell(3), input_keep_prob=0.5))(x))
+    return keras.Model(x, L.RNN(tf.nn.RNNCellDropoutWrapper(L.GRUCell(3), input_keep_prob=keep))(x))
 
 
 def fourier():
@@ -196,7 +196,8 @@ def main():
         # Only a GPU runs these layers.
         rewrite(source, f"cudnn_{source}", lambda c, p=plain: classes(c, p, f"CuDNN{p}", PLAIN), cudnn)
         rewrite(source, f"cudnn_{source}_plain", lambda c, p=plain: classes(c, p, f"CuDNN{p}", PLAIN))
-    built("dropout_wrapper", wrapped_cell)
+    built("dropout_wrapper", lambda: wrapped_cell(1.0))
+    built("dropout_wrapper_drops", lambda: wrapped_cell(0.5))
     built("residual_wrapper", residual_cell)
     built("random_fourier_features", fourier)
     for name in ("conv2d_th", "conv2d_tf", "conv1d", "small_cnn_th", "lstm", "merge_concat"):

@@ -15,6 +15,7 @@ pub const ROWS: &[Row] = &[
         refuse,
         "refused: its columns are code, and the file does not say them",
     ),
+    Row::new("DropoutWrapper", REFUSED, Masks::Drop, refuse, "refused: a cell that drops at inference too"),
     Row::new("FlaxLayer", REFUSED, Masks::Drop, code, "refused: it wraps a Flax module, which is code"),
     Row::new("HashedCrossing", REFUSED, Masks::Drop, refuse, "refused: no target has its hash of strings"),
     Row::new("Hashing", REFUSED, Masks::Drop, refuse, "refused: no target has its hash of strings"),

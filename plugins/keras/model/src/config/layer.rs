@@ -83,7 +83,7 @@ impl Build<'_> {
         match layer.class.as_str() {
             "Bidirectional" => self.directions(layer, config),
             "TimeDistributed" | "SpectralNormalization" => self.wrapped(layer, config, "layer"),
-            "RNN" | "ConvRNN2D" | "ResidualWrapper" => self.wrapped(layer, config, "cell"),
+            "RNN" | "ConvRNN2D" | "ResidualWrapper" | "DropoutWrapper" => self.wrapped(layer, config, "cell"),
             "StackedRNNCells" => self.listed(layer, config, "cells", "cells"),
             "Pipeline" => self.listed(layer, config, "layers", "_pipeline_layers"),
             _ => Ok(Vec::new()),
@@ -138,14 +138,21 @@ impl Build<'_> {
     }
 }
 
-/// The cell that is in wrappers which do nothing at inference.
+/// The cell that is in wrappers which do nothing. A DropoutWrapper drops at inference too, unless it keeps everything.
 fn unwrapped(mut value: &Value) -> &Value {
-    while let Some("DropoutWrapper" | "DeviceWrapper") = value.get("class_name").and_then(Value::as_str) {
-        let inner = value.get("config").and_then(|config| config.get("cell")).filter(|cell| cell.is_object());
-        let Some(inner) = inner else { break };
-        value = inner;
+    let keeps_all = |config: &Value| {
+        let kept = |key: &str| config.get(key).is_none_or(|kept| kept.is_null() || kept.as_f64() == Some(1.0));
+        ["input_keep_prob", "output_keep_prob", "state_keep_prob"].into_iter().all(kept)
+    };
+    loop {
+        let config = value.get("config").unwrap_or(&Value::Null);
+        let inner = config.get("cell").filter(|cell| cell.is_object());
+        match (value.get("class_name").and_then(Value::as_str), inner) {
+            (Some("DeviceWrapper"), Some(inner)) => value = inner,
+            (Some("DropoutWrapper"), Some(inner)) if keeps_all(config) => value = inner,
+            _ => return value,
+        }
     }
-    value
 }
 
 /// A copy of a recurrent layer under another name. Keras zeroes masked steps of both when they return sequences.
