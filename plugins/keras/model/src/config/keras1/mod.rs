@@ -14,6 +14,20 @@ pub use table::{Source, is_array, roles, sources};
 use recast_plugin_api::diag::{Code, Diag};
 use serde_json::{Map, Value, json};
 
+/// Keys that Keras 2 gave to layers that have weights, or two orders of their axes.
+const SINCE_KERAS_2: &[&str] = &["data_format", "kernel_initializer", "units", "use_bias"];
+
+/// Is this a configuration of Keras 1, as far as its keys tell? For files that do not say who wrote them.
+pub fn is_configuration(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => {
+            !SINCE_KERAS_2.iter().any(|key| map.contains_key(*key)) && map.values().all(is_configuration)
+        }
+        Value::Array(list) => list.iter().all(is_configuration),
+        _ => true,
+    }
+}
+
 /// The whole configuration, upgraded. `at` names the document.
 pub fn upgrade(value: &Value, at: &str) -> Result<Value, Diag> {
     let mut ordering = Vec::new();
@@ -107,4 +121,16 @@ impl Upgrade<'_> {
 
 fn name_of(config: &Map<String, Value>) -> &str {
     config.get("name").and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_tell_who_wrote_a_configuration() {
+        let layer = |config: Value| json!({"class_name": "Sequential", "config": [{"config": config}]});
+        assert!(is_configuration(&layer(json!({"nb_filter": 3, "dim_ordering": "th"}))));
+        assert!(!is_configuration(&layer(json!({"units": 3}))));
+    }
 }
