@@ -102,8 +102,16 @@ pub struct Config {
     pub verify: Verify,
     /// Options by target name, also for targets that no watch asks for.
     pub targets: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
+    /// What layers compute whose code is never run: `model:layer` -> expression.
+    pub lambda: BTreeMap<String, String>,
     pub state: PathBuf,
     pub key: PathBuf,
+}
+
+/// Of `model:layer` keys, those of one model, by layer path.
+pub fn expressions_of(lambda: &BTreeMap<String, String>, model: &str) -> BTreeMap<String, String> {
+    let own = |key: &str| key.split_once(':').filter(|(of, _)| *of == model).map(|(_, layer)| layer.to_owned());
+    lambda.iter().filter_map(|(key, expression)| Some((own(key)?, expression.clone()))).collect()
 }
 
 impl Default for Config {
@@ -158,7 +166,26 @@ impl RawConfig {
         } else {
             base.join(&self.lineage.key)
         };
-        Ok(Config { watches, plugins: self.resolve_plugins(base)?, limits, verify, targets, state, key })
+        let plugins = self.resolve_plugins(base)?;
+        let lambda = self.resolve_lambda()?;
+        Ok(Config { watches, plugins, limits, verify, targets, lambda, state, key })
+    }
+
+    fn resolve_lambda(&self) -> Result<BTreeMap<String, String>, ConfigError> {
+        let mut all = BTreeMap::new();
+        for (key, lambda) in &self.lambda {
+            if !key.split_once(':').is_some_and(|(model, layer)| !model.is_empty() && !layer.is_empty()) {
+                return invalid(
+                    format!("lambda.\"{key}\""),
+                    "is named \"MODEL:LAYER\", as `recast inspect` lists layers",
+                );
+            }
+            if lambda.expression.trim().is_empty() {
+                return invalid(format!("lambda.\"{key}\".expression"), "is empty");
+            }
+            all.insert(key.clone(), lambda.expression.clone());
+        }
+        Ok(all)
     }
 
     fn target_options(&self) -> Result<BTreeMap<String, BTreeMap<String, serde_json::Value>>, ConfigError> {

@@ -130,6 +130,9 @@ pub struct JobSpec {
     /// Winners that the config names where two plugins claim one class or format: claim -> plugin id.
     #[serde(default)]
     pub winners: BTreeMap<String, String>,
+    /// What layers compute whose code is never run: layer path -> expression, as the config says.
+    #[serde(default)]
+    pub expressions: BTreeMap<String, String>,
     pub limits: WorkerLimits,
     /// Threads that the worker and its plugins share.
     pub threads: usize,
@@ -249,6 +252,7 @@ impl JobSpec {
             "targets": self.targets,
             "verify": self.verify,
             "winners": self.winners,
+            "expressions": self.expressions,
             "golden": golden_sha256,
             "architecture": architecture_sha256,
         });
@@ -313,17 +317,22 @@ impl JobReport {
     /// A job that came to nothing, for one reason.
     pub fn failed(finding: Finding) -> JobReport {
         let exit_code = Code::parse(&finding.code).map_or(exit::BUG, |code| code.class().exit_code());
+        JobReport { diagnostics: vec![finding], exit_code, ..JobReport::blank() }
+    }
+
+    /// Of a job that has not come to anything yet.
+    pub fn blank() -> JobReport {
         JobReport {
             status: Status::Failed,
             digest: String::new(),
             source_format: String::new(),
             source_version: String::new(),
             outputs: Vec::new(),
-            diagnostics: vec![finding],
+            diagnostics: Vec::new(),
             waits_for: Vec::new(),
             plugins: Vec::new(),
             timings_ms: BTreeMap::new(),
-            exit_code,
+            exit_code: 0,
             inspection: None,
         }
     }

@@ -2,9 +2,11 @@
 
     keras3/bin/python savedmodel.py convert --to DIR [--recast target/debug/recast] [--plugins target/debug] [--set ...]
     keras2/bin/python savedmodel.py check DIR [--json FILE]      (and again with keras3/bin/python)
+    keras2/bin/python savedmodel.py ops DIR                      (and again with keras3/bin/python)
 
 `check` loads every directory of DIR in one process, calls its signature by name and `serve` by position, with the
 recorded batch, with its first row alone and with the batch twice; some also through the loader of TensorFlow 1.
+`ops` runs what the suite wrote with RECAST_TEST_SAVEDMODEL_DUMP=DIR, op by op, with two batches and two lengths.
 Exit code 1 if anything was not as expected, or if there was nothing to check.
 """
 import argparse
@@ -20,6 +22,10 @@ SETS = ("fixtures", "keras_v3", "zoo", "matrix")
 # Through TensorFlow 1's loader as well: one of so many, it takes as long as all the rest together.
 SESSION_EVERY = 8
 PER_CALL = 40
+# Their first axis is time.
+TIME_FIRST = ("time_major",)
+# TensorFlow's cubic kernel takes its weights from a table of 1024 places, the evaluator computes them.
+TOLERANCES = {"resize_cubic": 5e-3}
 
 
 # --- converting -----------------------------------------------------------------------------------------------------
@@ -153,6 +159,7 @@ def check_model(row, number):
     for spec, w in zip(specs, ys):
         difference(f"signature output {spec.name}", by_name[spec.name], w)
     free = all(len(spec.shape) and spec.shape[0] is None for spec in takes + specs)
+    free = free and not any(part in row["model"] for part in TIME_FIRST)
     if free:
         other_batches(loaded, feeds, ys)
     if number % SESSION_EVERY == 0:
@@ -185,13 +192,18 @@ def in_session(path, feeds, wanted):
             difference(f"session output {name}", got[name], w)
 
 
-def check(args):
+def quiet_tensorflow():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     import tensorflow as tf
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    return tf
+
+
+def check(args):
+    tf = quiet_tensorflow()
     with open(os.path.join(args.dir, "rows.json")) as file:
         rows = json.load(file)
     rows = [row for row in rows if not args.only or any(part in row["model"] for part in args.only)]
@@ -220,6 +232,58 @@ def check(args):
     return 0 if compared and not wrong else 1
 
 
+# --- op by op -------------------------------------------------------------------------------------------------------
+def array(stored):
+    import numpy as np
+    numbers = np.array([float(text) for text in stored["data"]]).reshape(stored["shape"])
+    return numbers.astype(stored["dtype"] if stored["dtype"] != "bfloat16" else "float32")
+
+
+def check_case(folder):
+    """Largest error in units of the tolerance."""
+    import numpy as np
+    import tensorflow as tf
+    with open(os.path.join(folder, "case.json")) as file:
+        case = json.load(file)
+    tolerance = TOLERANCES.get(os.path.basename(folder), case["tolerance"])
+    loaded = tf.saved_model.load(os.path.join(folder, "model"))
+    takes = tf.nest.flatten(loaded.serve.input_signature)
+    largest = 0.0
+    for run in case["runs"]:
+        feeds = [tf.cast(array(x), spec.dtype) for x, spec in zip(run["x"], takes)]
+        given = [] if not feeds else [feeds] if len(feeds) > 1 else feeds
+        got = tf.nest.flatten(loaded.serve(*given))
+        for i, (g, stored) in enumerate(zip(got, run["y"])):
+            w = array(stored).astype(np.float64)
+            g = tf.cast(g, tf.float32).numpy() if g.dtype == tf.bfloat16 else g.numpy()
+            if g.shape != w.shape:
+                raise Wrong(f"output {i}: shape {g.shape}, wanted {w.shape}")
+            g = g.astype(np.float64)
+            same = (g == w) | (np.isnan(g) & np.isnan(w))
+            scale = max([1.0, *np.abs(w[np.isfinite(w)]).flat])
+            error = np.where(same, 0.0, np.abs(np.where(same, 0.0, g) - np.where(same, 0.0, w))) / scale
+            if not (error <= tolerance).all():
+                worst = int(np.argmax(np.nan_to_num(error, nan=np.inf)))
+                raise Wrong(f"output {i}, {w.shape}: {g.flat[worst]} where {w.flat[worst]} is right")
+            largest = max([largest, *(error / tolerance).flat])
+    return largest
+
+
+def ops(args):
+    tf = quiet_tensorflow()
+    cases = sorted(path for path in glob.glob(os.path.join(args.dir, "*")) if not args.only or any(
+        part in path for part in args.only))
+    wrong = 0
+    for path in cases:
+        try:
+            check_case(path)
+        except Exception as error:
+            wrong += 1
+            print(f"WRONG {os.path.basename(path):40} {type(error).__name__}: {' '.join(str(error).split())[:300]}", flush=True)
+    print(f"TensorFlow {tf.__version__}: {len(cases)} cases, not as expected: {wrong}")
+    return 0 if cases and not wrong else 1
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -235,8 +299,11 @@ def main():
     look.add_argument("dir")
     look.add_argument("--only", action="append", default=[], help="only models whose name contains this")
     look.add_argument("--json", help="write all rows there")
+    each = commands.add_parser("ops")
+    each.add_argument("dir")
+    each.add_argument("--only", action="append", default=[], help="only cases whose name contains this")
     args = parser.parse_args()
-    return convert(args) if args.command == "convert" else check(args)
+    return {"convert": convert, "check": check, "ops": ops}[args.command](args)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 mod boundary;
 mod config_file;
 mod config_service;
+mod daemon_plugins;
 mod fixtures;
 mod hostile;
 mod keras;
@@ -23,6 +24,7 @@ mod publish_bundle;
 mod publish_convert;
 mod publish_power;
 mod readme;
+mod savedmodel_target;
 mod strangers;
 mod tidy;
 mod verify_commands;

@@ -50,6 +50,7 @@ fn publish(home: &Path, writes: Writes, policy: Policy, seed: u64) -> attempt::O
         verify: VerifySpec { policy, seed, ..VerifySpec::default() },
         plugins: vec![],
         winners: Default::default(),
+        expressions: Default::default(),
         limits: WorkerLimits::default(),
         threads: 1,
         inspect: false,

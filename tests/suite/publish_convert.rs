@@ -52,6 +52,7 @@ fn run(home: &Path, path: &Path, work: Work) -> (Outcome, JobSpec) {
         verify: VerifySpec { policy: Policy::Required, seed: 1, ..VerifySpec::default() },
         plugins: vec![],
         winners: Default::default(),
+        lambda: Default::default(),
         limits: WorkerLimits::default(),
         threads: 1,
         bounds: Bounds::default(),

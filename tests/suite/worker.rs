@@ -38,6 +38,7 @@ fn job(dir: &Path, classes: &[&str], path: &str) -> JobSpec {
         verify: VerifySpec { policy: Policy::Off, seed: 1, ..VerifySpec::default() },
         plugins: vec![pin(&plugin("misbehaving"))],
         winners: BTreeMap::new(),
+        expressions: BTreeMap::new(),
         limits: WorkerLimits { wall_seconds_max: WALL_SECONDS, memory_bytes_max: 512 << 20, ..WorkerLimits::default() },
         threads: 1,
         inspect: false,

@@ -25,7 +25,15 @@ pub struct RawConfig {
     #[serde(default)]
     pub targets: BTreeMap<String, BTreeMap<String, toml::Value>>,
     #[serde(default)]
+    pub lambda: BTreeMap<String, RawLambda>,
+    #[serde(default)]
     pub lineage: RawLineage,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLambda {
+    pub expression: String,
 }
 
 impl Default for RawConfig {
@@ -41,6 +49,7 @@ impl Default for RawConfig {
                 "onnx".to_owned(),
                 BTreeMap::from([("opset".to_owned(), toml::Value::Integer(17))]),
             )]),
+            lambda: BTreeMap::new(),
             lineage: RawLineage::default(),
         }
     }

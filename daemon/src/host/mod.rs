@@ -10,7 +10,6 @@ mod find;
 mod load;
 mod offer;
 mod outputs;
-mod permute;
 mod probing;
 mod refusal;
 mod registry;

@@ -293,8 +293,13 @@ pub fn ignore_seeds(l: &mut Lowering<'_>) {
     roles.into_iter().for_each(|role| l.ignore(role));
 }
 
-/// Whether the call itself says `training=True`.
+/// Whether the call runs as in training although the model runs for inference. Keras 2 obeys a `training=True` that the
+/// call itself says. A model of Keras 3 overrides it by its own (and writes it even where nobody said it: the random
+/// layers have it as their default).
 pub fn is_training(l: &Lowering<'_>) -> Result<bool, Diag> {
+    if l.keras_major() >= 3 {
+        return Ok(false);
+    }
     if !l.kwarg_values("training").is_empty() {
         return Err(l.unsupported("'training' is computed by the model"));
     }

@@ -13,6 +13,7 @@ mod equalize;
 mod examples;
 mod geometry;
 mod legacy;
+mod lambda;
 mod local;
 mod merge;
 mod norm;

@@ -176,6 +176,7 @@ fn spec(found: &Found, dir: &Path) -> JobSpec {
         verify: VerifySpec { policy: Policy::Off, seed: 0, ..VerifySpec::default() },
         plugins: vec![found.pin()],
         winners: Default::default(),
+        expressions: Default::default(),
         limits,
         threads: 1,
         inspect: false,
