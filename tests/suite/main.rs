@@ -26,6 +26,7 @@ mod publish_power;
 mod readme;
 mod strangers;
 mod tidy;
+mod verify_structural;
 mod watch_crash;
 mod watch_events;
 mod watch_odd;

@@ -220,6 +220,13 @@ impl TensorStore {
     }
 }
 
+/// Elements of `tensor` (row-major, as `TensorStore::elements` gives them) with axis `i` being axis `perm[i]` of it;
+/// `perm` is a permutation of its axes.
+pub fn permuted_elements(bytes: &[u8], tensor: &Tensor, perm: &[usize]) -> Vec<u8> {
+    let dims: Vec<usize> = tensor.shape.iter().map(|&size| size as usize).collect();
+    permuted(bytes, &dims, perm, tensor.dtype.size())
+}
+
 /// Bytes of a tensor, and what keeps them alive.
 pub enum Elements<'t> {
     Inline(&'t [u8]),

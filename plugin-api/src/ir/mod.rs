@@ -217,6 +217,22 @@ impl Graph {
         Ok(outputs)
     }
 
+    /// The graph's params, then those of the bodies of its scans, in the order of the nodes, depth first.
+    pub fn all_params(&self) -> Vec<&Param> {
+        fn visit<'g>(graph: &'g Graph, found: &mut Vec<&'g Param>) {
+            found.extend(&graph.params);
+            graph.bodies().for_each(|body| visit(body, found));
+        }
+        let mut found = Vec::new();
+        visit(self, &mut found);
+        found
+    }
+
+    /// Graphs inside of nodes.
+    pub fn bodies(&self) -> impl Iterator<Item = &Graph> {
+        self.nodes.iter().filter_map(|node| if let Op::Scan(op) = &node.op { Some(&*op.body) } else { None })
+    }
+
     /// The node that makes a value; `None` for inputs and params.
     pub fn producers(&self) -> Vec<Option<usize>> {
         let mut producers = vec![None; self.types.len()];

@@ -211,6 +211,20 @@ words! {
     NearestRounding { Floor = "floor", Ceil = "ceil", HalfDown = "half_down", HalfUp = "half_up" }
 }
 
+words! {
+    /// What training does to a value that inference leaves alone.
+    DropoutFunction {
+        /// Zero with probability `rate`, else divided by 1 - rate.
+        Dropout = "dropout",
+        /// Keeps mean and variance of what SELU gives.
+        Alpha = "alpha",
+        /// Times a normal number of mean 1 and standard deviation sqrt(rate / (1 - rate)).
+        Gaussian = "gaussian",
+        /// Plus a normal number of mean 0 and standard deviation `rate`.
+        Noise = "noise",
+    }
+}
+
 words! { Direction { Forward = "forward", Backward = "backward" } }
 
 /// Padding of one spatial axis.
@@ -320,6 +334,10 @@ ops! {
     Where = "where" {}
     elementwise [carries]: /// x -> x as `to`; float to integer truncates toward zero, anything to bool is x != 0
     Cast = "cast" { to: DType }
+
+    elementwise [carries]: /// x -> x. While training, one draw of `function` for each element; elements that differ along `shared`
+    /// only have one draw. Targets that do not list it get the graph without it.
+    Dropout = "dropout" { function: DropoutFunction, rate: f64, shared: Vec<usize> }
 
     matmul: /// a (..., m, k), b (..., k, n) -> (..., m, n); leading axes broadcast; both of rank two or more
     MatMul = "matmul" {}

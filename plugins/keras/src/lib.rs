@@ -1,20 +1,22 @@
-//! The keras plugin: reads what Keras saved, of any version, without Keras.
+//! The keras plugin: reads what Keras saved, of any version, without Keras, and writes it for today's.
 //!
 //! `container` finds the architecture and the arrays in a file, `config` makes layers and calls of the architecture,
-//! `weights` gives each array to its layer. The plugin executes no code of a model and follows no link out of its file.
+//! `weights` gives each array to its layer. `write` goes the way back. The plugin executes no code of a model and follows no link out of its file.
 
+pub mod array;
 pub mod container;
 pub mod hdf5;
 pub mod weights;
+pub mod write;
 
 pub use recast_keras_model::{config, io, json};
 
 use container::{archive, h5};
 use io::{Files, Io, Limits};
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::messages::ReadRequest;
+use recast_plugin_api::messages::{Caps, ReadRequest, WriteRequest};
 use recast_plugin_api::model::LayerModel;
-use recast_plugin_api::plugin::{Format, ReadCx, SampleFile, Source};
+use recast_plugin_api::plugin::{Format, ReadCx, SampleFile, Source, Target, WriteCx};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub struct Keras;
@@ -54,10 +56,26 @@ impl Source for Keras {
     }
 }
 
+/// The way back.
+pub struct Writer;
+
+impl Target for Writer {
+    const TARGETS: &'static [&'static str] = write::TARGETS;
+
+    fn capabilities(&self) -> Vec<Caps> {
+        write::caps()
+    }
+
+    fn write(&self, cx: &WriteCx<'_>, target: &str, request: &WriteRequest) -> Result<(), Findings> {
+        write::write(cx, target, request)
+    }
+}
+
 recast_plugin_api::export_plugin! {
     id: "dev.recast.keras",
     name: "Keras model files",
     source: Keras,
+    target: Writer,
 }
 
 /// The source without its boundary: everything that it asks of its host is in `io`.

@@ -7,6 +7,7 @@
 mod args;
 mod class;
 mod functional;
+pub mod keras1;
 mod layer;
 mod ops;
 mod sequential;
@@ -51,6 +52,8 @@ pub struct Architecture {
 
 /// `value` is what Keras calls a model's config: `{"class_name", "config"}`.
 pub fn read(value: &Value, at: &str, version: &Version, limits: &Limits) -> Result<Architecture, Diag> {
+    let upgraded = if version.major == 1 { Some(keras1::upgrade(value, at)?) } else { None };
+    let value = upgraded.as_ref().unwrap_or(value);
     let mut build = Build { version, limits, facts: HashMap::new(), layers: 0, calls: 0, at };
     let stored = Stored::of(value, at)?;
     let shape = value.get("build_config").and_then(|build| build.get("input_shape"));
