@@ -7,6 +7,7 @@ mod config_service;
 mod daemon_plugins;
 mod fixtures;
 mod hostile;
+mod hostile_parts;
 mod keras;
 mod keras_host;
 mod layers_recurrent;

@@ -97,7 +97,7 @@ pub fn read<'a>(
     let origin = Origin { keras_1: version.major == 1, theano: false };
     let (taken, more) = convert::settle(taken, &mut architecture.root, origin, limits);
     findings.extend(more);
-    findings.extend(weights::deliver(taken, &mut architecture.root, files, (0, 0), limits));
+    findings.extend(weights::deliver(taken, &mut architecture.root, files, limits));
     if !findings.is_empty() {
         return Err(findings);
     }
