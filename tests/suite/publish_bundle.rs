@@ -47,7 +47,7 @@ fn publish(home: &Path, writes: Writes, policy: Policy, seed: u64) -> attempt::O
         digest: Some(digest),
         targets: vec![],
         staging: area.job_dir().expect("writable"),
-        verify: VerifySpec { policy, rtol: None, atol: None, seed, onnxruntime: None },
+        verify: VerifySpec { policy, seed, ..VerifySpec::default() },
         plugins: vec![],
         winners: Default::default(),
         expressions: Default::default(),

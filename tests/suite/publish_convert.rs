@@ -49,7 +49,7 @@ fn run(home: &Path, path: &Path, work: Work) -> (Outcome, JobSpec) {
         out: home.join("out"),
         architecture: None,
         golden: None,
-        verify: VerifySpec { policy: Policy::Required, rtol: None, atol: None, seed: 1, onnxruntime: None },
+        verify: VerifySpec { policy: Policy::Required, seed: 1, ..VerifySpec::default() },
         plugins: vec![],
         winners: Default::default(),
         lambda: Default::default(),

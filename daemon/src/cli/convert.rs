@@ -66,7 +66,7 @@ fn request(args: &ConvertArgs, config: &Config, wiring: &Wiring) -> Result<Reque
         architecture: args.architecture.clone(),
         golden: args.golden.clone(),
         verify: config.verify.spec(policy),
-        plugins: found.pins,
+        plugins: found.pins(),
         winners: config.plugins.winners.clone(),
         lambda: config.lambda.clone(),
         limits: config.limits.worker.clone(),

@@ -6,8 +6,9 @@ use crate::geometry::{Edge, Window, channel_axis, spatial_input, unfolded};
 use crate::policy::{compute_dtype, one, weight};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Diag, Findings};
-use recast_plugin_api::ir::{Conv, ConvTranspose, KernelOrder, ValueId};
+use recast_plugin_api::ir::{Conv, ConvTranspose, Dim, KernelOrder, ValueId};
 use recast_plugin_api::lower::{Lowering, Val};
+use serde_json::Value as Json;
 
 const CONV: &str = "convolution";
 const ANY: &str = "strides, dilation, groups, both data formats";
@@ -187,6 +188,7 @@ fn conv_transpose(l: &mut Lowering<'_>, n: usize) -> Outcome {
     let bias = bias(l, filters)?;
     let op = conv_transpose_op(l, &window, n)?;
     let y = l.add_node(op, &[Some(x), Some(kernel), bias])?[0];
+    stated_shape(l, y)?;
     let y = activated(l, y)?;
     Ok(one(unfolded(l, y, &lead)?))
 }
@@ -208,6 +210,18 @@ pub fn conv_transpose_op(l: &Lowering<'_>, window: &Window, n: usize) -> Result<
         layout: window.layout,
         kernel: KernelOrder::Hwoi,
     })
+}
+
+/// Keras 1 states the shape of the result; sizes that need padding of the output are not among those that it can be.
+fn stated_shape(l: &Lowering<'_>, y: ValueId) -> Result<(), Diag> {
+    let Some(Json::Array(stated)) = l.config.get("legacy_output_shape") else { return Ok(()) };
+    let shape = l.shape(y);
+    let differs = |(size, dim): (&Json, &Dim)| size.as_u64().is_some_and(|size| dim.known() != Some(size));
+    if stated.len() != shape.len() || stated.iter().zip(&shape).skip(1).any(differs) {
+        let stated = Json::Array(stated.clone());
+        return Err(l.unsupported(format!("an output of the shape {stated}, its options make {}", l.ty(y))));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod core;
 mod equalize;
 mod examples;
 mod geometry;
+mod legacy;
 mod lambda;
 mod local;
 mod merge;

@@ -2,7 +2,7 @@
 //! classes, the documentation and the README's matrix come from it.
 
 use crate::{
-    attention, audio, augmentation, conv, core, equalize, lambda, local, merge, norm, pooling, preprocess, recurrent,
+    attention, audio, augmentation, conv, core, equalize, lambda, legacy, local, merge, norm, pooling, preprocess, recurrent,
     refused, resample, reshape, wrappers,
 };
 use recast_plugin_api::diag::Findings;
@@ -64,6 +64,7 @@ const FAMILIES: &[&[Row]] = &[
     audio::ROWS,
     augmentation::ROWS,
     conv::ROWS,
+    legacy::ROWS,
     local::ROWS,
     merge::ROWS,
     norm::ROWS,

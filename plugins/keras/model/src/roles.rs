@@ -145,6 +145,19 @@ pub fn is_ignored(class: &str, leaf: &str) -> bool {
     IGNORED.iter().any(|&(of, name)| name == leaf && (of.is_empty() || of == class))
 }
 
+/// The attributes below which a layer of this class keeps its own arrays; `part` is that of a role with two words.
+pub fn homes(class: &str, part: &str) -> &'static [&'static str] {
+    match (part, class) {
+        ("query", _) => &["query_dense", "_query_dense"],
+        ("key", _) => &["key_dense", "_key_dense"],
+        ("gate", _) => &["gate_dense", "_gate_dense"],
+        ("value", _) => &["value_dense", "_value_dense"],
+        ("attention_output", _) => &["output_dense", "_output_dense"],
+        (_, "LSTM" | "GRU" | "SimpleRNN" | "ConvLSTM1D" | "ConvLSTM2D" | "ConvLSTM3D") => &["cell"],
+        _ => &[""],
+    }
+}
+
 /// None when only the file knows.
 pub fn of(class: &str, config: &Value) -> Option<Vec<Role>> {
     if class.starts_with("ops.") || class.starts_with("tf.") {

@@ -1,7 +1,7 @@
 //! One layer: its name, its class, what it wraps.
 
 use super::class::Stored;
-use super::{Build, Facts};
+use super::{Build, Facts, keras1};
 use crate::json;
 use crate::roles;
 use recast_plugin_api::diag::Diag;
@@ -54,7 +54,10 @@ impl Build<'_> {
         layer.config = stored.config.to_string();
         layer.children = self.children(&layer, config)?;
         if let Some(facts) = self.facts.get_mut(&path) {
-            facts.roles = roles::of(&layer.class, stored.config);
+            facts.roles = match self.version.major {
+                1 => keras1::roles(&layer.class, stored.config),
+                _ => roles::of(&layer.class, stored.config),
+            };
         }
         Ok(layer)
     }
