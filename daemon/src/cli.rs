@@ -150,7 +150,20 @@ pub enum PluginsAction {
     /// Why a plugin file is not loaded
     Doctor { file: PathBuf },
     /// Run a plugin against the rules of the boundary
-    Test { file: PathBuf },
+    Test {
+        file: PathBuf,
+        /// Only the rules whose name contains this
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        filter: String,
+        /// All in this process, for a debugger: a case that crashes ends it
+        #[arg(long)]
+        in_process: bool,
+    },
+    /// Take a plugin that crashed too often out of quarantine
+    Release {
+        /// Its id, or the sha256 of its file
+        plugin: String,
+    },
     /// Begin a plugin: a crate of its own in ./NAME
     New { name: String },
 }

@@ -4,11 +4,13 @@
 //! One process writes it: the state directory is locked for as long as that lives. Others may read.
 
 mod entries;
+mod faults;
 mod jobs;
 mod recover;
 mod schema;
 
 pub use entries::{EntryRow, EntryState};
+pub use faults::Fault;
 pub use jobs::{Enqueued, Job, NewJob, State, backoff};
 pub use recover::Reconciled;
 

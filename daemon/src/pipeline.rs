@@ -7,17 +7,18 @@ use crate::inspect;
 use crate::job::{Finding, JobReport, JobSpec, Level, Output, OutputFile, Policy, Status, TargetSpec, Verification};
 use crate::lower;
 use crate::passes;
-use crate::tree::Bounds;
-use crate::verify::{self, Check, Outcome};
+use crate::tree::{self, Bounds};
+use crate::verify::compare::Distance;
+use crate::verify::runtime::command::Commands;
+use crate::verify::{self, Check, Outcome, ReadBack, structural};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::validate::{admit, validate};
 use recast_plugin_api::ir::wire::GraphProto;
 use recast_plugin_api::ir::{Graph, Tensor};
-use recast_plugin_api::messages::{Caps, ReadRequest, WriteRequest};
+use recast_plugin_api::messages::{Caps, CheckRequest, ReadRequest, WriteRequest};
 use recast_plugin_api::model::{LayerModel, SCHEMA_REV};
 use recast_reference::Weights;
 use recast_reference::weights::Bytes;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -44,6 +45,17 @@ struct Job<'a> {
     report: JobReport,
     /// Files written for checks so far: each gets a directory of its own.
     variants: Mutex<usize>,
+}
+
+/// An output, and what it was written from.
+struct Written<'a> {
+    target: &'a TargetSpec,
+    caps: &'a Caps,
+    /// After the passes.
+    fitted: &'a Graph,
+    files: &'a [OutputFile],
+    /// The primary file or directory.
+    path: PathBuf,
 }
 
 /// Runs one job to its report; what the artifact holds never makes it panic.
@@ -74,15 +86,35 @@ pub struct Read {
 /// Reads the artifact through the source that claims it.
 pub fn read(spec: &JobSpec, host: &Host) -> Result<Read, Findings> {
     let probed = host.probe(&spec.artifact)?;
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let request = ReadRequest {
-        schema_rev: SCHEMA_REV,
-        path: text(&spec.artifact),
-        architecture: spec.architecture.as_deref().map(text),
-        limits: None,
-    };
-    let model = host.read(probed.plugin, &request)?;
+    let request = read_request(&spec.artifact, spec.architecture.as_deref())?;
+    let mut model = host.read(probed.plugin, &request)?;
+    lower::express(&mut model, &spec.expressions)?;
     Ok(Read { format: model.format.clone(), model })
+}
+
+/// What a source is asked: to read this file or directory.
+pub fn read_request(artifact: &Path, architecture: Option<&Path>) -> Result<ReadRequest, Diag> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    Ok(ReadRequest {
+        schema_rev: SCHEMA_REV,
+        path: text(artifact),
+        architecture: architecture.map(text),
+        limits: None,
+        files: files_below(artifact)?,
+    })
+}
+
+/// Paths of the files of a directory; nothing of a file.
+fn files_below(artifact: &Path) -> Result<Vec<String>, Diag> {
+    let at = artifact.display().to_string();
+    let survey = tree::survey_path(artifact, &in_place());
+    let survey = survey.map_err(|trouble| Diag::new(Code::Io, at, trouble.to_string()))?;
+    if !survey.is_dir {
+        return Ok(Vec::new());
+    }
+    let mut files: Vec<String> = survey.files().map(|node| node.path.to_string_lossy().into_owned()).collect();
+    files.sort();
+    Ok(files)
 }
 
 /// Lowers to a graph that is typed and whole.
@@ -154,7 +186,8 @@ impl Job<'_> {
         let primary = files.first().cloned();
         let primary = primary.ok_or_else(|| Diag::new(Code::PluginMisbehaved, &target.name, "it wrote no file"))?;
         let path = primary_path(&primary.path);
-        let outcome = self.timed("verify", |job| job.verify(target, &caps, graph, &staging.join(&path)));
+        let written = Written { target, caps: &caps, fitted: &fitted, files: &files, path: staging.join(&path) };
+        let outcome = self.timed("verify", |job| job.verify(&written, graph));
         let verification = self.judge(outcome)?;
         Ok(Output { target: target.name.clone(), path, sha256: primary.sha256.clone(), verification, files })
     }
@@ -168,8 +201,7 @@ impl Job<'_> {
         dir: &Path,
     ) -> Result<Vec<OutputFile>, Findings> {
         let admitted = admit(graph, caps, Some(&self.host.tensors().file_lens()))?;
-        let options =
-            serde_json::to_string(&target.options).map_err(|e| Diag::new(Code::Bug, "options", e.to_string()))?;
+        let options = options_text(target)?;
         let request = WriteRequest {
             schema_rev: SCHEMA_REV,
             graph: Some(GraphProto::from(admitted.graph())),
@@ -185,7 +217,8 @@ impl Job<'_> {
         Ok(outputs.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
     }
 
-    fn verify(&self, target: &TargetSpec, caps: &Caps, graph: &Graph, file: &Path) -> Outcome {
+    fn verify(&self, written: &Written<'_>, graph: &Graph) -> Outcome {
+        let Written { target, caps, path: file, .. } = written;
         let variant = |graph: &Graph, what: &str| self.variant(target, caps, graph, what);
         let decompose = |graph: &Graph| passes::decompose(graph, verify::runtime::embedded_lacks);
         verify::verify(&Check {
@@ -196,9 +229,41 @@ impl Job<'_> {
             runtime: &caps.runtime,
             variant: &variant,
             decompose: &decompose,
+            read_back: &|| self.read_back(written, graph),
             golden: self.spec.golden.as_deref(),
+            artifact: &self.spec.artifact,
+            runner: caps.runner.as_ref(),
+            commands: Commands { events: self.host.shared_events(), scratch: self.spec.staging.join(SCRATCH) },
             threads: self.spec.threads,
         })
+    }
+
+    /// The output as somebody else than its writer finds it.
+    fn read_back(&self, written: &Written<'_>, graph: &Graph) -> Result<Option<ReadBack>, Findings> {
+        let format = &written.caps.read_back;
+        if !format.is_empty() {
+            return verify::read_back::by_source(self.host, self.spec, graph, &written.path, format).map(Some);
+        }
+        if !written.caps.checks {
+            return Ok(None);
+        }
+        let target = written.target;
+        let request = CheckRequest {
+            schema_rev: SCHEMA_REV,
+            graph: Some(GraphProto::from(written.fitted)),
+            path: written.path.to_string_lossy().into_owned(),
+            name: self.spec.name.clone(),
+            options: options_text(target)?,
+        };
+        let (reply, plugin) = self.host.check(&target.name, &request).map_err(structural::as_verdicts)?;
+        let (store, dir) = (self.host.tensors(), &self.spec.staging);
+        let compared = structural::compare_weights(written.fitted, &reply, store, dir, written.files)?;
+        let note = format!(
+            "the structure as the target's own check sees it, and {} weights bit-identical ({} bytes)",
+            compared.weights, compared.bytes
+        );
+        let by = format!("read back by {plugin}");
+        Ok(Some(ReadBack { by, note, distance: Distance::default(), samples: 0 }))
     }
 
     /// Another graph, through the same passes and the same writer, into a place of its own.
@@ -235,6 +300,10 @@ impl Job<'_> {
     }
 }
 
+fn options_text(target: &TargetSpec) -> Result<String, Diag> {
+    serde_json::to_string(&target.options).map_err(|e| Diag::new(Code::Bug, "options", e.to_string()))
+}
+
 /// Who asked for the conversion has looked at the artifact already; what counts here is its content.
 fn in_place() -> Bounds {
     Bounds { hard_links_allowed: true, ..Bounds::default() }
@@ -262,22 +331,6 @@ impl From<&Diag> for Finding {
 }
 
 impl JobReport {
-    fn blank() -> JobReport {
-        JobReport {
-            status: Status::Failed,
-            digest: String::new(),
-            source_format: String::new(),
-            source_version: String::new(),
-            outputs: Vec::new(),
-            diagnostics: Vec::new(),
-            waits_for: Vec::new(),
-            plugins: Vec::new(),
-            timings_ms: BTreeMap::new(),
-            exit_code: 0,
-            inspection: None,
-        }
-    }
-
     /// Status and exit code from what was found and made. A job parks when a missing plugin is all that stops it.
     fn settle(&mut self) {
         let errors = self.diagnostics.iter().filter(|finding| finding.severity == "error");

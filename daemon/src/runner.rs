@@ -57,19 +57,34 @@ impl Cancel {
     }
 }
 
+/// A plugin that may be loaded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    pub id: String,
+    pub pin: PluginPin,
+    /// What it claims, as a parked job names what it waits for: `layer:my_pkg>MyLayer`, `format:npz`, `target:onnx`.
+    pub claims: BTreeSet<String>,
+}
+
 /// The plugins that may be loaded now.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PluginSet {
-    pub pins: Vec<PluginPin>,
-    /// What they claim, as a parked job names what it waits for: `layer:my_pkg>MyLayer`, `format:npz`, `target:onnx`.
-    pub claims: BTreeSet<String>,
+    pub members: Vec<Member>,
     /// Files that were refused, and why.
     pub findings: Vec<Finding>,
 }
 
 impl PluginSet {
+    pub fn pins(&self) -> Vec<PluginPin> {
+        self.members.iter().map(|member| member.pin.clone()).collect()
+    }
+
+    pub fn claims(&self) -> BTreeSet<String> {
+        self.members.iter().flat_map(|member| member.claims.iter().cloned()).collect()
+    }
+
     pub fn digests(&self) -> BTreeSet<String> {
-        self.pins.iter().map(|pin| pin.sha256.clone()).collect()
+        self.members.iter().map(|member| member.pin.sha256.clone()).collect()
     }
 
     /// Changes when a plugin comes, goes or is replaced.

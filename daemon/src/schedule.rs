@@ -3,11 +3,12 @@
 
 mod intake;
 mod outcome;
+mod plugins;
 mod spool;
 mod station;
 mod summary;
 
-pub use spool::{Status, StatusRoot, read_status, request_retry};
+pub use spool::{Request, Status, StatusRoot, ask, read_status};
 pub use summary::{Summary, summarize};
 
 use std::collections::{BTreeSet, HashMap};
@@ -32,9 +33,6 @@ use station::Station;
 
 /// The loop wakes at least this often, for requests, the watchdog and the status.
 const TICK: Duration = Duration::from_millis(500);
-
-/// How often the plugin directories are looked at.
-const PLUGINS_EVERY: Duration = Duration::from_secs(2);
 
 /// Two scans of one folder are at least this far apart, however many events there are.
 const SCAN_GAP_MIN: Duration = Duration::from_millis(50);
@@ -100,6 +98,8 @@ pub struct Daemon {
     ledger: Ledger,
     shop: Arc<Workshop>,
     plugin_source: Arc<dyn PluginSource>,
+    /// What was found, and what of it jobs may use: all but what is in quarantine.
+    plugins_found: PluginSet,
     plugins: PluginSet,
     plugins_at: Instant,
     plugins_asked: bool,
@@ -142,6 +142,7 @@ impl Daemon {
             ledger,
             shop: Arc::new(shop),
             plugin_source,
+            plugins_found: plugins.clone(),
             plugins,
             plugins_at: Instant::now(),
             plugins_asked: false,
@@ -161,7 +162,7 @@ impl Daemon {
             status_shown: String::new(),
         };
         daemon.recover(&opened)?;
-        daemon.take_plugins(daemon.plugins.clone())?;
+        daemon.take_plugins(daemon.plugins_found.clone())?;
         daemon.set_stations();
         Ok(daemon)
     }
@@ -245,42 +246,9 @@ impl Daemon {
             Message::Finished { job, outcome } => self.finished(job, *outcome),
             Message::Plugins(found) => {
                 self.plugins_asked = false;
-                if found.digest() != self.plugins.digest() { self.take_plugins(found) } else { Ok(()) }
+                if found.digest() != self.plugins_found.digest() { self.take_plugins(found) } else { Ok(()) }
             }
         }
-    }
-
-    /// Other plugins than before: what waited for them runs, and what used those that are gone is done again.
-    fn take_plugins(&mut self, found: PluginSet) -> Result<(), DaemonError> {
-        for finding in &found.findings {
-            tracing::warn!("{}: {}", finding.at, finding.detail);
-        }
-        self.plugins = found;
-        for station in &mut self.stations {
-            station.root.reopen_all();
-        }
-        self.requeue_served()
-    }
-
-    fn requeue_served(&mut self) -> Result<(), DaemonError> {
-        let queued = self.ledger.plugins_changed(&self.plugins.claims, &self.plugins.digest())?;
-        if !queued.is_empty() {
-            tracing::info!(jobs = queued.len(), "the plugins changed: jobs that waited for them are queued");
-        }
-        Ok(())
-    }
-
-    fn look_for_plugins(&mut self) {
-        if self.plugins_asked || self.plugins_at.elapsed() < PLUGINS_EVERY {
-            return;
-        }
-        (self.plugins_asked, self.plugins_at) = (true, Instant::now());
-        let (source, config, sender) = (self.plugin_source.clone(), self.config.plugins.clone(), self.sender.clone());
-        tokio::task::spawn_blocking(move || {
-            let found = source.scan(&config);
-            // The loop has ended: nobody wants to know.
-            let _ = sender.blocking_send(Message::Plugins(found));
-        });
     }
 
     /// Starts what is claimed, in the order in which it was dropped; one at a time for each name, so that the newest
@@ -369,8 +337,9 @@ impl Daemon {
             targets: watch.targets.clone(),
             staging,
             verify: self.config.verify.spec(watch.policy),
-            plugins: self.plugins.pins.clone(),
+            plugins: self.plugins.pins(),
             winners: self.config.plugins.winners.clone(),
+            expressions: crate::config::expressions_of(&self.config.lambda, &claim.name),
             limits: self.config.limits.worker.clone(),
             threads: self.config.limits.worker_threads,
             inspect: false,

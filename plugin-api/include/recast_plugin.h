@@ -32,6 +32,7 @@ extern "C" {
 #define RECAST_TARGET "recast.target/1"
 #define RECAST_LAYERS "recast.layers/1"
 #define RECAST_SELFTEST "recast.selftest/1"
+#define RECAST_CHECK "recast.check/1"
 
 /* Extensions of a host. */
 #define RECAST_HOST_LOG "recast.host.log/1"
@@ -151,6 +152,13 @@ struct RecastSelftestV1 {
     uint32_t struct_size;
     uint32_t reserved;
     int32_t (*cases)(const struct RecastHost *host);
+};
+
+/* recast.check/1 */
+struct RecastCheckV1 {
+    uint32_t struct_size;
+    uint32_t reserved;
+    int32_t (*check)(const struct RecastHost *host, struct RecastBytes target, struct RecastBytes request);
 };
 
 /* recast.host.log/1 */

@@ -90,6 +90,7 @@ codes! {
     Cancelled = "cancelled", Io, "The job was told to stop.";
     TrainingDropped = "training-dropped", Loss, "Training-only state (optimizer, loss, metrics) is not carried over.";
     RandomAtInference = "random-at-inference", Unsupported, "It is called with training=True: random by itself.";
+    CustomObject = "custom-object", Loss, "A class of the user's own, kept by name: who loads the output registers it.";
     OptionIgnored = "option-ignored", Loss, "An option has no meaning in this target.";
     Precision = "precision", Loss, "Values were stored in a narrower dtype.";
     Decomposed = "decomposed", Loss, "An op was checked in a decomposed form.";

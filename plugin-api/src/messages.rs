@@ -18,6 +18,9 @@ pub struct ReadRequest {
     pub architecture: Option<String>,
     #[prost(message, optional, tag = "4")]
     pub limits: Option<ReadLimits>,
+    /// Of a directory: the files below it, as paths relative to it, sorted.
+    #[prost(string, repeated, tag = "5")]
+    pub files: Vec<String>,
 }
 
 /// Bounds that a source holds while it reads; zero means the plugin's own default.
@@ -154,9 +157,13 @@ pub struct Caps {
 }
 
 /// A script for an interpreter that the machine's owner configures: `[verify.runtimes.NAME] command = [...]`. It is
-/// called as `COMMAND... SCRIPT MODEL INPUTS.npz OUTPUTS.npz` in a process of its own, bounded in time and memory:
-/// it loads the output at MODEL (file or directory), feeds it the arrays of INPUTS.npz, which are named as the graph's
-/// inputs, writes OUTPUTS.npz with arrays named as the graph's outputs, and exits with 0.
+/// called as `COMMAND... SCRIPT MODEL INPUTS.npz OUTPUTS.npz [INPUTS.npz OUTPUTS.npz]...` in a process of its own,
+/// bounded in time and memory: it loads the output at MODEL (file or directory) once; then, for each pair in order, it
+/// feeds it the arrays of INPUTS.npz, which are named as the graph's inputs and have the dtypes of the graph (bfloat16
+/// comes as float32), and writes OUTPUTS.npz with arrays named as the graph's outputs (bfloat16 as float32). Batch size
+/// and free lengths differ from pair to pair. It exits with 0; anything else fails the check, and the last lines that
+/// it printed are in the report. Its working directory, HOME and TMPDIR are an empty place that is removed afterwards;
+/// the environment holds nothing else but PATH, LANG and OMP_NUM_THREADS.
 #[derive(Clone, PartialEq, Message)]
 pub struct Runner {
     /// The key under `[verify.runtimes]`: `torch`, `tensorflow`, `keras`.
@@ -196,7 +203,7 @@ pub struct CheckReply {
 /// in numpy's `transpose`, are the pieces put one after the other. Pieces say in which order a format keeps gates.
 #[derive(Clone, PartialEq, Message)]
 pub struct FoundWeight {
-    /// Position in the graph's params.
+    /// Position in `Graph::all_params`: the graph's params, then those of the bodies of its scans.
     #[prost(uint32, tag = "1")]
     pub param: u32,
     /// Empty for the order that the param has in the graph.

@@ -19,6 +19,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.normpath(os.path.join(HERE, "..", ".."))
 sys.path.insert(0, os.path.join(HERE, "..", "conformance"))
 LAYERS = (125, 250, 500, 1000)
+PEER_SECONDS_MAX = 600
 
 
 def home():
@@ -44,7 +45,20 @@ class Measure:
         return max(self.peak_mb)
 
 
-def run(command, environment=None, timeout=900):
+class Stopped(Exception):
+    """A command that took more than it may."""
+
+
+def resident_mb(pid):
+    """What the process holds in memory now; 0 once it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except (OSError, IndexError):
+        return 0
+
+
+def run(command, environment=None, timeout=900, mb_max=None):
     """Wall seconds, CPU seconds, and peak MB of the largest single process among the command and its children."""
     began = time.monotonic()
     with tempfile.TemporaryFile() as output:
@@ -54,8 +68,12 @@ def run(command, environment=None, timeout=900):
             pid, status, usage = os.wait4(child.pid, os.WNOHANG)
             if pid:
                 break
-            if time.monotonic() > deadline:
+            held = resident_mb(child.pid) if mb_max else 0
+            if held > (mb_max or 0) or time.monotonic() > deadline:
                 child.kill()
+                os.waitpid(child.pid, 0)
+                raise Stopped(f"stopped after {time.monotonic() - began:.0f} s"
+                              + (f" at {held:.0f} MB (the bound is {mb_max})" if held else f" (the bound is {timeout})"))
             time.sleep(0.002)
         child.returncode = os.waitstatus_to_exitcode(status)
         wall = time.monotonic() - began
@@ -154,17 +172,20 @@ def vgg(bench):
     bench.row("recast VGG16 verified", done["verified"], "bar: 2000 MB")
 
 
-def peer(bench):
+def tf2onnx(bench, model):
     """tf2onnx, as its own documentation has one convert a Keras file, in its own environment."""
     python = os.path.join(home(), "peer", "bin", "python")
     if not os.path.exists(python):
         raise RuntimeError("no peer environment: tests/conformance/setup.sh peer")
-    model = without_golden(bench, zoo("resnet50"))
     code = ("import sys, tensorflow as tf, tf2onnx; m = tf.keras.models.load_model(sys.argv[1], compile=False); "
             "tf2onnx.convert.from_keras(m, opset=17, output_path=sys.argv[2])")
-    onnx = os.path.join(bench.scratch, "peer.onnx")
+    return [python, "-c", code, model, os.path.join(bench.scratch, "peer.onnx")]
+
+
+def peer(bench):
+    model = without_golden(bench, zoo("resnet50"))
     done = bench.round_robin({
-        "tf2onnx": lambda: [python, "-c", code, model, onnx],
+        "tf2onnx": lambda: tf2onnx(bench, model),
         "recast": lambda: bench.recast(model, "--no-verify"),
         "recast verified": lambda: bench.recast(model),
     }, runs=min(3, bench.args.runs))
@@ -176,28 +197,63 @@ def peer(bench):
                   f"{theirs.wall / ours.wall:.0f} x faster, {theirs.peak / ours.peak:.0f} x less memory than tf2onnx")
 
 
-def scaling_models(scratch):
+def peer_vgg(bench):
+    """Once, and within bounds: it takes minutes, and more memory than many machines have."""
+    measure = Measure("tf2onnx")
+    try:
+        wall, cpu, peak = run(tf2onnx(bench, without_golden(bench, zoo("vgg16"))), timeout=PEER_SECONDS_MAX,
+                              mb_max=bench.args.peer_mb_max)
+    except Stopped as stopped:
+        bench.rows.append(("tf2onnx 1.17 VGG16", "-", "-", "-", "-", str(stopped)))
+        print("| " + " | ".join(bench.rows[-1]) + " |", flush=True)
+        return
+    measure.seconds, measure.cpu, measure.peak_mb = [wall], [cpu], [peak]
+    bench.row("tf2onnx 1.17 VGG16", measure, "unverified; one run")
+
+
+def deep(bench):
+    """1,000 layers in one .keras of ordinary size: what each layer costs beside what its bytes cost."""
+    width = 160
+    chain_models(bench.scratch, "deep", (LAYERS[-1],), width, "keras")
+    model = os.path.join(bench.scratch, f"deep_{LAYERS[-1]}.keras")
+    size = os.path.getsize(model) / 1e6
+    copy = os.path.join(bench.scratch, "copy.keras")
+    done = bench.round_robin({
+        "cp": lambda: ["cp", model, copy],
+        "sha256sum": lambda: ["sha256sum", model],
+        "recast": lambda: bench.recast(model, "--no-verify"),
+    })
+    floor = done["cp"].wall + done["sha256sum"].wall
+    bench.row("cp 1000 layers.keras", done["cp"], f"{size:.0f} MB")
+    bench.row("sha256sum 1000 layers.keras", done["sha256sum"])
+    bench.row("recast 1000 layers.keras --no-verify", done["recast"],
+              f"{done['recast'].wall / floor:.2f} x (cp + sha256sum) (bar: 2)")
+
+
+def chain_models(scratch, name, counts, width, extension):
     """Dense chains with a residual every fourth layer, made by Keras."""
     code = f"""
 import sys
+sys.setrecursionlimit(20 * {counts[-1]})  # Keras walks a chain of layers by recursion
 sys.path.insert(0, {os.path.join(HERE, "..", "conformance")!r})
 import kit, numpy as np
 from keras import Input, Model, layers as L
-for count in {LAYERS!r}:
+for count in {counts!r}:
     kit.begin(str(count))
-    x = y = Input((16,), name="x")
+    x = y = Input(({width},), name="x")
     for i in range(count):
-        y = L.Add(name=f"layer_{{i}}")([y, x]) if i % 4 == 3 else L.Dense(16, activation="tanh", name=f"layer_{{i}}")(y)
+        y = L.Add(name=f"layer_{{i}}")([y, x]) if i % 4 == 3 else L.Dense({width}, activation="tanh", name=f"layer_{{i}}")(y)
     model = Model(x, y)
     kit.randomise(model, np.random.default_rng(count))
-    kit.save_h5(model, {scratch!r} + f"/chain_{{count}}.h5")
+    path = {scratch!r} + f"/{name}_{{count}}.{extension}"
+    kit.save_h5(model, path) if {extension!r} == "h5" else model.save(path)
 """
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    run([sys.executable, "-c", code])
 
 
 def scaling(bench):
     """Time per layer must not grow with the number of layers."""
-    scaling_models(bench.scratch)
+    chain_models(bench.scratch, "chain", LAYERS, 16, "h5")
     def chains(*options):
         return {count: lambda c=count: bench.recast(os.path.join(bench.scratch, f"chain_{c}.h5"), *options)
                 for count in LAYERS}
@@ -207,12 +263,12 @@ def scaling(bench):
         for count in LAYERS:
             note = f"{found[count].wall / count * 1e3:.2f} ms per layer"
             if count == LAYERS[-1]:
-                growth = (found[1000].wall - found[500].wall) / max(found[500].wall - found[250].wall, 1e-9)
-                note += f"; the step 500-1000 costs {growth:.1f} x the step 250-500 (linear: 2)"
+                first, last = (statistics.median(found[n].cpu) for n in (LAYERS[0], count))
+                note += f"; {count // LAYERS[0]} x the layers of the first row, {last / first:.1f} x its CPU time"
             bench.row(f"recast {count} layers {label}", found[count], note)
 
 
-BENCHES = {"resnet": resnet, "vgg": vgg, "peer": peer, "scaling": scaling}
+BENCHES = {"resnet": resnet, "vgg": vgg, "peer": peer, "peer_vgg": peer_vgg, "scaling": scaling, "deep": deep}
 
 
 def main():
@@ -222,10 +278,11 @@ def main():
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", action="append", choices=list(BENCHES), default=[])
     parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--peer-mb-max", type=int, default=24_000, help="tf2onnx is stopped beyond that much memory")
     parser.add_argument("--scratch", help="a directory for copies and bundles (default: a temporary one)")
     parser.add_argument("--json", help="write the rows there")
     args = parser.parse_args()
-    chosen = args.only or [name for name in BENCHES if not (name == "peer" and args.no_peer)]
+    chosen = args.only or [name for name in BENCHES if not (name.startswith("peer") and args.no_peer)]
     failed = 0
     print("| whole process | median s | range s | CPU s | peak MB | |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="recast-bench-", dir=args.scratch) as scratch:

@@ -1,6 +1,11 @@
 """Converts every model with the recast binary and compares what ONNX Runtime computes with what Keras computed.
 
     keras3/bin/python run.py [--recast target/release/recast] [--set fixtures|zoo|published|samples]... [--only PART]...
+    keras3/bin/python run.py --set matrix [--sets keras2|keras3] [--only PART]... [--sample N]      (see matrix_run.py)
+    torch/bin/python run.py --target torch ...
+
+With `--target torch`, PyTorch is what computes; other batch sizes and lengths than the recorded ones are compared with
+the ONNX file of the same model.
 
 Exit code 1 if anything was not as expected, or if there was nothing to check. Results: a table here, and --json FILE.
 """
@@ -14,6 +19,7 @@ import sys
 import tempfile
 import time
 
+import matrix_run
 import numpy as np
 import onnx
 import onnxruntime
@@ -71,7 +77,10 @@ def expected_status(table, name):
 
 # --- one conversion -------------------------------------------------------------------------------------------------
 def convert(args, artifact, architecture, out):
-    command = [args.recast, "convert", artifact, "--to", "onnx", "--out", out, "--format", "json"]
+    targets = "onnx" if args.target == "onnx" else f"{args.target},onnx"
+    command = [args.recast, "convert", artifact, "--to", targets, "--out", out, "--format", "json"]
+    if args.no_verify:
+        command.append("--no-verify")
     if architecture:
         command += ["--architecture", architecture]
     if args.plugins:
@@ -113,13 +122,13 @@ def tail(text, size=200):
     return text if len(text) <= size else "..." + text[-size:]
 
 
-def output_file(report):
-    outputs = [o for o in report["outputs"] if o.get("target") == "onnx"]
+def output_file(report, target):
+    outputs = [o for o in report["outputs"] if o.get("target") == target]
     if len(outputs) != 1:
-        raise Wrong(f"{len(outputs)} onnx outputs")
+        raise Wrong(f"{len(outputs)} {target} outputs")
     path = os.path.join(report["bundle"], outputs[0]["path"])
-    if not os.path.isabs(report["bundle"]) or not os.path.isfile(path):
-        raise Wrong(f"no file at {path}")
+    if not os.path.isabs(report["bundle"]) or not os.path.exists(path):
+        raise Wrong(f"nothing at {path}")
     return path, outputs[0].get("verification") or {}
 
 
@@ -135,13 +144,20 @@ def feeds(session, arrays):
 def compare(path, golden):
     """Runs the file; returns (max abs error, max rel error), relative to the larger of |wanted| and 1% of the spread."""
     onnx.checker.check_model(path)
+    session = onnx_session(path)
+    with np.load(golden) as file:
+        arrays = {key: file[key] for key in file.files}
+    return compared(session.run(None, feeds(session, arrays)), arrays)
+
+
+def onnx_session(path):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    with np.load(golden) as file:
-        arrays = {key: file[key] for key in file.files}
-    got = session.run(None, feeds(session, arrays))
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def compared(got, arrays):
     wanted = [arrays[f"y{i}"] for i in range(sum(key.startswith("y") for key in arrays))]
     if not wanted or len(got) != len(wanted):
         raise Wrong(f"{len(got)} outputs, {len(wanted)} wanted")
@@ -185,15 +201,18 @@ def check(args, model, table, out):
         row["why"] = "; ".join(f"{d.get('at')}: {d.get('detail')}" for d in errors[:3]) if errors else ""
         if report["status"] in ("verified", "unverified"):
             row["codes"], row["why"] = [], ""
-            path, verification = output_file(report)
+            path, verification = output_file(report, args.target)
             row["level"], row["runtime"] = verification.get("level", "-"), verification.get("runtime") or "-"
-            if report["status"] == "verified" and row["level"] not in LEVELS:
+            if args.target == "onnx" and report["status"] == "verified" and row["level"] not in LEVELS:
                 raise Wrong(f"verified at level {row['level']}")
-            if golden:
+            if args.target == "torch":
+                row["abs"], row["rel"] = run_torch.compare(path, output_file(report, "onnx")[0], golden)
+            elif golden:
                 row["abs"], row["rel"] = compare(path, golden)
             elif not artifact.startswith(os.path.join(home(), "published")):
                 raise Wrong("no golden to compare with")
-        row["ok"] = report["status"] in accepted
+        same = {"verified", "unverified"} if args.no_verify and "verified" in accepted else accepted
+        row["ok"] = report["status"] in same
         if not row["ok"] and not row["why"]:
             row["why"] = f"expected {' or '.join(sorted(accepted))}"
     except Wrong as error:
@@ -210,7 +229,10 @@ def show(row):
           f"{number(row['abs']):>8} {number(row['rel']):>8}  {','.join(row['codes'])} {row['why'][:200]}", flush=True)
 
 
-def summary(rows):
+RUNTIMES = {"onnx": lambda: f"ONNX Runtime {onnxruntime.__version__}", "torch": lambda: f"PyTorch {run_torch.VERSION}"}
+
+
+def summary(args, rows):
     """Prints the totals; returns whether all is as expected."""
     wrong = [row for row in rows if not row["ok"]]
     compared = [row for row in rows if row["abs"] is not None]
@@ -223,7 +245,7 @@ def summary(rows):
         print("refusals: " + ", ".join(f"{n} {code}" for code, n in codes.most_common()))
     if compared:
         worst = max(compared, key=lambda row: row["abs"])
-        print(f"compared with Keras in ONNX Runtime {onnxruntime.__version__}: {len(compared)}; largest absolute error "
+        print(f"compared with Keras in {RUNTIMES[args.target]()}: {len(compared)}; largest absolute error "
               f"{worst['abs']:.2e} ({worst['model']}), relative {max(row['rel'] for row in compared):.2e}")
     print(f"not as expected: {len(wrong)}")
     if not compared:
@@ -234,14 +256,26 @@ def summary(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recast", default=os.path.join(ROOT, "target", "release", "recast"))
+    parser.add_argument("--target", choices=sorted(RUNTIMES), default="onnx")
+    parser.add_argument("--no-verify", action="store_true", help="passed on: only this script judges")
     parser.add_argument("--plugins", help="passed on to recast convert")
-    parser.add_argument("--set", action="append", choices=SETS, help="default: all")
+    parser.add_argument("--set", action="append", choices=SETS + ("matrix",), help="default: all but the matrix")
+    parser.add_argument("--sets", action="append", choices=matrix_run.SETS, help="of the matrix; default: both")
+    parser.add_argument("--sample", type=int, default=1, help="of the matrix: every Nth model")
+    parser.add_argument("--batch", type=int, default=100, help="of the matrix: models to one conversion")
+    parser.add_argument("--verify", action="store_true", help="of the matrix: recast itself verifies, too")
     parser.add_argument("--only", action="append", default=[], help="only models whose name contains this")
     parser.add_argument("--timeout", type=float, default=300)
     parser.add_argument("--json", help="write all rows there")
     parser.add_argument("--keep", help="keep the bundles in this directory")
     parser.add_argument("--quiet", action="store_true", help="print only what is wrong")
     args = parser.parse_args()
+    if args.set == ["matrix"]:
+        return 0 if matrix_run.run(args) else 1
+    if args.target == "torch":
+        # Only here: the other environments have no PyTorch.
+        global run_torch
+        import run_torch
     table = expectations()
     rows, empty = [], []
     for which in args.set or SETS:
@@ -255,14 +289,16 @@ def main():
             rows.append(row)
             if not args.quiet or not row["ok"]:
                 show(row)
-    good = summary(rows) and not empty
+    good = summary(args, rows) and not empty
     if empty:
         print(f"no models at all in: {', '.join(empty)} (zoo.py and published.sh make them)")
     if args.json:
         with open(args.json, "w") as file:
-            json.dump({"onnxruntime": onnxruntime.__version__, "rtol": RTOL, "atol": ATOL, "models": rows}, file, indent=1)
+            json.dump({"runtime": RUNTIMES[args.target](), "rtol": RTOL, "atol": ATOL, "models": rows}, file, indent=1)
     return 0 if good else 1
 
 
 if __name__ == "__main__":
+    # Under its own name, so that run_torch.py sees this module and not a second one.
+    sys.modules["run"] = sys.modules["__main__"]
     sys.exit(main())

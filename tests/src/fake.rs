@@ -1,12 +1,13 @@
 //! A daemon whose worker is a function, for tests of everything around the worker: watching, the ledger, publishing.
-//! What the "worker" does stands in the artifact: `fake: malformed`, `fake: io 2` (fail twice), `fake: park layer:a>B`.
+//! What the "worker" does stands in the artifact: `fake: malformed`, `fake: io 2` (fail twice), `fake: park layer:a>B`,
+//! `fake: crash`.
 
 use recast::attempt::Workshop;
 use recast::config::{Config, Plugins, RawConfig};
 use recast::job::{Finding, JobReport, JobSpec, Level, Output, OutputFile, PluginPin, PluginUse, Status, Verification};
 use recast::lineage::Key;
 use recast::publish::{Atomic, Place};
-use recast::runner::{Cancel, EventSink, PluginSet, PluginSource, ReportFuture, Runner};
+use recast::runner::{Cancel, EventSink, Member, PluginSet, PluginSource, ReportFuture, Runner};
 use recast::schedule::{Control, Daemon, Options, Summary, summarize};
 use recast::systemd::Notifier;
 use recast::tree::Bounds;
@@ -18,6 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// The id of the one plugin that there is.
+pub const PLUGIN: &str = "test.plugin";
 
 #[derive(Default)]
 pub struct FakeRunner {
@@ -69,7 +73,7 @@ pub fn write_output(staging: &Path, path: &str, content: &[u8], level: Level) ->
 
 pub fn uses(pins: &[PluginPin]) -> Vec<PluginUse> {
     let used = |pin: &PluginPin| PluginUse {
-        id: "test.plugin".into(),
+        id: PLUGIN.into(),
         name: "plugin".into(),
         version: "1.0.0".into(),
         sha256: pin.sha256.clone(),
@@ -103,16 +107,20 @@ impl FakeRunner {
             report.digest = digest.clone();
             report
         };
+        let park = |claim: &str| {
+            let waits_for = vec![claim.to_owned()];
+            JobReport { status: Status::Parked, waits_for, ..fail(Code::UnknownLayer) }
+        };
         match words.as_slice() {
             ["malformed"] => return fail(Code::Malformed),
             ["timeout"] => return fail(Code::Timeout),
-            ["io", times] if runs <= times.parse().unwrap_or(u32::MAX) => return fail(Code::Io),
-            ["park", claim] if spec.plugins.is_empty() => {
-                let mut report = fail(Code::UnknownLayer);
-                report.status = Status::Parked;
-                report.waits_for = vec![(*claim).to_owned()];
-                return report;
+            ["crash"] if !spec.plugins.is_empty() => {
+                let died = Finding::error(Code::PluginCrashed, PLUGIN, "the worker died, as ordered");
+                return JobReport { digest: digest.clone(), ..JobReport::failed(died) };
             }
+            ["crash"] => return park("layer:test>Crash"),
+            ["io", times] if runs <= times.parse().unwrap_or(u32::MAX) => return fail(Code::Io),
+            ["park", claim] if spec.plugins.is_empty() => return park(claim),
             _ => {}
         }
         let mut content = format!("converted {digest} ").into_bytes();
@@ -176,8 +184,11 @@ impl FakePlugins {
     pub fn set(&self, claims: &[&str], content: &str) {
         let sha256 = recast::digest::of_bytes(content.as_bytes());
         *self.0.lock().expect("not poisoned") = PluginSet {
-            pins: vec![PluginPin { path: PathBuf::from("/nowhere"), sha256 }],
-            claims: claims.iter().map(|claim| (*claim).to_owned()).collect::<BTreeSet<_>>(),
+            members: vec![Member {
+                id: PLUGIN.into(),
+                pin: PluginPin { path: PathBuf::from("/nowhere"), sha256 },
+                claims: claims.iter().map(|claim| (*claim).to_owned()).collect::<BTreeSet<_>>(),
+            }],
             findings: vec![],
         };
     }

@@ -66,8 +66,13 @@ impl Converted {
 
 /// Converts one artifact to ONNX into `home/out`, with further arguments.
 pub fn convert(home: &Path, artifact: &Path, more: &[&str]) -> Converted {
+    convert_to(home, artifact, "onnx", more)
+}
+
+/// Converts one artifact into `home/out`, with further arguments.
+pub fn convert_to(home: &Path, artifact: &Path, target: &str, more: &[&str]) -> Converted {
     let mut command = recast(home);
-    command.arg("convert").arg(artifact).args(["--to", "onnx", "--out", "out", "--format", "json"]).args(more);
+    command.arg("convert").arg(artifact).args(["--to", target, "--out", "out", "--format", "json"]).args(more);
     converted(command.output().expect("recast runs"))
 }
 

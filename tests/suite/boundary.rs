@@ -61,6 +61,7 @@ layouts! {
     RecastHostProgressV1 { struct_size, reserved, report }
     RecastHostCancelV1 { struct_size, reserved, is_cancelled }
     RecastHostThreadsV1 { struct_size, reserved, budget }
+    RecastCheckV1 { struct_size, reserved, check }
 }
 
 fn golden(name: &str) -> String {
@@ -79,7 +80,7 @@ fn released_types_have_not_changed() {
 #[test]
 fn released_signatures_have_not_changed() {
     let mut structs = String::new();
-    for file in ["lib.rs", "plugin.rs", "host.rs"] {
+    for file in ["lib.rs", "plugin.rs", "host.rs", "check.rs"] {
         let text = std::fs::read_to_string(source("../../plugin-api/abi/src").join(file)).unwrap();
         for part in text.split("#[repr(").skip(1) {
             let end = part.find("\n}").expect("a struct ends");
@@ -146,7 +147,8 @@ fn the_header_has_the_same_numbers_and_names() {
         assert_eq!(defined(name), Some(value.to_string()), "{name}");
     }
     assert!(header.contains(&format!("{MAGIC:#018X}").replace("0X", "0x")), "the magic number");
-    for id in recast::host::HOST_EXTENSIONS.iter().chain(&[id::SOURCE, id::TARGET, id::LAYERS, id::SELFTEST]) {
+    for id in recast::host::HOST_EXTENSIONS.iter().chain(&[id::SOURCE, id::TARGET, id::LAYERS, id::SELFTEST, id::CHECK])
+    {
         assert!(header.contains(&format!("\"{id}\"")), "{id}");
     }
 }

@@ -62,7 +62,10 @@ impl<'a> TestHost<'a> {
     /// Reads `/m`, with `/a` as its architecture where there is one.
     pub fn read(&self, limits: Option<ReadLimits>) -> Result<LayerModel, Findings> {
         let architecture = self.files.contains_key("/a").then(|| "/a".to_owned());
-        recast_keras::read(self, &ReadRequest { schema_rev: 1, path: "/m".into(), architecture, limits })
+        recast_keras::read(
+            self,
+            &ReadRequest { schema_rev: 1, path: "/m".into(), architecture, limits, ..ReadRequest::default() },
+        )
     }
 
     /// The bytes that a tensor points at; panics where it points outside, which no reply may do.

@@ -3,7 +3,7 @@
 
 use recast::job::exit;
 use recast::ledger::{Ledger, LedgerError, Opened, State, backoff};
-use recast::schedule::DaemonError;
+use recast::schedule::{DaemonError, Request};
 use recast_tests::fake::{Fake, config, wait_for};
 use recast_tests::observe::{bundles, published};
 use std::fs;
@@ -112,6 +112,99 @@ fn a_parked_job_runs_when_its_plugin_arrives() {
     fake.plugins.set(&["layer:my_pkg>MyLayer"], "the plugin");
     wait_for(15.0, "published", || bundles(&home.path().join("out")).len() == 1);
     daemon.stop().expect("it ends well");
+}
+
+const THREE_CRASHES: &str = "[plugins]\ncrashes_max = 3\n[limits]\nbackoff_seconds = 0.05";
+
+/// Drops `crash` orders of different content, works them off, and says in which state the jobs are.
+fn drop_crashes(home: &Path, fake: &Fake, numbers: std::ops::Range<u32>) -> Vec<State> {
+    let config = config(home, 0.1, "", THREE_CRASHES);
+    for number in numbers.clone() {
+        fs::write(home.join(format!("drop/c{number}.h5")), format!("fake: crash\n{number}")).expect("writable");
+    }
+    fake.until_idle(config).expect("it ends well");
+    numbers.map(|number| state_of(home, &format!("c{number}.h5"))).collect()
+}
+
+#[test]
+fn a_plugin_that_only_crashes_is_not_used_any_more() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let fake = Fake::default();
+    let claim = "layer:test>Crash";
+    fake.plugins.set(&[claim], "bad");
+    assert_eq!(drop_crashes(home.path(), &fake, 0..2), [State::Quarantined; 2], "each pays for itself alone");
+    assert!(!ledger(home.path()).plugin_faults().expect("readable")[0].quarantined);
+    assert_eq!(drop_crashes(home.path(), &fake, 2..3), [State::Parked]);
+    let held = || ledger(home.path()).plugin_faults().expect("readable").into_iter().any(|fault| fault.quarantined);
+    assert!(held());
+    // After a restart it is still out, and all that it crashed on waits for another one.
+    assert_eq!(drop_crashes(home.path(), &fake, 3..4), [State::Parked]);
+    assert_eq!(drop_crashes(home.path(), &fake, 0..4), [State::Parked; 4]);
+    let runs =
+        |number: u32| fake.runner.runs_of(&recast::digest::of_bytes(format!("fake: crash\n{number}").as_bytes()));
+    assert_eq!(runs(3), 1, "the plugin was not tried on it");
+    // Released, it has all its chances again.
+    let (mut open, _) = Ledger::open(&home.path().join("state")).expect("no daemon runs");
+    let sha256 = recast::digest::of_bytes(b"bad");
+    assert!(open.release(&sha256).expect("writable") && !open.release(&sha256).expect("writable"));
+    drop(open);
+    assert!(!held());
+    drop_crashes(home.path(), &fake, 0..4);
+    assert!(held(), "four more crashes");
+    // Another file under the same id.
+    fake.plugins.set(&[claim], "good");
+    drop_crashes(home.path(), &fake, 0..1);
+    let known = ledger(home.path()).plugin_faults().expect("readable");
+    assert!(known.iter().all(|fault| fault.sha256 != sha256), "the old file is forgotten: {known:?}");
+}
+
+#[test]
+fn a_job_that_ends_well_clears_its_plugins() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let fake = Fake::default();
+    fake.plugins.set(&[], "mostly good");
+    for round in 0..3 {
+        drop_crashes(home.path(), &fake, 2 * round..2 * round + 2);
+        fs::write(home.path().join("drop/good.h5"), format!("good {round}")).expect("writable");
+        fake.until_idle(config(home.path(), 0.1, "", THREE_CRASHES)).expect("it ends well");
+        assert_eq!(ledger(home.path()).plugin_faults().expect("readable"), [], "round {round}");
+    }
+}
+
+#[test]
+fn a_daemon_that_runs_releases_a_plugin_when_asked() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let fake = Fake::default();
+    fake.plugins.set(&["layer:test>Crash"], "bad");
+    drop_crashes(home.path(), &fake, 0..3);
+    let daemon = fake.spawn(config(home.path(), 0.1, "", THREE_CRASHES));
+    let state = home.path().join("state");
+    wait_for(10.0, "it runs", || recast::schedule::read_status(&state).is_some_and(|status| status.plugins == 0));
+    let sha256 = recast::digest::of_bytes(b"bad");
+    let runs =
+        || (0..3).map(|n| fake.runner.runs_of(&recast::digest::of_bytes(format!("fake: crash\n{n}").as_bytes())));
+    let before: u32 = runs().sum();
+    recast::schedule::ask(&state, &Request::Release(sha256)).expect("writable");
+    wait_for(15.0, "its jobs are tried again", || runs().sum::<u32>() > before);
+    daemon.stop().expect("it ends well");
+}
+
+/// A ledger as version 1 had it: everything but the plugins' crashes.
+#[test]
+fn a_ledger_of_the_first_version_is_kept() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let fake = Fake::default();
+    quick(home.path());
+    fs::write(home.path().join("drop/m.h5"), b"fake: malformed").expect("writable");
+    fake.until_idle(quick(home.path())).expect("it ends well");
+    let file = home.path().join("state/ledger.sqlite");
+    let connection = rusqlite::Connection::open(&file).expect("a database");
+    connection.execute_batch("DROP TABLE plugin_fault; PRAGMA user_version = 1").expect("writable");
+    drop(connection);
+    assert_eq!(ledger(home.path()).plugin_faults().expect("readable"), [], "before a daemon has seen it");
+    let (open, opened) = Ledger::open(&home.path().join("state")).expect("it opens");
+    assert_eq!((opened, open.plugin_faults().expect("readable")), (Opened::Existing, vec![]));
+    assert_eq!(open.jobs(None).expect("readable")[0].state, State::Quarantined);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod boundary;
 mod config_file;
 mod config_service;
+mod daemon_plugins;
 mod fixtures;
 mod hostile;
 mod keras;
@@ -26,6 +27,8 @@ mod readme;
 mod savedmodel_target;
 mod strangers;
 mod tidy;
+mod verify_commands;
+mod verify_structural;
 mod watch_crash;
 mod watch_events;
 mod watch_odd;

@@ -2,8 +2,9 @@
 
 use crate::strangers::{Build, built, installed, plugin};
 use recast::config;
-use recast::host::tools::{self, Outcome, Sign};
+use recast::host::tools::{self, Ground, Outcome, Sign};
 use recast::host::{Finder, Host, HostSettings, Refusal, Silent, Step, TensorStore, Trust};
+use recast::ledger::Fault;
 use recast::worker::WorkerCommand;
 use recast_plugin_api::diag::Code;
 use recast_plugin_api::messages::LowerRequest;
@@ -38,7 +39,7 @@ fn worker() -> WorkerCommand {
 
 fn configured(dirs: &[&Path]) -> config::Plugins {
     let path: Vec<PathBuf> = dirs.iter().map(|dir| dir.to_path_buf()).collect();
-    config::Plugins { path, allow: BTreeSet::new(), winners: BTreeMap::new() }
+    config::Plugins { path, allow: BTreeSet::new(), winners: BTreeMap::new(), crashes_max: 5 }
 }
 
 #[test]
@@ -205,13 +206,15 @@ fn list_shows_plugins_refusals_and_conflicts() {
     let dir = tempfile::tempdir().unwrap();
     ["sample-layer", "rival"].iter().for_each(|name| drop(installed(&plugin(name), dir.path())));
     chmod(&installed(&plugin("raw"), dir.path()), 0o666);
-    let listing = tools::list(&configured(&[dir.path()]));
+    let config = configured(&[dir.path()]);
+    let listing = tools::list(&config, &[]);
     let text = listing.to_string();
     for word in
         ["com.acme.layers 1.2.0", "lowers  acme>ScaledTanh, acme>Twice", "conflict: layer:acme>ScaledTanh", "refused: "]
     {
         assert!(text.contains(word), "{word:?} is not in:\n{text}");
     }
+    assert!(!text.contains("quarantine"), "{text}");
     let json = serde_json::to_value(&listing).unwrap();
     let ours = json["plugins"].as_array().unwrap().iter().find(|plugin| plugin["id"] == "com.acme.layers").unwrap();
     assert_eq!(ours["claims"][0], "layer:acme>ScaledTanh");
@@ -219,6 +222,10 @@ fn list_shows_plugins_refusals_and_conflicts() {
         (json["refused"][0]["step"].as_str(), json["conflicts"][0]["code"].as_str()),
         (Some("file"), Some("plugin-conflict"))
     );
+    let sha256 = ours["sha256"].as_str().unwrap().to_owned();
+    let fault = Fault { plugin: "p".into(), sha256, crashes: 3, reason: "SIGSEGV".into(), quarantined: true };
+    let text = tools::list(&config, &[fault]).to_string();
+    assert_eq!(text.matches("in quarantine after 3 crashes in a row, the last: SIGSEGV").count(), 1, "{text}");
 }
 
 /// A library whose constructor would tell on us.
@@ -280,7 +287,7 @@ fn outcomes(conformance: &tools::Conformance) -> BTreeMap<&str, Outcome> {
 
 #[test]
 fn the_conformance_kit_passes_a_good_plugin() {
-    let conformance = tools::test(&plugin("sample-layer"), &Trust::default(), &worker(), "").unwrap();
+    let conformance = tools::test(&plugin("sample-layer"), &Trust::default(), Ground::Worker(&worker()), "").unwrap();
     assert!(conformance.passed, "{conformance}");
     let outcomes = outcomes(&conformance);
     assert_eq!(outcomes["samples-are-read"], Outcome::Skipped, "{conformance}");
@@ -289,6 +296,18 @@ fn the_conformance_kit_passes_a_good_plugin() {
     {
         assert_eq!(outcomes[case], Outcome::Passed, "{case}:\n{conformance}");
     }
+}
+
+#[test]
+fn the_conformance_kit_runs_in_this_process_too() {
+    let here = |name: &str, feature: &str, filter: &str| {
+        let library = built(&Build::of(name).feature(feature));
+        tools::test(&library, &Trust::default(), Ground::Here, filter).unwrap()
+    };
+    let sound = here("sample-layer", "", "examples");
+    assert!(sound.passed && sound.cases.len() == 2, "{sound}");
+    let wrong = here("defective", "disagrees", "examples-agree-with-eval");
+    assert_eq!(outcomes(&wrong)["examples-agree-with-eval"], Outcome::Failed, "{wrong}");
 }
 
 /// Each broken rule is found by the case that is there for it, whatever the plugin does to its process.
@@ -307,10 +326,10 @@ fn the_conformance_kit_finds_broken_rules() {
     ];
     for (name, defect, case) in expected {
         let library = built(&Build::of(name).feature(defect));
-        let conformance = tools::test(&library, &Trust::default(), &worker(), case).unwrap();
+        let conformance = tools::test(&library, &Trust::default(), Ground::Worker(&worker()), case).unwrap();
         assert_eq!(outcomes(&conformance)[case], Outcome::Failed, "{defect}:\n{conformance}");
     }
-    let sound = tools::test(&plugin("defective"), &Trust::default(), &worker(), "").unwrap();
+    let sound = tools::test(&plugin("defective"), &Trust::default(), Ground::Worker(&worker()), "").unwrap();
     assert!(sound.passed, "the control:\n{sound}");
 }
 
@@ -326,7 +345,7 @@ fn a_begun_plugin_builds_and_keeps_the_rules() {
         assert!(tools::begin(name, &place).is_err(), "{name:?}");
     }
     let library = built(&Build { dir: place.join("my-layers"), ..Build::default() });
-    let conformance = tools::test(&library, &Trust::default(), &worker(), "").unwrap();
+    let conformance = tools::test(&library, &Trust::default(), Ground::Worker(&worker()), "").unwrap();
     assert!(conformance.passed, "{conformance}");
     assert_eq!(outcomes(&conformance)["examples-agree-with-eval"], Outcome::Passed, "{conformance}");
 }

@@ -18,15 +18,17 @@ pub fn run(args: &InspectArgs, wiring: &Wiring) -> Result<i32, Failure> {
     let mut plugins = config.plugins.clone();
     plugins.path.splice(0..0, args.plugins.iter().cloned());
     let found = wiring.plugins.scan(&plugins);
-    let targets = found.claims.iter().filter_map(|claim| claim.strip_prefix(TARGET_CLAIM));
+    let claims = found.claims();
+    let targets = claims.iter().filter_map(|claim| claim.strip_prefix(TARGET_CLAIM));
     let request = Request {
         targets: targets.map(|name| TargetSpec { name: name.to_owned(), options: Default::default() }).collect(),
         out: std::env::temp_dir(),
         architecture: args.architecture.clone(),
         golden: None,
         verify: config.verify.spec(Policy::Off),
-        plugins: found.pins,
+        plugins: found.pins(),
         winners: config.plugins.winners.clone(),
+        lambda: config.lambda.clone(),
         limits: config.limits.worker.clone(),
         threads: config.limits.worker_threads,
         bounds: Bounds { hard_links_allowed: true, ..Bounds::default() },

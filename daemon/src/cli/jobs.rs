@@ -7,7 +7,7 @@ use crate::job::exit;
 use crate::ledger::{self, EntryState, Job, Ledger, LedgerError, State};
 use crate::lineage::stamp;
 use crate::report::status_word;
-use crate::schedule::{read_status, request_retry};
+use crate::schedule::{Request, ask, read_status};
 use crate::tree::printable;
 
 impl From<LedgerError> for Failure {
@@ -91,7 +91,7 @@ pub fn retry(args: &RetryArgs) -> Result<i32, Failure> {
             say_line!("job {} is queued; the daemon is not running", args.id);
         }
         Err(LedgerError::Locked(_)) => {
-            request_retry(&config.state, args.id).map_err(|error| Failure::io(config.state.display(), error))?;
+            ask(&config.state, &Request::Retry(args.id)).map_err(|error| Failure::io(config.state.display(), error))?;
             say_line!("the daemon was asked to run job {} again", args.id);
         }
         Err(error) => return Err(error.into()),
@@ -108,6 +108,7 @@ pub fn status(args: &StatusArgs) -> Result<i32, Failure> {
     drop(idle_lock);
     let live = read_status(&config.state).filter(|_| runs);
     let counts = ledger.counts()?;
+    let faults: Vec<_> = ledger.plugin_faults()?.into_iter().filter(|fault| fault.quarantined).collect();
     let untaken: Vec<_> =
         ledger.entries(None)?.into_iter().filter(|row| !matches!(row.state, EntryState::Taken)).collect();
     if args.format == Format::Json {
@@ -120,7 +121,11 @@ pub fn status(args: &StatusArgs) -> Result<i32, Failure> {
                 serde_json::json!({"root": row.root, "name": name, "state": state, "reason": row.reason})
             })
             .collect();
-        say_line!("{}", serde_json::json!({"running": runs, "jobs": jobs, "entries": entries, "daemon": live}));
+        say_line!(
+            "{}",
+            serde_json::json!({"running": runs, "jobs": jobs, "entries": entries,
+            "plugins_in_quarantine": faults, "daemon": live})
+        );
         return Ok(exit::OK);
     }
     match &live {
@@ -137,6 +142,9 @@ pub fn status(args: &StatusArgs) -> Result<i32, Failure> {
     }
     for (state, count) in counts.iter().filter(|(_, count)| *count > 0) {
         say_line!("  {:>6}  {}", count, state.as_str());
+    }
+    for fault in faults {
+        say_line!("  {}  {}", fault.plugin, fault);
     }
     for row in untaken {
         say_line!("  {}  {}: {}", printable(&row.name), row.state.as_str(), row.reason);

@@ -9,7 +9,7 @@ use recast_abi::{RecastBytes, RecastTensorView, status, stream};
 use recast_plugin_api::diag::{Code, Diag, DiagProto, Findings};
 use recast_plugin_api::ir::Tensor;
 use recast_plugin_api::ir::wire::{AttrKind, GraphProto, TensorProto};
-use recast_plugin_api::messages::{LowerRequest, WriteRequest};
+use recast_plugin_api::messages::LowerRequest;
 use recast_plugin_api::model::Layer;
 use recast_plugin_api::plugin::{ErrorProto, dtype_code, status_of};
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ const VIEWS_MAX: usize = 4096;
 /// Which tensors a call may ask for by name.
 pub(super) enum Names<'c> {
     None,
-    /// Params of the graph in a write request.
+    /// Params of the graph in a request.
     Params(HashMap<String, &'c TensorProto>),
     /// Weights of the layer that is lowered, and of those inside it.
     Layer(&'c Layer),
@@ -36,9 +36,9 @@ pub(super) enum Names<'c> {
 }
 
 impl<'c> Names<'c> {
-    pub(super) fn of_write(request: &'c WriteRequest) -> Names<'c> {
+    pub(super) fn of_graph(graph: Option<&'c GraphProto>) -> Names<'c> {
         let mut params = HashMap::new();
-        if let Some(graph) = &request.graph {
+        if let Some(graph) = graph {
             collect_params(graph, &mut params);
         }
         Names::Params(params)

@@ -16,7 +16,8 @@ use abi_stable::type_layout::TypeLayout;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use recast_abi::root::{LayoutOf, RecastRootRef};
 use recast_abi::{
-    RecastBytes, RecastEntry, RecastHost, RecastLayersV1, RecastSelftestV1, RecastSourceV1, RecastTargetV1, id,
+    RecastBytes, RecastCheckV1, RecastEntry, RecastHost, RecastLayersV1, RecastSelftestV1, RecastSourceV1,
+    RecastTargetV1, id,
 };
 use recast_plugin_api::plugin::Manifest;
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -32,6 +33,7 @@ pub struct Loaded {
     pub target: Option<&'static RecastTargetV1>,
     pub layers: Option<&'static RecastLayersV1>,
     pub selftest: Option<&'static RecastSelftestV1>,
+    pub check: Option<&'static RecastCheckV1>,
     pub through: Through,
 }
 
@@ -240,6 +242,7 @@ impl Tables<'_> {
                 target: self.table(id::TARGET)?,
                 layers: self.table(id::LAYERS)?,
                 selftest: self.table(id::SELFTEST)?,
+                check: self.table(id::CHECK)?,
                 through,
             }
         };

@@ -10,7 +10,6 @@ mod find;
 mod load;
 mod offer;
 mod outputs;
-mod permute;
 mod probing;
 mod refusal;
 mod registry;
@@ -25,7 +24,7 @@ pub use offer::IDS as HOST_EXTENSIONS;
 pub use outputs::{OUTPUT_FILES_MAX, Outputs};
 pub use refusal::{Refusal, Step};
 pub use registry::{Registry, claims, format_claim, layer_claim, target_claim};
-pub use tensors::{Elements, Mapping, TensorStore};
+pub use tensors::{Elements, Mapping, TensorStore, permuted_elements};
 
 use crate::job::{PluginPin, PluginUse};
 use crate::lower::{LayerOwners, Lowerer};
@@ -36,7 +35,7 @@ use prost::Message;
 use recast_abi::{RecastBytes, id};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::Tensor;
-use recast_plugin_api::messages::{Caps, LowerRequest, Lowered, ReadRequest, WriteRequest};
+use recast_plugin_api::messages::{Caps, CheckReply, CheckRequest, LowerRequest, Lowered, ReadRequest, WriteRequest};
 use recast_plugin_api::model::LayerModel;
 use recast_plugin_api::plugin::{CapsList, EvalReply, Manifest};
 use std::collections::BTreeMap;
@@ -46,6 +45,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The beginning of a file that a source decides on.
 const HEAD_BYTES: usize = 4096;
+/// Entries of a directory that its head is made of.
+const LISTED_MAX: usize = 1000;
 
 /// Lowers a layer that a wrapper holds.
 pub type LowerChild<'a> = dyn Fn(&LowerRequest) -> Result<Lowered, Findings> + 'a;
@@ -56,8 +57,8 @@ pub struct PluginId(usize);
 
 /// All plugins of one job, in one process.
 pub struct Host {
-    plugins: Vec<Plugin>,
-    registry: Registry,
+    plugins: Arc<Vec<Plugin>>,
+    registry: Arc<Registry>,
     winners: BTreeMap<String, String>,
     tensors: TensorStore,
     events: Arc<dyn Events>,
@@ -105,10 +106,30 @@ impl Host {
         if !findings.is_empty() {
             return Err(findings);
         }
-        let registry = Registry::new(plugins.iter().map(|plugin| &plugin.read.manifest));
+        let registry = Arc::new(Registry::new(plugins.iter().map(|plugin| &plugin.read.manifest)));
+        let plugins = Arc::new(plugins);
         let HostSettings { winners, tensors, events, threads } = settings;
         let (notes, uses) = (Mutex::default(), Mutex::default());
         Ok(Host { plugins, registry, winners, tensors, events, threads, notes, uses })
+    }
+
+    /// The same loaded plugins on another artifact: what they do there is not counted as part of this job.
+    pub fn sibling(&self, tensors: TensorStore) -> Host {
+        Host {
+            plugins: self.plugins.clone(),
+            registry: self.registry.clone(),
+            winners: self.winners.clone(),
+            tensors,
+            events: self.events.clone(),
+            threads: self.threads,
+            notes: Mutex::default(),
+            uses: Mutex::default(),
+        }
+    }
+
+    /// The id of the plugin behind a place in the list.
+    pub fn id_of(&self, plugin: PluginId) -> &str {
+        self.plugin_id(plugin.0)
     }
 
     pub fn tensors(&self) -> &TensorStore {
@@ -117,6 +138,10 @@ impl Host {
 
     pub fn events(&self) -> &dyn Events {
         &*self.events
+    }
+
+    pub fn shared_events(&self) -> Arc<dyn Events> {
+        self.events.clone()
     }
 
     pub fn manifests(&self) -> impl Iterator<Item = (PluginId, &Manifest)> {
@@ -315,12 +340,25 @@ impl Host {
         let PluginId(plugin) = self.writer(target)?;
         let table = self.loaded(plugin)?.target.ok_or_else(|| self.lacks(plugin, id::TARGET))?;
         let bytes = request.encode_to_vec();
-        let call = Call::new(self, plugin, "write", target, Names::of_write(request)).with_outputs(outputs);
+        let call =
+            Call::new(self, plugin, "write", target, Names::of_graph(request.graph.as_ref())).with_outputs(outputs);
         let name = RecastBytes::new(target.as_bytes());
         // SAFETY: the ABI's contract for this table: the host and the bytes live until the call returns.
         call.run(|host| unsafe { (table.write)(host, name, RecastBytes::new(&bytes)) })?;
         self.used(plugin, "writer", target);
         Ok(())
+    }
+
+    /// What the target finds in an output that it wrote, and its id; differences come as findings.
+    pub fn check(&self, target: &str, request: &CheckRequest) -> Result<(CheckReply, &str), Findings> {
+        let PluginId(plugin) = self.writer(target)?;
+        let table = self.loaded(plugin)?.check.ok_or_else(|| self.lacks(plugin, id::CHECK))?;
+        let bytes = request.encode_to_vec();
+        let call = Call::new(self, plugin, "check", target, Names::of_graph(request.graph.as_ref()));
+        let name = RecastBytes::new(target.as_bytes());
+        // SAFETY: the ABI's contract for this table: the host and the bytes live until the call returns.
+        let (_, reply) = call.run(|host| unsafe { (table.check)(host, name, RecastBytes::new(&bytes)) })?;
+        Ok((self.decoded(plugin, "check", &reply)?, self.plugin_id(plugin)))
     }
 
     fn writer(&self, target: &str) -> Result<PluginId, Diag> {
@@ -359,11 +397,11 @@ pub fn unknown_layer(class: &str, path: &str) -> Diag {
     Diag::new(Code::UnknownLayer, path, format!("no plugin lowers the class {class:?}")).hint(hint)
 }
 
-/// First bytes (none of a directory) and name of an artifact.
+/// First bytes (of a directory: its listing) and name of an artifact.
 fn head_of(artifact: &Path) -> std::io::Result<(Vec<u8>, String)> {
     let name = artifact.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if artifact.symlink_metadata()?.is_dir() {
-        return Ok((Vec::new(), name));
+        return Ok((listing(artifact)?, name));
     }
     let file = crate::tree::open_file(artifact)?;
     let mut head = vec![0; HEAD_BYTES];
@@ -376,4 +414,18 @@ fn head_of(artifact: &Path) -> std::io::Result<(Vec<u8>, String)> {
     }
     head.truncate(len);
     Ok((head, name))
+}
+
+/// The names in a directory, each with a newline behind it, directories with `/`: what fits into a head.
+fn listing(dir: &Path) -> std::io::Result<Vec<u8>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir)?.take(LISTED_MAX) {
+        let entry = entry?;
+        let mark = if entry.file_type()?.is_dir() { "/" } else { "" };
+        names.push(format!("{}{mark}\n", entry.file_name().to_string_lossy()));
+    }
+    names.sort();
+    let mut head = names.concat().into_bytes();
+    head.truncate(HEAD_BYTES);
+    Ok(head)
 }

@@ -2,11 +2,11 @@
 //!
 //! A plain view costs nothing. One whose axes are permuted is made when it is asked for, and belongs to the asker.
 
-use super::permute::permuted;
 use crate::tree;
 use memmap2::{Mmap, UncheckedAdvice};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Data, Tensor};
+use recast_reference::permute::permuted;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -218,6 +218,13 @@ impl TensorStore {
             }
         }
     }
+}
+
+/// Elements of `tensor` (row-major, as `TensorStore::elements` gives them) with axis `i` being axis `perm[i]` of it;
+/// `perm` is a permutation of its axes.
+pub fn permuted_elements(bytes: &[u8], tensor: &Tensor, perm: &[usize]) -> Vec<u8> {
+    let dims: Vec<usize> = tensor.shape.iter().map(|&size| size as usize).collect();
+    permuted(bytes, &dims, perm, tensor.dtype.size())
 }
 
 /// Bytes of a tensor, and what keeps them alive.

@@ -1,8 +1,9 @@
-//! The tables. A ledger of another version is rebuilt from the outputs, as a lost one is.
+//! The tables. A ledger of an older version gets what it lacks; one of a newer version is rebuilt from the outputs, as a
+//! lost one is.
 
 use rusqlite::Connection;
 
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE job (
@@ -59,13 +60,29 @@ CREATE TABLE entry (
 );
 ";
 
+/// Since version 2.
+const PLUGIN_FAULT: &str = "
+CREATE TABLE plugin_fault (
+    sha256 TEXT PRIMARY KEY,
+    plugin TEXT NOT NULL,
+    -- In a row.
+    crashes INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    quarantined INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL
+);
+";
+
 pub fn apply(connection: &Connection) -> Result<(), rusqlite::Error> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {
         VERSION => Ok(()),
-        0 => {
+        0 | 1 => {
             let transaction = connection.unchecked_transaction()?;
-            transaction.execute_batch(TABLES)?;
+            if version == 0 {
+                transaction.execute_batch(TABLES)?;
+            }
+            transaction.execute_batch(PLUGIN_FAULT)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()
         }

@@ -1,16 +1,23 @@
 //! `clean`. Before: typed. After: no node whose results nobody uses, no node that returns its input as it is, no
-//! `Transpose` or `Reshape` of a weight (it became a view of the weight's tensor).
+//! `Transpose` or `Reshape` of a weight (it became a view of the weight's tensor), no `Dropout` unless it is to be kept.
 
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{Graph, Node, Op, Rebuild, Tensor, ValueId};
 
-pub fn clean(graph: &Graph) -> Result<Graph, Diag> {
-    let folded = fold(graph)?;
+/// What some targets want although inference does not.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Keep {
+    /// Ops that only training tells from the identity.
+    pub dropout: bool,
+}
+
+pub fn clean(graph: &Graph, keep: Keep) -> Result<Graph, Diag> {
+    let folded = fold(graph, keep)?;
     drop_unused(&folded)
 }
 
 /// Removes what changes nothing and turns shape ops on weights into views.
-fn fold(graph: &Graph) -> Result<Graph, Diag> {
+fn fold(graph: &Graph, keep: Keep) -> Result<Graph, Diag> {
     let mut out = Rebuild::new(graph);
     out.copy_inputs();
     out.copy_params();
@@ -22,7 +29,7 @@ fn fold(graph: &Graph) -> Result<Graph, Diag> {
         if let Op::Constant(constant) = &node.op {
             tensors[node.outputs[0].0 as usize] = Some(Source { param: None, tensor: constant.tensor.clone() });
         }
-        if let Some(same) = returns_input(graph, node) {
+        if let Some(same) = returns_input(graph, node, keep) {
             let value = out.get(same);
             out.map(node.outputs[0], value);
             tensors[node.outputs[0].0 as usize] = tensors[same.0 as usize].clone();
@@ -75,10 +82,12 @@ fn view(node: &Node, tensors: &[Option<Source>]) -> Option<Source> {
 }
 
 /// The input that a node returns unchanged, where it does.
-fn returns_input(graph: &Graph, node: &Node) -> Option<ValueId> {
+fn returns_input(graph: &Graph, node: &Node, keep: Keep) -> Option<ValueId> {
     let input = node.inputs.first().copied().flatten()?;
     let same_type = graph.ty(input) == graph.ty(*node.outputs.first()?);
-    let unchanged = if let Op::Transpose(op) = &node.op {
+    let unchanged = if let Op::Dropout(_) = &node.op {
+        !keep.dropout
+    } else if let Op::Transpose(op) = &node.op {
         op.perm.iter().enumerate().all(|(i, &axis)| i == axis)
     } else {
         let keeps = matches!(

@@ -5,7 +5,7 @@ mod clean;
 mod decompose;
 mod layout;
 
-pub use clean::clean;
+pub use clean::{Keep, clean};
 pub use decompose::{Lacking, decompose};
 pub use layout::{Wanted, layout};
 
@@ -24,12 +24,13 @@ pub fn fit(graph: Graph, caps: &Caps) -> Result<Graph, Findings> {
             _ => None,
         },
     };
-    let graph = checked("clean", clean(&graph)?)?;
+    let keep = Keep { dropout: caps.ops.iter().any(|op| op == "dropout") };
+    let graph = checked("clean", clean(&graph, keep)?)?;
     if wanted.layout.is_none() && wanted.channels_first_kernel.is_none() {
         return Ok(graph);
     }
     let graph = checked("layout", layout(&graph, wanted)?)?;
-    checked("clean", clean(&graph)?)
+    checked("clean", clean(&graph, keep)?)
 }
 
 /// What a pass leaves must be a whole graph; if not, the pass is to blame.

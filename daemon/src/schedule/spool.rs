@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use super::{Daemon, DaemonError};
+use crate::digest::is_sha256_hex;
 use crate::ledger::State;
 use crate::lineage::stamp;
 use crate::watch::RootState;
@@ -46,11 +47,37 @@ pub fn read_status(state_dir: &Path) -> Option<Status> {
     serde_json::from_slice(&fs::read(state_dir.join(STATUS)).ok()?).ok()
 }
 
-/// Asks the daemon to queue a job again.
-pub fn request_retry(state_dir: &Path, id: i64) -> io::Result<()> {
+/// What the daemon can be asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Queue a job again.
+    Retry(i64),
+    /// Take a plugin file, by its sha256, out of quarantine.
+    Release(String),
+}
+
+impl Request {
+    /// `retry-12`, `release-0123...`.
+    fn file_name(&self) -> String {
+        match self {
+            Request::Retry(id) => format!("retry-{id}"),
+            Request::Release(sha256) => format!("release-{sha256}"),
+        }
+    }
+
+    fn parse(name: &str) -> Option<Request> {
+        match name.split_once('-')? {
+            ("retry", id) => Some(Request::Retry(id.parse().ok()?)),
+            ("release", sha256) if is_sha256_hex(sha256) => Some(Request::Release(sha256.into())),
+            _ => None,
+        }
+    }
+}
+
+pub fn ask(state_dir: &Path, request: &Request) -> io::Result<()> {
     let dir = state_dir.join(REQUESTS);
     fs::create_dir_all(&dir)?;
-    fs::write(dir.join(format!("retry-{id}")), b"")
+    fs::write(dir.join(request.file_name()), b"")
 }
 
 impl Daemon {
@@ -62,12 +89,17 @@ impl Daemon {
         };
         for entry in entries.take(REQUESTS_MAX) {
             let entry = entry?;
-            let name = entry.file_name();
-            let id = name.to_str().and_then(|name| name.strip_prefix("retry-")).and_then(|id| id.parse().ok());
+            let request = entry.file_name().to_str().and_then(Request::parse);
             fs::remove_file(entry.path())?;
-            match id {
-                Some(id) if self.ledger.retry(id)? => tracing::info!(job = id, "queued again, as asked"),
-                Some(id) => tracing::warn!(job = id, "asked to queue it again, but it neither failed nor waits"),
+            match request {
+                Some(Request::Retry(id)) if self.ledger.retry(id)? => {
+                    tracing::info!(job = id, "queued again, as asked")
+                }
+                Some(Request::Retry(id)) => {
+                    tracing::warn!(job = id, "asked to queue it again, but it neither failed nor waits");
+                }
+                Some(Request::Release(sha256)) if self.ledger.release(&sha256)? => self.choose_plugins()?,
+                Some(Request::Release(sha256)) => tracing::warn!("no plugin file {sha256} is in quarantine"),
                 None => tracing::warn!("{}: not a request", entry.path().display()),
             }
         }
@@ -120,7 +152,7 @@ impl Daemon {
             roots: self.status_roots(),
             running,
             jobs: counts.iter().map(|(state, count)| (state.as_str().to_owned(), *count)).collect(),
-            plugins: self.plugins.pins.len() as u64,
+            plugins: self.plugins.members.len() as u64,
             paused: self.paused.as_ref().map(|(_, why)| why.clone()),
         })
     }

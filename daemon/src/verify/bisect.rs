@@ -2,7 +2,7 @@
 
 use super::compare::{self, Tolerance};
 use super::runtime::Runtime;
-use super::{Check, bindings::Bound, evaluate_pair};
+use super::{Check, bindings::Bound};
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::{DType, Graph, ValueId};
 use recast_reference::Array;
@@ -41,7 +41,8 @@ fn probe(check: &Check<'_>, runtime: &dyn Runtime, bound: &Bound, inputs: &[Arra
     for (index, (_, value)) in probes.iter().enumerate() {
         graph.output(format!("probe_{index}"), *value);
     }
-    let (exact, perturbed) = evaluate_pair(check, &graph, inputs, true)?;
+    let evaluator = check.evaluator();
+    let (exact, perturbed) = (evaluator.exact(&graph, inputs)?, evaluator.perturbed(&graph, inputs)?);
     let variant = |graph: &Graph| {
         let all = |mut found: Vec<Diag>| found.pop().unwrap_or_else(|| Diag::new(Code::Bug, "", "no finding"));
         (check.variant)(graph, "probe").map_err(all)

@@ -1,9 +1,8 @@
 //! The third opinion: outputs that the user recorded from the original framework.
 
-use super::compare::{self, Distance, Tolerance};
-use super::runtime::Runtime;
-use super::{Candidate, Check, Outcome, Rounds, bindings, evaluate_pair, is_batched};
-use crate::job::{Level, Verification};
+use super::compare::Tolerance;
+use super::rounds::{Origin, Rounds, Set};
+use super::{Check, bindings, is_batched};
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::Graph;
 use recast_reference::Array;
@@ -40,14 +39,9 @@ fn recorded(graph: &Graph, path: &Path) -> Result<(Vec<Array>, Vec<Array>), Diag
     Ok((given, take(&arrays, &outputs, 'y')?))
 }
 
-/// Compares the written file's outputs for the recorded inputs with the recorded outputs; the level becomes `golden`.
-pub fn verify(
-    check: &Check<'_>,
-    runtime: &dyn Runtime,
-    path: &Path,
-    reference: Outcome,
-    rounding: &Rounds,
-) -> Result<Outcome, Diag> {
+/// The recorded inputs, and the recorded outputs as what they must give. Another float32 framework computed them, so
+/// both sides carry rounding.
+pub fn set(check: &Check<'_>, path: &Path, rounding: &Rounds) -> Result<Set, Diag> {
     let (inputs, expected) = recorded(check.graph, path)?;
     let (inputs, expected) = first_rows(check.graph, inputs, expected);
     let shapes: Vec<Vec<u64>> = inputs.iter().map(|a| a.shape.iter().map(|&n| n as u64).collect()).collect();
@@ -55,42 +49,18 @@ pub fn verify(
     let tolerances = match rounding.known(&expected) {
         Some(known) => known,
         None => {
-            let (exact, perturbed) = evaluate_pair(check, &bound.graph, &inputs, true)?;
+            let evaluator = check.evaluator();
+            let (exact, perturbed) =
+                (evaluator.exact(&bound.graph, &inputs)?, evaluator.perturbed(&bound.graph, &inputs)?);
             exact.iter().zip(&perturbed).map(|(exact, perturbed)| Tolerance::derived(exact, perturbed)).collect()
         }
     };
-    let mut candidate = Candidate::load(check, runtime)?;
-    let found = candidate.run(&bound, &inputs)?;
-    let mut total = Distance::default();
-    let mut telling = false;
-    for (index, output) in check.graph.outputs.iter().enumerate() {
-        let tolerance = tolerances[index].doubled();
-        let far = |why: String| Diag::new(Code::Mismatch, &output.name, why);
-        let near = compare::distance(&expected[index], &found[index], tolerance)
-            .map_err(|why| far(format!("against the recorded output: {why}")))?;
-        if near.outside > 0 {
-            let detail = format!(
-                "{} of {} elements differ from the recorded output by up to {:.3e} where {:.3e} is rounding",
-                near.outside, near.elements, near.max_abs, tolerance.absolute
-            );
-            let hint = "the graph means something else than the original model, or the recording is of another model";
-            return Err(far(detail).hint(hint));
-        }
-        let rows = is_batched(check.graph.shape(output.value));
-        telling |= compare::vacuous(&expected[index], tolerance, rows).is_none();
-        total = total.join(near);
-    }
-    if !telling {
+    let expected = expected.into_iter().zip(tolerances.into_iter().map(Tolerance::doubled)).collect();
+    let set = Set { bound, inputs, expected, origin: Origin::Recorded };
+    if set.vacuous(check.graph).len() == check.graph.outputs.len() {
         return Err(Diag::new(Code::VacuousCheck, "", "every recorded output is constant or the same for all inputs"));
     }
-    let verification = Verification {
-        level: Level::Golden,
-        max_abs_error: total.max_abs.max(reference.verification.max_abs_error),
-        max_rel_error: total.max_rel.max(reference.verification.max_rel_error),
-        samples: reference.verification.samples + shapes.first().and_then(|s| s.first()).copied().unwrap_or(1),
-        ..reference.verification
-    };
-    Ok(Outcome { verification, ..reference })
+    Ok(set)
 }
 
 /// The first rows of everything, where every input and output has the batch first.

@@ -1,5 +1,6 @@
 //! Runtimes that run a written file: the second opinion.
 
+pub mod command;
 pub mod embedded;
 pub mod onnxruntime;
 
@@ -14,6 +15,14 @@ pub enum Refusal {
     Lacks(String),
     /// It should be able to, and says that the file is wrong.
     Rejects(String),
+    /// It did not get to an answer: no word about the file, and yet an error, as it was configured to answer.
+    Fails(String),
+}
+
+/// One run of a file: inputs by name, and the names of the outputs that are wanted.
+pub struct Question {
+    pub inputs: Vec<(String, Array)>,
+    pub outputs: Vec<String>,
 }
 
 pub trait Runtime {
@@ -23,6 +32,10 @@ pub trait Runtime {
     fn lacks(&self, graph: &Graph) -> Vec<bool> {
         vec![false; graph.nodes().len()]
     }
+    /// Can it run another file, with more outputs, to find where the outputs diverge?
+    fn bisects(&self) -> bool {
+        true
+    }
     fn load(&self, file: &Path) -> Result<Box<dyn Session>, Refusal>;
 }
 
@@ -30,6 +43,10 @@ pub trait Runtime {
 pub trait Session {
     /// Outputs in the order of `outputs`, from inputs by name.
     fn run(&mut self, inputs: &[(String, Array)], outputs: &[String]) -> Result<Vec<Array>, Refusal>;
+    /// Several runs, in order: at once, where starting is what takes long.
+    fn run_all(&mut self, questions: &[Question]) -> Result<Vec<Vec<Array>>, Refusal> {
+        questions.iter().map(|question| self.run(&question.inputs, &question.outputs)).collect()
+    }
 }
 
 /// Nodes that the embedded runtime can't run in any spelling, or runs wrong without a word: a check of them runs on a
@@ -82,6 +99,7 @@ fn lacks(node: &Node, cell_state_used: bool) -> bool {
         | Op::Clip(_)
         | Op::Where(_)
         | Op::Cast(_)
+        | Op::Dropout(_)
         | Op::MatMul(_)
         | Op::Einsum(_)
         | Op::BatchNorm(_)

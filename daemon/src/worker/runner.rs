@@ -2,9 +2,9 @@
 
 use super::parent::{WorkerCommand, run_job};
 use crate::config;
-use crate::host::{Discovery, Events, Finder, Trust, claims, search_path};
+use crate::host::{Discovery, Events, Finder, Found, Trust, claims, search_path};
 use crate::job::{Finding, JobReport, JobSpec};
-use crate::runner::{Cancel, Event, EventSink, PluginSet, PluginSource, ReportFuture, Runner};
+use crate::runner::{Cancel, Event, EventSink, Member, PluginSet, PluginSource, ReportFuture, Runner};
 use recast_plugin_api::diag::Code;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -97,12 +97,15 @@ impl Scanner {
     }
 }
 
+fn member(found: &Found) -> Member {
+    Member { id: found.manifest.id.clone(), pin: found.pin(), claims: claims(&found.manifest).into_iter().collect() }
+}
+
 impl PluginSource for Scanner {
     fn scan(&self, config: &config::Plugins) -> PluginSet {
         let discovery = self.discover(config);
         PluginSet {
-            pins: discovery.pins(),
-            claims: discovery.found.iter().flat_map(|found| claims(&found.manifest)).collect(),
+            members: discovery.found.iter().map(member).collect(),
             findings: discovery.refused.iter().map(|refusal| Finding::from(&refusal.diag())).collect(),
         }
     }

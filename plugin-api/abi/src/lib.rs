@@ -16,12 +16,14 @@
 //! Payloads are protobuf messages, declared by the crate `recast-plugin-api`. `recast_plugin.h` says the same in C.
 #![no_std]
 
+mod check;
 mod export;
 mod host;
 mod plugin;
 #[cfg(feature = "abi-stable")]
 pub mod root;
 
+pub use check::*;
 pub use host::*;
 pub use plugin::*;
 
@@ -36,12 +38,13 @@ pub const ENTRY_SYMBOL: &str = "recast_plugin_entry_v1";
 /// The ELF section that holds the manifest (JSON, UTF-8), so that a plugin is known before any of its code runs.
 pub const MANIFEST_SECTION: &str = ".recast_manifest";
 
-/// Extension ids. A plugin offers the first four, a host the others.
+/// Extension ids. A plugin offers those without `host` in them, a host the others.
 pub mod id {
     pub const SOURCE: &str = "recast.source/1";
     pub const TARGET: &str = "recast.target/1";
     pub const LAYERS: &str = "recast.layers/1";
     pub const SELFTEST: &str = "recast.selftest/1";
+    pub const CHECK: &str = "recast.check/1";
 
     pub const HOST_LOG: &str = "recast.host.log/1";
     pub const HOST_FILES: &str = "recast.host.files/1";

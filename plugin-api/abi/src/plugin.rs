@@ -13,7 +13,8 @@ pub struct RecastSourceV1 {
     pub struct_size: u32,
     /// Zero.
     pub reserved: u32,
-    /// Is this yours? From the first bytes (empty for a directory) and the file name: 0 no, 100 surely.
+    /// Is this yours? From the first bytes and the file name: 0 no, 100 surely. Of a directory the first
+    /// bytes are those of its listing: sorted names, each with a newline behind it, a directory's with `/` before that.
     pub probe: unsafe extern "C" fn(host: *const RecastHost, head: RecastBytes, name: RecastBytes) -> i32,
     /// `ReadRequest` -> `LayerModel` that may lack its tensors: for listings.
     pub describe: Option<unsafe extern "C" fn(host: *const RecastHost, request: RecastBytes) -> i32>,

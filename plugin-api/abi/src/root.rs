@@ -43,6 +43,7 @@ pub fn layout_of(id: &str) -> Option<&'static TypeLayout> {
         id::TARGET => Some(<crate::RecastTargetV1 as StableAbi>::LAYOUT),
         id::LAYERS => Some(<crate::RecastLayersV1 as StableAbi>::LAYOUT),
         id::SELFTEST => Some(<crate::RecastSelftestV1 as StableAbi>::LAYOUT),
+        id::CHECK => Some(<crate::RecastCheckV1 as StableAbi>::LAYOUT),
         _ => None,
     }
 }

@@ -142,6 +142,7 @@ pub(crate) fn disturb(op: &Op, ins: &Ins<'_>, outputs: &mut [Array], noise: Nois
         | Op::Scan(_) => Ok(()),
         // Exact.
         Op::Clip(_)
+        | Op::Dropout(_)
         | Op::Where(_)
         | Op::ArgReduce(_)
         | Op::TopK(_)

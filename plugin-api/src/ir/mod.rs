@@ -13,6 +13,7 @@ pub mod attr;
 pub mod build;
 pub mod dim;
 pub mod infer;
+pub mod numbers;
 pub mod op;
 pub mod permute;
 pub mod text;
@@ -214,6 +215,22 @@ impl Graph {
         let outputs: Vec<ValueId> = found.into_iter().map(|ty| self.new_value(ty)).collect();
         self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.clone(), path: path.into() });
         Ok(outputs)
+    }
+
+    /// The graph's params, then those of the bodies of its scans, in the order of the nodes, depth first.
+    pub fn all_params(&self) -> Vec<&Param> {
+        fn visit<'g>(graph: &'g Graph, found: &mut Vec<&'g Param>) {
+            found.extend(&graph.params);
+            graph.bodies().for_each(|body| visit(body, found));
+        }
+        let mut found = Vec::new();
+        visit(self, &mut found);
+        found
+    }
+
+    /// Graphs inside of nodes.
+    pub fn bodies(&self) -> impl Iterator<Item = &Graph> {
+        self.nodes.iter().filter_map(|node| if let Op::Scan(op) = &node.op { Some(&*op.body) } else { None })
     }
 
     /// The node that makes a value; `None` for inputs and params.

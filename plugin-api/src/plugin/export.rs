@@ -7,7 +7,7 @@ use super::manifest::Format;
 use super::proto::{CapsList, ErrorProto, SampleFile, SelftestCases};
 use super::{Layers, Source, Target};
 use crate::diag::{DiagProto, Findings};
-use crate::messages::{LowerRequest, ReadRequest, WriteRequest};
+use crate::messages::{CheckRequest, LowerRequest, ReadRequest, WriteRequest};
 use prost::Message;
 use recast_abi::*;
 use std::ffi::c_void;
@@ -23,6 +23,7 @@ pub struct Tables {
     pub target: &'static [RecastTargetV1],
     pub layers: &'static [RecastLayersV1],
     pub selftest: RecastSelftestV1,
+    pub check: &'static [RecastCheckV1],
 }
 
 impl Tables {
@@ -37,6 +38,7 @@ impl Tables {
             Ok(id::SOURCE) => pointer(self.source),
             Ok(id::TARGET) => pointer(self.target),
             Ok(id::LAYERS) => pointer(self.layers),
+            Ok(id::CHECK) => pointer(self.check),
             Ok(id::SELFTEST) => pointer(std::slice::from_ref(&self.selftest)),
             _ => std::ptr::null(),
         }
@@ -71,6 +73,10 @@ pub const fn layers_table<L: Layers + Constant>() -> RecastLayersV1 {
         lower: lower::<L>,
         eval: Some(eval::<L>),
     }
+}
+
+pub const fn check_table<T: Target + Constant>() -> RecastCheckV1 {
+    RecastCheckV1 { struct_size: size_of::<RecastCheckV1>() as u32, reserved: 0, check: check::<T> }
 }
 
 pub const fn selftest_table(cases: unsafe extern "C" fn(*const RecastHost) -> i32) -> RecastSelftestV1 {
@@ -191,6 +197,21 @@ unsafe extern "C" fn write<T: Target + Constant>(
             let request = decode::<WriteRequest>(request.as_slice())?;
             let target = String::from_utf8_lossy(target.as_slice());
             Ok(T::VALUE.write(&WriteCx::new(cx), &target, &request)?)
+        })
+    }
+}
+
+unsafe extern "C" fn check<T: Target + Constant>(
+    host: *const RecastHost,
+    target: RecastBytes,
+    request: RecastBytes,
+) -> i32 {
+    // SAFETY: the ABI: `host` and the bytes live until the call returns.
+    unsafe {
+        call(host, |cx| {
+            let request = decode::<CheckRequest>(request.as_slice())?;
+            let target = String::from_utf8_lossy(target.as_slice());
+            reply(cx, &T::VALUE.check(&cx, &target, &request)?)
         })
     }
 }
@@ -331,6 +352,7 @@ macro_rules! export_plugin {
                 target: &[$(recast::target_table::<$target>())?],
                 layers: &[$(recast::layers_table::<$layers>())?],
                 selftest: recast::selftest_table(cases),
+                check: &[$(recast::check_table::<$target>())?],
             };
 
             unsafe extern "C" fn manifest() -> abi::RecastBytes {

@@ -1,7 +1,8 @@
-//! `tracing` events of a plugin, handed to the host.
+//! `tracing` events and `log` records of a plugin, handed to the host.
 //!
-//! A plugin has a `tracing` of its own, with no subscriber in it: what it says would be lost. This one formats an event
-//! and the spans around it into one line of text and passes it on; the host says it again under the plugin's name.
+//! A plugin has a `tracing` and a `log` of its own, with no subscriber and no logger in them: what it, or a crate that it
+//! uses, says would be lost. These format an event and the spans around it into one line of text and pass it on; the host
+//! says it again under the plugin's name.
 
 use recast_abi::{RecastBytes, RecastHost, RecastHostLogV1, id, level};
 use std::cell::RefCell;
@@ -32,8 +33,13 @@ pub(super) unsafe fn connect(host: *const RecastHost) {
         LEVEL_MAX.store(table.level_max, Ordering::Relaxed);
     }
     static ONCE: Once = Once::new();
-    // An author who set a subscriber of their own keeps it.
-    ONCE.call_once(|| drop(tracing::subscriber::set_global_default(Forward::default())));
+    // An author who set a subscriber or a logger of their own keeps it.
+    ONCE.call_once(|| {
+        drop(tracing::subscriber::set_global_default(Forward::default()));
+        if log::set_logger(&Records).is_ok() {
+            log::set_max_level(filter_of(LEVEL_MAX.load(Ordering::Relaxed)));
+        }
+    });
 }
 
 pub(super) fn to_host(level: u32, target: &str, message: &str) {
@@ -61,6 +67,18 @@ impl Forward {
     fn spans(&self) -> std::sync::MutexGuard<'_, HashMap<u64, (String, usize)>> {
         self.spans.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The spans that this thread is in, outermost first: `read: layer{name="a"}: `.
+    fn entered(&self) -> String {
+        let mut line = String::new();
+        ENTERED.with_borrow(|entered| {
+            let spans = self.spans();
+            for text in entered.iter().filter_map(|id| spans.get(id)) {
+                let _ = write!(line, "{}: ", text.0);
+            }
+        });
+        line
+    }
 }
 
 fn number(level: &Level) -> u32 {
@@ -71,6 +89,44 @@ fn number(level: &Level) -> u32 {
         Level::DEBUG => level::DEBUG,
         Level::TRACE => level::TRACE,
     }
+}
+
+/// The most that a host who wants `level_max` is told: `log` asks before it formats anything.
+fn filter_of(level_max: u32) -> log::LevelFilter {
+    match level_max {
+        0 => log::LevelFilter::Off,
+        level::ERROR => log::LevelFilter::Error,
+        level::WARN => log::LevelFilter::Warn,
+        level::INFO => log::LevelFilter::Info,
+        level::DEBUG => log::LevelFilter::Debug,
+        _ => log::LevelFilter::Trace,
+    }
+}
+
+/// What `log::info!` and its like say.
+struct Records;
+
+impl log::Log for Records {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= filter_of(LEVEL_MAX.load(Ordering::Relaxed))
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let level = match record.level() {
+            log::Level::Error => level::ERROR,
+            log::Level::Warn => level::WARN,
+            log::Level::Info => level::INFO,
+            log::Level::Debug => level::DEBUG,
+            log::Level::Trace => level::TRACE,
+        };
+        let around = tracing::dispatcher::get_default(|d| d.downcast_ref::<Forward>().map(Forward::entered));
+        to_host(level, record.target(), &format!("{}{}", around.unwrap_or_default(), record.args()));
+    }
+
+    fn flush(&self) {}
 }
 
 impl Subscriber for Forward {
@@ -107,13 +163,7 @@ impl Subscriber for Forward {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = String::new();
-        ENTERED.with_borrow(|entered| {
-            let spans = self.spans();
-            for text in entered.iter().filter_map(|id| spans.get(id)) {
-                let _ = write!(line, "{}: ", text.0);
-            }
-        });
+        let mut line = self.entered();
         let mut fields = Fields::default();
         event.record(&mut fields);
         let _ = write!(line, "{}{}", fields.message, fields.rest);

@@ -207,6 +207,8 @@ pub mod constant {
                 self.extension(recast_abi::id::TARGET);
                 self.strings("targets", targets);
                 self.byte(b'}');
+                self.extension(recast_abi::id::CHECK);
+                self.byte(b'}');
             }
             if let Some(classes) = claims.classes {
                 self.extension(recast_abi::id::LAYERS);

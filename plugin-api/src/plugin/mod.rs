@@ -67,7 +67,8 @@ use crate::model::{Arg, Layer, LayerModel, SCHEMA_REV, ValueRef};
 pub trait Source: Send + Sync + 'static {
     const FORMATS: &'static [Format];
 
-    /// Is this yours? `head` is the beginning of the file (at most 4 KiB, empty for a directory), `name` its name.
+    /// Is this yours? `head` is the beginning of the file (at most 4 KiB), `name` its name. A directory's head is its
+    /// listing: sorted names, each with a newline behind it, those of directories with `/` before that.
     /// 0 is no, 100 is certain; the highest answer of all plugins reads the artifact.
     fn probe(&self, head: &[u8], name: &str) -> u8;
 
@@ -91,8 +92,10 @@ pub trait Target: Send + Sync + 'static {
     /// Writes through `cx.create`; the graph in the request fits the capabilities of `target`.
     fn write(&self, cx: &WriteCx<'_>, target: &str, request: &WriteRequest) -> Result<(), Findings>;
 
-    /// Reads the output back for a structural check, by code that shares nothing with `write`. Only of a target that
-    /// says so in `Caps::checks`.
+    /// Reads the output back for a structural check, by code that shares nothing with `write`; only of a target that
+    /// says so in `Caps::checks`. The files are the plugin's to open below `request.path`. What is there otherwise than
+    /// the request's graph says is an error finding (`Code::Mismatch`, with the layer's path); where each param lies is
+    /// the reply, and the host compares the bytes itself.
     fn check(&self, _cx: &Cx<'_>, target: &str, _request: &CheckRequest) -> Result<CheckReply, Findings> {
         Err(Diag::new(Code::PluginMisbehaved, target, "the target says that it checks its output, and does not").into())
     }

@@ -185,11 +185,12 @@ pub fn axes(config: &Config) -> Result<Vec<i64>, Diag> {
 }
 
 impl Activation {
-    /// As an attribute of a recurrent op; `None` for those that the IR has no single word for.
+    /// As an attribute of a recurrent op; `None` for those that the recurrent ops of targets have no word for.
     pub fn spec(&self) -> Option<ActivationSpec> {
         use ActivationFunction as F;
         Some(match self {
             A::Linear => ActivationSpec::plain(F::Linear),
+            A::Spec(spec) if spec.function == F::Celu => return None,
             A::Spec(spec) => *spec,
             A::Relu { negative_slope, max_value: None, threshold: 0.0 } => {
                 ActivationSpec { function: F::LeakyRelu, alpha: *negative_slope, beta: 0.0 }
@@ -200,12 +201,6 @@ impl Activation {
                 UnaryFunction::Relu => F::Relu,
                 UnaryFunction::Softplus => F::Softplus,
                 UnaryFunction::Softsign => F::Softsign,
-                UnaryFunction::Selu => F::Selu,
-                UnaryFunction::Silu => F::Silu,
-                UnaryFunction::Gelu => F::Gelu,
-                UnaryFunction::GeluTanh => F::GeluTanh,
-                UnaryFunction::Exp => F::Exp,
-                UnaryFunction::Mish => F::Mish,
                 _ => return None,
             }),
             _ => return None,

@@ -84,7 +84,7 @@ fn auto_contrast(l: &mut Lowering<'_>) -> Outcome {
 }
 
 /// (x + before) scale + after
-fn shifted(l: &mut Lowering<'_>, x: ValueId, before: f64, scale: f64, after: f64) -> Result<ValueId, Diag> {
+pub fn shifted(l: &mut Lowering<'_>, x: ValueId, before: f64, scale: f64, after: f64) -> Result<ValueId, Diag> {
     let x = l.binary_scalar(BinaryFunction::Add, x, before)?;
     let x = l.binary_scalar(BinaryFunction::Mul, x, scale)?;
     l.binary_scalar(BinaryFunction::Add, x, after)

@@ -6,8 +6,9 @@ use crate::geometry::{Edge, Window, channel_axis, spatial_input, unfolded};
 use crate::policy::{compute_dtype, one, weight};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Diag, Findings};
-use recast_plugin_api::ir::{Conv, ConvTranspose, KernelOrder, ValueId};
+use recast_plugin_api::ir::{Conv, ConvTranspose, Dim, KernelOrder, ValueId};
 use recast_plugin_api::lower::{Lowering, Val};
+use serde_json::Value as Json;
 
 const CONV: &str = "convolution";
 const ANY: &str = "strides, dilation, groups, both data formats";
@@ -96,7 +97,7 @@ fn conv(l: &mut Lowering<'_>, n: usize) -> Outcome {
     Ok(one(unfolded(l, y, &lead)?))
 }
 
-fn convolve(
+pub fn convolve(
     l: &mut Lowering<'_>,
     x: ValueId,
     kernel: ValueId,
@@ -183,15 +184,24 @@ fn conv_transpose(l: &mut Lowering<'_>, n: usize) -> Outcome {
     let (x, lead) = spatial_input(l, n, window.layout)?;
     let channels = l.known(x, channel_axis(window.layout, n + 2))?;
     let filters = l.config.u64("filters")?;
+    let kernel = weight(l, "kernel", &sized(&window.sizes, &[filters, channels]))?;
+    let bias = bias(l, filters)?;
+    let op = conv_transpose_op(l, &window, n)?;
+    let y = l.add_node(op, &[Some(x), Some(kernel), bias])?[0];
+    stated_shape(l, y)?;
+    let y = activated(l, y)?;
+    Ok(one(unfolded(l, y, &lead)?))
+}
+
+/// The op for a window, with the `output_padding` of the configuration.
+pub fn conv_transpose_op(l: &Lowering<'_>, window: &Window, n: usize) -> Result<ConvTranspose, Diag> {
     let output_padding = match l.config.get("output_padding") {
         Some(_) => l.config.u64s("output_padding", n)?.into_iter().map(Some).collect(),
         None => vec![None; n],
     };
     let reach = |i: usize| (window.sizes[i] - 1) * window.dilations[i] + 1;
     let fits: Vec<Fit> = (0..n).map(|i| fit(window.edge, reach(i), window.strides[i], output_padding[i])).collect();
-    let kernel = weight(l, "kernel", &sized(&window.sizes, &[filters, channels]))?;
-    let bias = bias(l, filters)?;
-    let op = ConvTranspose {
+    Ok(ConvTranspose {
         strides: window.strides.clone(),
         dilations: window.dilations.clone(),
         cropping: fits.iter().map(|fit| fit.cropping).collect(),
@@ -199,10 +209,19 @@ fn conv_transpose(l: &mut Lowering<'_>, n: usize) -> Outcome {
         groups: 1,
         layout: window.layout,
         kernel: KernelOrder::Hwoi,
-    };
-    let y = l.add_node(op, &[Some(x), Some(kernel), bias])?[0];
-    let y = activated(l, y)?;
-    Ok(one(unfolded(l, y, &lead)?))
+    })
+}
+
+/// Keras 1 states the shape of the result; sizes that need padding of the output are not among those that it can be.
+fn stated_shape(l: &Lowering<'_>, y: ValueId) -> Result<(), Diag> {
+    let Some(Json::Array(stated)) = l.config.get("legacy_output_shape") else { return Ok(()) };
+    let shape = l.shape(y);
+    let differs = |(size, dim): (&Json, &Dim)| size.as_u64().is_some_and(|size| dim.known() != Some(size));
+    if stated.len() != shape.len() || stated.iter().zip(&shape).skip(1).any(differs) {
+        let stated = Json::Array(stated.clone());
+        return Err(l.unsupported(format!("an output of the shape {stated}, its options make {}", l.ty(y))));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use crate::activations::{self, Activation};
 use crate::policy::{as_float, compute_dtype, float_input, mask, one, version, weight};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::ir::{BinaryFunction, Clip, DType, Dim, Einsum, Gather, MatMul, ReduceFunction, UnaryFunction};
-use recast_plugin_api::ir::{ValueId, Where};
+use recast_plugin_api::ir::{BinaryFunction, Clip, DType, Dim, Dropout, DropoutFunction, Einsum, Gather, MatMul};
+use recast_plugin_api::ir::{ReduceFunction, UnaryFunction, ValueId, Where};
 use recast_plugin_api::lower::{Lowering, Val};
+use serde_json::Value as Json;
 
 const CORE: &str = "core";
 const ACTIVATION: &str = "activation";
@@ -230,11 +231,48 @@ fn as_mask(l: &mut Lowering<'_>, mask: ValueId) -> Result<ValueId, Diag> {
 }
 
 fn dropout(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
-    identity_unless_random(l, l.config.f64_or("rate", 0.5)?)
+    let function = match l.layer.class.as_str() {
+        "AlphaDropout" => DropoutFunction::Alpha,
+        "GaussianDropout" => DropoutFunction::Gaussian,
+        _ => DropoutFunction::Dropout,
+    };
+    let rate = l.config.f64_or("rate", 0.5)?;
+    let x = identity_unless_random(l, rate)?;
+    let shared = shared_draws(l, l.rank(x[0].value));
+    training_only(l, x, function, rate, shared)
 }
 
 fn gaussian_noise(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
-    identity_unless_random(l, l.config.f64_or("stddev", 1.0)?)
+    let deviation = l.config.f64_or("stddev", 1.0)?;
+    let x = identity_unless_random(l, deviation)?;
+    training_only(l, x, DropoutFunction::Noise, deviation, Vec::new())
+}
+
+/// Axes along which one draw decides: the spatial ones of `SpatialDropout`, those of size one in `noise_shape`.
+fn shared_draws(l: &Lowering<'_>, rank: usize) -> Vec<usize> {
+    if l.layer.class.starts_with("SpatialDropout") {
+        let first = l.config.get("data_format").and_then(Json::as_str) == Some("channels_first");
+        return if first { (2..rank).collect() } else { (1..rank.saturating_sub(1)).collect() };
+    }
+    let Some(Json::Array(sizes)) = l.config.get("noise_shape") else { return Vec::new() };
+    let one = |&axis: &usize| sizes.get(axis).and_then(Json::as_u64) == Some(1);
+    (0..rank).filter(one).collect()
+}
+
+fn training_only(
+    l: &mut Lowering<'_>,
+    x: Vec<Val>,
+    function: DropoutFunction,
+    rate: f64,
+    shared: Vec<usize>,
+) -> Result<Vec<Val>, Findings> {
+    let dtype = l.ty(x[0].value).dtype;
+    // Keras' random generators work on floats; an odd rate (over one, say) means nothing to anybody.
+    if rate == 0.0 || !dtype.is_float() || (function != DropoutFunction::Noise && !(0.0..1.0).contains(&rate)) {
+        return Ok(x);
+    }
+    let value = l.add(Dropout { function, rate, shared }, &[x[0].value])?;
+    Ok(vec![Val { value, mask: x[0].mask }])
 }
 
 /// The identity, unless the model calls the layer with `training=True` and it has any effect then.
@@ -255,8 +293,13 @@ pub fn ignore_seeds(l: &mut Lowering<'_>) {
     roles.into_iter().for_each(|role| l.ignore(role));
 }
 
-/// Whether the call itself says `training=True`.
+/// Whether the call runs as in training although the model runs for inference. Keras 2 obeys a `training=True` that the
+/// call itself says. A model of Keras 3 overrides it by its own (and writes it even where nobody said it: the random
+/// layers have it as their default).
 pub fn is_training(l: &Lowering<'_>) -> Result<bool, Diag> {
+    if l.keras_major() >= 3 {
+        return Ok(false);
+    }
     if !l.kwarg_values("training").is_empty() {
         return Err(l.unsupported("'training' is computed by the model"));
     }

@@ -90,7 +90,7 @@ impl Window {
         Window { sizes, strides, dilations: vec![1; n], edge: edge(l)?, layout: layout(l)? }.checked(l)
     }
 
-    fn checked(self, l: &Lowering<'_>) -> Result<Window, Diag> {
+    pub fn checked(self, l: &Lowering<'_>) -> Result<Window, Diag> {
         let lists = [&self.sizes, &self.strides, &self.dilations];
         // Nothing real is larger, and sums of these never overflow.
         let fine = lists.into_iter().flatten().all(|&size| (1..=WINDOW_MAX).contains(&size));

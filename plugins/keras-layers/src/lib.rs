@@ -5,11 +5,15 @@
 
 pub mod activations;
 mod attention;
+mod audio;
 mod augmentation;
 mod conv;
 mod core;
+mod equalize;
 mod examples;
 mod geometry;
+mod legacy;
+mod lambda;
 mod local;
 mod merge;
 mod norm;

@@ -85,8 +85,15 @@ fn batch(l: &mut Lowering<'_>) -> Outcome {
     let x = wide_input(l)?;
     let axes = axes_or_last(l, l.rank(x))?;
     let epsilon = l.config.f64_or("epsilon", 1e-3)?;
-    if l.config.u64_or("mode", 0)? != 0 {
-        return Err(l.unsupported("mode 1 and 2 of Keras 1 normalise with the batch's own statistics").into());
+    match (l.config.u64_or("mode", 0)?, &axes[..]) {
+        (0, _) => {}
+        (1, [_]) => return sample_by_sample(l, x, epsilon),
+        (2, [axis]) => {
+            ["moving_mean", "moving_variance"].iter().for_each(|role| l.ignore(role));
+            let y = batch_by_batch(l, x, *axis, epsilon)?;
+            return narrowed(l, y);
+        }
+        (mode, _) => return Err(l.unsupported(format!("mode {mode}")).into()),
     }
     if l.config.bool_or("renorm", false)? {
         ["moving_stddev", "renorm_mean", "renorm_stddev"].iter().for_each(|role| l.ignore(role));
@@ -119,6 +126,41 @@ fn batch_over_one(l: &mut Lowering<'_>, x: ValueId, axis: usize, epsilon: f64) -
     }
     let op = BatchNorm { axis, epsilon };
     Ok(l.add_node(op, &[Some(x), gamma, beta, Some(mean), Some(variance)])?[0])
+}
+
+/// Mode 2 of Keras 1: the batch's own statistics, always.
+fn batch_by_batch(l: &mut Lowering<'_>, x: ValueId, axis: usize, epsilon: f64) -> Result<ValueId, Diag> {
+    let size = l.known(x, axis)?;
+    let gamma = wide_weight(l, "gamma", &[size], x)?;
+    let beta = wide_weight(l, "beta", &[size], x)?;
+    let axes: Vec<usize> = (0..l.rank(x)).filter(|&other| other != axis).collect();
+    let center = l.reduce(ReduceFunction::Mean, x, &axes, true)?;
+    let off = l.binary(BinaryFunction::Sub, x, center)?;
+    let square = l.unary(UnaryFunction::Square, off)?;
+    let mean = l.reduce(ReduceFunction::Mean, x, &axes, false)?;
+    let variance = l.reduce(ReduceFunction::Mean, square, &axes, false)?;
+    let op = BatchNorm { axis, epsilon };
+    Ok(l.add_node(op, &[Some(x), Some(gamma), Some(beta), Some(mean), Some(variance)])?[0])
+}
+
+/// Mode 1 of Keras 1: each sample by itself, over its last axis; epsilon counts twice.
+fn sample_by_sample(l: &mut Lowering<'_>, x: ValueId, epsilon: f64) -> Outcome {
+    let last = l.rank(x).checked_sub(1).ok_or_else(|| l.unsupported("a scalar input"))?;
+    let size = l.known(x, last)?;
+    ["moving_mean", "moving_variance"].iter().for_each(|role| l.ignore(role));
+    let gamma = wide_weight(l, "gamma", &[size], x)?;
+    let beta = wide_weight(l, "beta", &[size], x)?;
+    let mean = l.reduce(ReduceFunction::Mean, x, &[last], true)?;
+    let off = l.binary(BinaryFunction::Sub, x, mean)?;
+    let square = l.unary(UnaryFunction::Square, off)?;
+    let variance = l.reduce(ReduceFunction::Mean, square, &[last], true)?;
+    let spread = l.binary_scalar(BinaryFunction::Add, variance, epsilon)?;
+    let spread = l.unary(UnaryFunction::Sqrt, spread)?;
+    let spread = l.binary_scalar(BinaryFunction::Add, spread, epsilon)?;
+    let y = l.binary(BinaryFunction::Div, off, spread)?;
+    let y = l.binary(BinaryFunction::Mul, y, gamma)?;
+    let y = l.binary(BinaryFunction::Add, y, beta)?;
+    narrowed(l, y)
 }
 
 /// Keras 2 with a list of axes: weights of the input's rank, 1 along the other axes.

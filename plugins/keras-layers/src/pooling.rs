@@ -101,7 +101,7 @@ fn adaptive_max3d(l: &mut Lowering<'_>) -> Outcome {
     adaptive(l, 3, ReduceFunction::Max)
 }
 
-fn pool(l: &mut Lowering<'_>, n: usize, function: PoolFunction) -> Outcome {
+pub fn pool(l: &mut Lowering<'_>, n: usize, function: PoolFunction) -> Outcome {
     let window = Window::of_pool(l, n)?;
     if window.edge == Edge::Causal {
         return Err(l.config.bad("padding", "valid or same").into());
@@ -154,7 +154,7 @@ fn global_average1d(l: &mut Lowering<'_>) -> Outcome {
 const ADAPTIVE_MAX: u64 = 1024;
 
 /// Output i of `size` covers floor(i n / size) to ceil((i + 1) n / size) of a length n, axis by axis.
-fn adaptive(l: &mut Lowering<'_>, n: usize, function: ReduceFunction) -> Outcome {
+pub fn adaptive(l: &mut Lowering<'_>, n: usize, function: ReduceFunction) -> Outcome {
     let mut x = float_input(l)?;
     let (rank, layout) = (l.rank(x), layout(l)?);
     want_rank(l, rank, n)?;

@@ -29,9 +29,9 @@ fn in_compute_dtype(l: &mut Lowering<'_>) -> Result<ValueId, Diag> {
 }
 
 /// A number or nested lists of numbers, row-major.
-struct Numbers {
-    shape: Vec<u64>,
-    values: Vec<f64>,
+pub struct Numbers {
+    pub shape: Vec<u64>,
+    pub values: Vec<f64>,
 }
 
 fn numbers(json: &Json) -> Option<Numbers> {
@@ -49,7 +49,7 @@ fn numbers(json: &Json) -> Option<Numbers> {
     }
 }
 
-fn config_numbers(l: &Lowering<'_>, key: &str) -> Result<Option<Numbers>, Diag> {
+pub fn config_numbers(l: &Lowering<'_>, key: &str) -> Result<Option<Numbers>, Diag> {
     let Some(json) = l.config.get(key) else { return Ok(None) };
     let found = numbers(json).filter(|found| found.values.len() * 8 <= INLINE_BYTES_MAX);
     found.map(Some).ok_or_else(|| l.config.bad(key, "a number or lists of them"))

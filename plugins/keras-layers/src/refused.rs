@@ -11,7 +11,6 @@ pub const ROWS: &[Row] = &[
     Row::new("HashedCrossing", REFUSED, Masks::Drop, refuse, "refused: no target has its hash of strings"),
     Row::new("Hashing", REFUSED, Masks::Drop, refuse, "refused: no target has its hash of strings"),
     Row::new("JaxLayer", REFUSED, Masks::Drop, code, "refused: it wraps a JAX function, which is code"),
-    Row::new("Lambda", REFUSED, Masks::Drop, lambda, "refused: its code is never read or run"),
     Row::new("TFSMLayer", REFUSED, Masks::Drop, refuse, "refused: it runs a SavedModel that lies elsewhere"),
     Row::new(
         "TextVectorization",
@@ -40,9 +39,4 @@ fn refuse(l: &mut Lowering<'_>) -> Outcome {
 
 fn code(l: &mut Lowering<'_>) -> Outcome {
     Err(l.error(Code::UnsafeCode, reason(l)).hint(SUPPLY).into())
-}
-
-fn lambda(l: &mut Lowering<'_>) -> Outcome {
-    let detail = format!("the Lambda layer '{}' holds Python code, which is never read or run", l.layer.name);
-    Err(l.error(Code::UnsafeCode, detail).hint(SUPPLY).into())
 }

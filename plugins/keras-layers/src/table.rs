@@ -2,8 +2,8 @@
 //! classes, the documentation and the README's matrix come from it.
 
 use crate::{
-    attention, augmentation, conv, core, local, merge, norm, pooling, preprocess, recurrent, refused, resample,
-    reshape, wrappers,
+    attention, audio, augmentation, conv, core, equalize, lambda, legacy, local, merge, norm, pooling, preprocess, recurrent,
+    refused, resample, reshape, wrappers,
 };
 use recast_plugin_api::diag::Findings;
 use recast_plugin_api::lower::{Lowering, Val};
@@ -58,9 +58,13 @@ impl Row {
 /// One list per file. Order does not matter here: `LAYERS` is sorted.
 const FAMILIES: &[&[Row]] = &[
     core::ROWS,
+    equalize::ROWS,
+    lambda::ROWS,
     attention::ROWS,
+    audio::ROWS,
     augmentation::ROWS,
     conv::ROWS,
+    legacy::ROWS,
     local::ROWS,
     merge::ROWS,
     norm::ROWS,

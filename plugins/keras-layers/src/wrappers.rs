@@ -7,9 +7,21 @@ use recast_plugin_api::ir::{DType, Dim, ReduceFunction, ValueId};
 use recast_plugin_api::lower::{Lowering, Val};
 
 pub const ROWS: &[Row] = &[
+    Row::new("Pipeline", "wrapper", Masks::Own, pipeline, "any layers, one after the other").raw(),
     Row::new("SpectralNormalization", "wrapper", Masks::Own, spectral, "the kernel as stored").raw(),
     Row::new("TimeDistributed", "wrapper", Masks::Own, time_distributed, "any layer or model").raw(),
 ];
+
+/// Each layer on what the one before it gives, with its mask.
+fn pipeline(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    let mut values = l.positional();
+    for child in &l.layer.children {
+        if let Some(layer) = &child.layer {
+            values = l.lower_child(layer, &values, &[], &[])?;
+        }
+    }
+    Ok(values)
+}
 
 /// At inference the wrapped layer as it is: its kernel was normalized when it was trained.
 fn spectral(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {

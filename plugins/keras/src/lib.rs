@@ -1,21 +1,26 @@
-//! The keras plugin: reads what Keras saved, of any version, without Keras.
+//! The keras plugin: reads what Keras saved, of any version, without Keras, and writes it for today's.
 //!
 //! `container` finds the architecture and the arrays in a file, `config` makes layers and calls of the architecture,
-//! `weights` gives each array to its layer. The plugin executes no code of a model and follows no link out of its file.
+//! `weights` gives each array to its layer. `write` goes the way back. The plugin executes no code of a model and follows no link out of its file.
 
+pub mod array;
 pub mod container;
 pub mod hdf5;
 pub mod weights;
+pub mod write;
 
 pub use recast_keras_model::{config, io, json};
 
-use container::{archive, h5};
+use container::{archive, h5, tfjs};
 use io::{Files, Io, Limits};
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::messages::ReadRequest;
+use recast_plugin_api::messages::{Caps, ReadRequest, WriteRequest};
 use recast_plugin_api::model::LayerModel;
-use recast_plugin_api::plugin::{Format, ReadCx, SampleFile, Source};
+use recast_plugin_api::plugin::{Format, ReadCx, SampleFile, Source, Target, WriteCx};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What decides what a file is.
+const HEAD_BYTES: usize = 4096;
 
 pub struct Keras;
 
@@ -23,6 +28,7 @@ impl Source for Keras {
     const FORMATS: &'static [Format] = &[
         Format { name: h5::FORMAT, suffixes: &[".h5", ".hdf5", ".keras"], magic: &hdf5::SIGNATURE },
         Format { name: archive::FORMAT, suffixes: &[".keras"], magic: &archive::MAGIC },
+        Format { name: tfjs::FORMAT, suffixes: &["model.json"], magic: &tfjs::MAGIC },
     ];
 
     fn probe(&self, head: &[u8], name: &str) -> u8 {
@@ -37,6 +43,9 @@ impl Source for Keras {
             }
             // Many things are zip archives.
             _ if head.starts_with(&archive::MAGIC) && named(&[".keras"]) => 95,
+            _ if name.ends_with(".json") && tfjs::is_topology(head) => 80,
+            // A directory: its listing.
+            _ if lists(head, tfjs::FILE) && !lists(head, "saved_model.pb") => 60,
             _ => 0,
         }
     }
@@ -54,10 +63,26 @@ impl Source for Keras {
     }
 }
 
+/// The way back.
+pub struct Writer;
+
+impl Target for Writer {
+    const TARGETS: &'static [&'static str] = write::TARGETS;
+
+    fn capabilities(&self) -> Vec<Caps> {
+        write::caps()
+    }
+
+    fn write(&self, cx: &WriteCx<'_>, target: &str, request: &WriteRequest) -> Result<(), Findings> {
+        write::write(cx, target, request)
+    }
+}
+
 recast_plugin_api::export_plugin! {
     id: "dev.recast.keras",
     name: "Keras model files",
     source: Keras,
+    target: Writer,
 }
 
 /// The source without its boundary: everything that it asks of its host is in `io`.
@@ -71,18 +96,42 @@ pub fn read<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Fi
 
 fn read_file<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Findings> {
     let limits = Limits::from(request.limits.as_ref());
-    let bytes = io.map(&request.path)?;
-    let architecture = match &request.architecture {
-        Some(path) => Some(json::parse(io.map(path)?, path, &limits)?),
-        None => None,
-    };
     let mut files = Files::new(io);
-    let mut model = if bytes.starts_with(&archive::MAGIC) {
-        archive::read(&request.path, bytes, &limits, &mut files)?
-    } else {
-        let input = h5::Input { place: (files.number(&request.path), 0), bytes, architecture, limits: &limits };
-        hdf5::with_file(bytes, &request.path, |file| h5::read(&input, file, &mut files))?
+    let mut model = match request.files.is_empty() {
+        true => read_one(io, request, &limits, &mut files)?,
+        false => {
+            let path = format!("{}/{}", request.path, tfjs::FILE);
+            tfjs::read(&path, &request.path, io.map(&path)?, &limits, &mut files)?
+        }
     };
     model.files = files.into_paths();
     Ok(model)
+}
+
+/// The artifact is one file.
+fn read_one<'a>(
+    io: &dyn Io<'a>,
+    request: &ReadRequest,
+    limits: &Limits,
+    files: &mut Files<'_, 'a>,
+) -> Result<LayerModel, Findings> {
+    let bytes = io.map(&request.path)?;
+    let architecture = match &request.architecture {
+        Some(path) => Some(json::parse(io.map(path)?, path, limits)?),
+        None => None,
+    };
+    if bytes.starts_with(&archive::MAGIC) {
+        return archive::read(&request.path, bytes, limits, files);
+    }
+    if tfjs::is_topology(&bytes[..bytes.len().min(HEAD_BYTES)]) {
+        let base = request.path.rsplit_once('/').map_or("", |(base, _)| base);
+        return tfjs::read(&request.path, base, bytes, limits, files);
+    }
+    let input = h5::Input { place: (files.number(&request.path), 0), bytes, architecture, limits };
+    hdf5::with_file(bytes, &request.path, |file| h5::read(&input, file, files))
+}
+
+/// Does a directory's listing hold this file?
+fn lists(head: &[u8], name: &str) -> bool {
+    head.split(|&byte| byte == b'\n').any(|line| line == name.as_bytes())
 }

@@ -1,7 +1,8 @@
 //! `recast plugins test FILE`: does a plugin keep the rules of the boundary? Each case runs in a worker of its own,
-//! with little time and memory, so that a case that crashes is a case that failed.
+//! with little time and memory, so that a case that crashes is a case that failed; or all of them in this process, where
+//! a debugger sees them.
 
-use crate::host::{Events, Found, Host, HostSettings, PluginId, Refusal, TensorStore, Trust};
+use crate::host::{Events, Found, Host, HostSettings, PluginId, Refusal, Silent, TensorStore, Trust};
 use crate::job::{Finding, JobReport, JobSpec, Policy, VerifySpec, WorkerLimits};
 use crate::worker::{WorkerCommand, run_case_job};
 use prost::Message;
@@ -78,21 +79,48 @@ pub struct Conformance {
     pub passed: bool,
 }
 
+/// Where a case is tried.
+#[derive(Debug, Clone, Copy)]
+pub enum Ground<'w> {
+    /// In a process of its own.
+    Worker(&'w WorkerCommand),
+    /// In this process, with no sandbox and no limits: a case that crashes ends it.
+    Here,
+}
+
 /// Tries every case whose name contains `filter`.
-pub fn test(path: &Path, trust: &Trust, worker: &WorkerCommand, filter: &str) -> Result<Conformance, Refusal> {
+pub fn test(path: &Path, trust: &Trust, ground: Ground<'_>, filter: &str) -> Result<Conformance, Refusal> {
     let found = crate::host::Finder::new().examine(path, trust)?;
     let cases = CASES.iter().filter(|case| case.name.contains(filter));
-    let cases: Vec<CaseResult> = cases.map(|case| one(&found, worker, case.name)).collect();
+    let cases: Vec<CaseResult> = cases.map(|case| one(&found, ground, case.name)).collect();
     let passed = cases.iter().all(|case| case.outcome != Outcome::Failed);
     Ok(Conformance { path: path.to_owned(), plugin: found.manifest.id, cases, passed })
 }
 
-/// Runs one case in a worker.
-pub(super) fn one(found: &Found, worker: &WorkerCommand, case: &str) -> CaseResult {
+/// A case in this process.
+fn run_here(spec: &JobSpec, case: &str) -> JobReport {
+    let tensors = TensorStore::new(std::slice::from_ref(&spec.artifact), &spec.staging, spec.limits.output_bytes_max);
+    let (winners, threads) = (spec.winners.clone(), spec.threads);
+    let settings = HostSettings { winners, tensors, events: Arc::new(Silent), threads };
+    match Host::open(&spec.plugins, settings) {
+        Ok(host) => run_case(case, spec, &host),
+        Err(findings) => {
+            let diagnostics: Vec<Finding> = findings.iter().map(Finding::from).collect();
+            JobReport { diagnostics, ..JobReport::failed(Finding::error(Code::PluginRefused, case, "")) }
+        }
+    }
+}
+
+/// Runs one case.
+pub(super) fn one(found: &Found, ground: Ground<'_>, case: &str) -> CaseResult {
     let started = Instant::now();
     let report = match scratch_dir() {
         Ok(dir) => {
-            let report = run_case_job(worker, &spec(found, &dir), case);
+            let spec = spec(found, &dir);
+            let report = match ground {
+                Ground::Worker(worker) => run_case_job(worker, &spec, case),
+                Ground::Here => run_here(&spec, case),
+            };
             // What is left of a scratch directory harms nobody.
             let _ = std::fs::remove_dir_all(dir);
             report
@@ -145,9 +173,10 @@ fn spec(found: &Found, dir: &Path) -> JobSpec {
         digest: None,
         targets: Vec::new(),
         staging: dir.to_owned(),
-        verify: VerifySpec { policy: Policy::Off, rtol: None, atol: None, seed: 0, onnxruntime: None },
+        verify: VerifySpec { policy: Policy::Off, seed: 0, ..VerifySpec::default() },
         plugins: vec![found.pin()],
         winners: Default::default(),
+        expressions: Default::default(),
         limits,
         threads: 1,
         inspect: false,

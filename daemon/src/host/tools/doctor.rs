@@ -1,6 +1,6 @@
 //! Why a plugin file is not loaded: every step of the way in, each with what was found and what to do.
 
-use super::conformance::{self, Outcome};
+use super::conformance::{self, Ground, Outcome};
 use crate::config;
 use crate::digest;
 use crate::host::find::{check_digest, check_trust, io_refusal, open, read};
@@ -158,7 +158,7 @@ impl Symptoms {
     }
 
     fn try_loading(&mut self, found: &Found, worker: &WorkerCommand) {
-        let result = conformance::one(found, worker, conformance::LOADS);
+        let result = conformance::one(found, Ground::Worker(worker), conformance::LOADS);
         match result.outcome {
             Outcome::Failed => self.note(Sign::Bad, "load", result.details.join("; ")),
             Outcome::Passed | Outcome::Skipped => {

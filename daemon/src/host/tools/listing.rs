@@ -3,6 +3,7 @@
 use crate::config;
 use crate::host::{Demands, Found, Refusal, Registry, claims, demands};
 use crate::job::Finding;
+use crate::ledger::Fault;
 use recast_plugin_api::plugin::Manifest;
 use serde::Serialize;
 use std::fmt::{self, Write};
@@ -30,6 +31,9 @@ pub struct Inspected {
     pub manifest: Manifest,
     /// `layer:Dense`, `format:keras-h5`, `target:onnx`.
     pub claims: Vec<String>,
+    /// Why no daemon uses it at the moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Fault>,
     /// What it needs of the system; only of a plugin that was asked for by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub demands: Option<Demands>,
@@ -38,20 +42,26 @@ pub struct Inspected {
 impl From<Found> for Inspected {
     fn from(found: Found) -> Inspected {
         let Found { path, sha256, bytes, manifest } = found;
-        Inspected { path, sha256, bytes, claims: claims(&manifest), manifest, demands: None }
+        Inspected { path, sha256, bytes, claims: claims(&manifest), manifest, quarantine: None, demands: None }
     }
 }
 
-pub fn list(config: &config::Plugins) -> Listing {
+/// `faults`: what a ledger knows against plugin files.
+pub fn list(config: &config::Plugins, faults: &[Fault]) -> Listing {
     let discovery = super::discovered(config);
     let registry = Registry::new(discovery.found.iter().map(|found| &found.manifest));
     let conflicts = registry.conflicts(&config.winners, |plugin| &discovery.found[plugin].manifest.id);
     Listing {
         conflicts: conflicts.iter().map(Finding::from).collect(),
-        plugins: discovery.found.into_iter().map(Inspected::from).collect(),
+        plugins: discovery.found.into_iter().map(|found| known(found, faults)).collect(),
         refused: discovery.refused,
         searched: discovery.searched,
     }
+}
+
+fn known(found: Found, faults: &[Fault]) -> Inspected {
+    let fault = faults.iter().find(|fault| fault.quarantined && fault.sha256 == found.sha256);
+    Inspected { quarantine: fault.cloned(), ..Inspected::from(found) }
 }
 
 /// What a file says about itself. Whose file it is and whether it may be loaded is the doctor's business.
@@ -111,6 +121,7 @@ impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for plugin in &self.plugins {
             write!(f, "{}{}", plugin.head(), plugin.offers(NAMES_SHOWN))?;
+            plugin.quarantine.iter().try_for_each(|fault| writeln!(f, "    {fault}"))?;
         }
         if self.plugins.is_empty() {
             writeln!(f, "no plugins; searched:")?;

@@ -5,7 +5,7 @@ mod doctor;
 mod listing;
 mod template;
 
-pub use conformance::{Case, CaseResult, Conformance, Outcome, run_case, test};
+pub use conformance::{Case, CaseResult, Conformance, Ground, Outcome, run_case, test};
 pub use doctor::{Diagnosis, Sign, Symptom, doctor};
 pub use listing::{Inspected, Listing, inspect, list};
 pub use template::begin;

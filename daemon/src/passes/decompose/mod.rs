@@ -7,7 +7,7 @@ mod resize;
 mod scan;
 mod window;
 
-use super::clean;
+use super::{Keep, clean};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Dim, Graph, Node, Op, Rebuild, ValueId};
 
@@ -23,7 +23,7 @@ pub type Lacking = fn(&Graph) -> Vec<bool>;
 /// The bound graph with the nodes that `lacking` names spelled out in others; `None` when there is nothing to do.
 /// Nodes whose results nobody uses are gone before `lacking` is asked: what they would need does not count.
 pub fn decompose(graph: &Graph, lacking: Lacking) -> Result<Option<Graph>, Findings> {
-    let graph = &clean(graph)?;
+    let graph = &clean(graph, Keep::default())?;
     let mut found: Option<Graph> = None;
     for _ in 0..ROUNDS_MAX {
         match round(found.as_ref().unwrap_or(graph), lacking)? {

@@ -241,6 +241,7 @@ pub(crate) fn node(op: &Op, ins: &mut Ins<'_>, cx: &Cx<'_>, walk: &mut Walk<'_>)
         Op::Clip(op) => elementwise::clip(op, ins, cx),
         Op::Where(_) => elementwise::select(ins, cx),
         Op::Cast(op) => elementwise::cast(op, ins),
+        Op::Dropout(_) => Ok(vec![ins.take(0)?]),
         Op::MatMul(_) => matmul::matmul(ins, cx),
         Op::Einsum(op) => matmul::einsum(op, ins, cx),
         Op::Conv(op) => conv::conv(op, ins, cx),

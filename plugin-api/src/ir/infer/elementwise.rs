@@ -1,5 +1,5 @@
 use super::*;
-use crate::ir::op::{Activation, Binary, BinaryFunction, Cast, Clip, Unary, UnaryFunction};
+use crate::ir::op::{Activation, Binary, BinaryFunction, Cast, Clip, Dropout, Unary, UnaryFunction};
 
 pub fn unary(op: &Unary, ins: &Ins) -> Inferred {
     use UnaryFunction::*;
@@ -67,6 +67,16 @@ pub fn clip(op: &Clip, ins: &Ins) -> Inferred {
         return Err(format!("min {min} is above max {max}"));
     }
     Ok(vec![ins.get(0)?.clone()])
+}
+
+pub fn dropout(op: &Dropout, ins: &Ins) -> Inferred {
+    ins.count(1, 1)?;
+    let x = ins.get(0)?;
+    want_dtype(x, "a number", |d| d.is_float() || d.is_int())?;
+    if !op.shared.is_empty() {
+        want_axes(x, &op.shared)?;
+    }
+    Ok(vec![x.clone()])
 }
 
 pub fn select(ins: &mut Ins) -> Inferred {

@@ -161,6 +161,7 @@ pub fn infer(op: &Op, ins: &mut Ins) -> Inferred {
         Op::Clip(op) => elementwise::clip(op, ins),
         Op::Where(_) => elementwise::select(ins),
         Op::Cast(op) => elementwise::cast(op, ins),
+        Op::Dropout(op) => elementwise::dropout(op, ins),
         Op::MatMul(_) => matmul::matmul(ins),
         Op::Einsum(op) => matmul::einsum(op, ins),
         Op::Conv(op) => conv::conv(op, ins),

@@ -1,6 +1,10 @@
 use super::{Permuted, inverse, moved};
-use crate::ir::op::{BatchNorm, GroupNorm, LogSoftmax, Softmax};
+use crate::ir::op::{BatchNorm, Dropout, GroupNorm, LogSoftmax, Softmax};
 use crate::ir::types::Type;
+
+pub fn dropout(op: &Dropout, ins: &[Option<&Type>], perm: &[usize]) -> Option<Permuted> {
+    Permuted::first(Dropout { shared: moved(&op.shared, perm), ..op.clone() }, ins.len(), perm)
+}
 
 pub fn batch_norm(op: &BatchNorm, ins: &[Option<&Type>], perm: &[usize]) -> Option<Permuted> {
     Permuted::first(BatchNorm { axis: inverse(perm)[op.axis], ..op.clone() }, ins.len(), perm)

@@ -42,7 +42,7 @@ fn flipped(l: &mut Lowering<'_>, x: ValueId) -> Result<ValueId, Diag> {
 }
 
 /// Sums over pairs of axes; what is left of `a` stands before what is left of `b`.
-fn contract(l: &mut Lowering<'_>, a: ValueId, b: ValueId, over: &[(usize, usize)]) -> Result<ValueId, Diag> {
+pub fn contract(l: &mut Lowering<'_>, a: ValueId, b: ValueId, over: &[(usize, usize)]) -> Result<ValueId, Diag> {
     let (a_rank, b_rank) = (l.rank(a), l.rank(b));
     let mut letters = ('a'..='z').chain('A'..='Z');
     let left: Vec<char> = letters.by_ref().take(a_rank).collect();

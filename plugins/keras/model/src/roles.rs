@@ -26,9 +26,12 @@ enum When {
     Null(&'static str),
     Given(&'static str),
     Is(&'static str, &'static str),
+    IsNot(&'static str, &'static str),
+    /// Both flags, the first false by default, the second true.
+    Flags(&'static str, &'static str),
 }
 
-use When::{Always, Flag, Given, Is, Not, Null};
+use When::{Always, Flag, Flags, Given, Is, IsNot, Not, Null};
 
 type Row = (&'static str, When, bool);
 
@@ -55,6 +58,8 @@ const ATTENTION: &[Row] = &[
     biased("query/bias"),
     always("key/kernel"),
     biased("key/bias"),
+    ("gate/kernel", Flag("use_gate", false), true),
+    ("gate/bias", Flags("use_gate", "use_bias"), true),
     always("value/kernel"),
     biased("value/bias"),
     always("attention_output/kernel"),
@@ -99,6 +104,7 @@ const TABLE: &[(&str, &[Row])] = &[
     ("GRUCell", RECURRENT),
     ("GroupNormalization", GAMMA_BETA),
     ("GroupQueryAttention", ATTENTION),
+    ("GroupedQueryAttention", ATTENTION),
     ("LSTM", RECURRENT),
     ("LSTMCell", RECURRENT),
     ("LayerNormalization", &[("gamma", Flag("scale", true), true), ("beta", Flag("center", true), true)]),
@@ -110,9 +116,11 @@ const TABLE: &[(&str, &[Row])] = &[
         &[("mean", Null("mean"), false), ("variance", Null("mean"), false), ("count", Null("mean"), false)],
     ),
     ("PReLU", &[always("alpha")]),
+    ("Pipeline", &[]),
     ("RMSNormalization", &[always("scale")]),
     ("RNN", &[]),
     ("ReversibleEmbedding", &[always("embeddings"), ("reverse_embeddings", Not("tie_weights", true), true)]),
+    ("STFTSpectrogram", &[("real_kernel", IsNot("mode", "imag"), true), ("imag_kernel", IsNot("mode", "real"), true)]),
     ("SeparableConv1D", SEPARABLE),
     ("SeparableConv2D", SEPARABLE),
     ("SimpleRNN", RECURRENT),
@@ -137,6 +145,19 @@ pub fn is_ignored(class: &str, leaf: &str) -> bool {
     IGNORED.iter().any(|&(of, name)| name == leaf && (of.is_empty() || of == class))
 }
 
+/// The attributes below which a layer of this class keeps its own arrays; `part` is that of a role with two words.
+pub fn homes(class: &str, part: &str) -> &'static [&'static str] {
+    match (part, class) {
+        ("query", _) => &["query_dense", "_query_dense"],
+        ("key", _) => &["key_dense", "_key_dense"],
+        ("gate", _) => &["gate_dense", "_gate_dense"],
+        ("value", _) => &["value_dense", "_value_dense"],
+        ("attention_output", _) => &["output_dense", "_output_dense"],
+        (_, "LSTM" | "GRU" | "SimpleRNN" | "ConvLSTM1D" | "ConvLSTM2D" | "ConvLSTM3D") => &["cell"],
+        _ => &[""],
+    }
+}
+
 /// None when only the file knows.
 pub fn of(class: &str, config: &Value) -> Option<Vec<Role>> {
     if class.starts_with("ops.") || class.starts_with("tf.") {
@@ -157,6 +178,8 @@ impl When {
             Null(key) => is_null(key),
             Given(key) => !is_null(key),
             Is(key, value) => config.get(key).and_then(Value::as_str) == Some(value),
+            IsNot(key, value) => config.get(key).and_then(Value::as_str) != Some(value),
+            Flags(off, on) => crate::json::flag(config, off, false) && crate::json::flag(config, on, true),
         }
     }
 }

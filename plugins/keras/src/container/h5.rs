@@ -10,10 +10,12 @@
 //! | `/layers` | weights alone, in the layout of the `.keras` format (`weights::tree`) |
 //! | `/model_weights/top_level_model_weights` | arrays of the model itself |
 
+use crate::array::Array;
 use crate::config::{self, Architecture, Version};
-use crate::hdf5::{Array, Attrs, Tree, join, unsafe_link};
+use crate::hdf5::{Attrs, Tree, join, unsafe_link};
 use crate::io::{Files, Limits};
 use crate::json;
+use crate::weights::convert::{self, Origin};
 use crate::weights::legacy::{self, Listed};
 use crate::weights::{self, Taken, tree};
 use hdf5_pure::{File, Group};
@@ -51,8 +53,11 @@ pub fn read(input: &Input<'_>, file: &File, files: &mut Files<'_, '_>) -> Result
     } else {
         collect(input, &architecture, &tree, &Attrs::of(&group, at)?)?
     };
+    let keras_1 = version.major == 1;
+    let theano = if keras_1 && backend.is_empty() { named_by_theano(&taken) } else { backend == "theano" };
+    let backend = if theano { "theano".to_owned() } else { backend };
     let whole = LayerModel { format: FORMAT.into(), keras_version: version.text, backend, ..LayerModel::default() };
-    deliver(input, architecture, (taken, findings), files, whole)
+    deliver(input, architecture, (taken, findings), files, (whole, Origin { keras_1, theano }))
 }
 
 /// Weights in the layout of the `.keras` format, whose architecture came from elsewhere.
@@ -68,7 +73,7 @@ pub fn read_tree(
     let found = tree::assign(&architecture, &tree);
     let whole =
         LayerModel { format: super::archive::FORMAT.into(), keras_version: version.text, ..LayerModel::default() };
-    deliver(input, architecture, found, files, whole)
+    deliver(input, architecture, found, files, (whole, Origin::default()))
 }
 
 fn deliver(
@@ -76,13 +81,20 @@ fn deliver(
     mut architecture: Architecture,
     (taken, mut findings): (Vec<Taken<'_>>, Findings),
     files: &mut Files<'_, '_>,
-    whole: LayerModel,
+    (whole, origin): (LayerModel, Origin),
 ) -> Result<LayerModel, Findings> {
+    let (taken, more) = convert::settle(taken, &mut architecture.root, origin, input.limits);
+    findings.extend(more);
     findings.extend(weights::deliver(taken, &mut architecture.root, files, input.place, input.limits));
     if !findings.is_empty() {
         return Err(findings);
     }
     Ok(LayerModel { schema_rev: SCHEMA_REV, root: Some(architecture.root), ..whole })
+}
+
+/// Keras 1 does not say which backend it ran on, but names its arrays as that did: TensorFlow's end in `:0`.
+fn named_by_theano(taken: &[Taken<'_>]) -> bool {
+    !taken.is_empty() && taken.iter().flat_map(|weight| &weight.arrays).all(|array| !array.at().ends_with(":0"))
 }
 
 /// The configuration, and who wrote it.
@@ -130,7 +142,7 @@ fn weights_group(input: &Input<'_>, root: &Group, attrs: &Attrs) -> Result<(Grou
     }
 }
 
-fn walk(input: &Input<'_>, group: &Group, at: &str) -> Result<Tree, Diag> {
+fn walk(input: &Input<'_>, group: &Group, at: &str) -> Result<Tree<'static>, Diag> {
     // A soft link in an old group has an impossible address: say what it is instead.
     let explained = |diag: Diag| match diag.code {
         Code::Malformed => unsafe_link(input.bytes).unwrap_or(diag),
@@ -154,7 +166,7 @@ struct Section<'t> {
 fn collect<'t>(
     input: &Input<'_>,
     architecture: &Architecture,
-    tree: &'t Tree,
+    tree: &'t Tree<'t>,
     attrs: &Attrs,
 ) -> Result<(Vec<Taken<'t>>, Findings), Findings> {
     let layer_names = attrs
@@ -172,7 +184,7 @@ fn collect<'t>(
     let spare = tree.arrays.iter().filter(|(path, _)| !seen.contains(path.as_str()));
     findings.extend(spare.take(FINDINGS_MAX).map(|(path, array)| {
         let whose = if path.starts_with(TOP_LEVEL) { "a weight of the model itself" } else { "an array of no layer" };
-        Diag::new(Code::WeightLeftover, array.at.as_str(), format!("{whose}: the layers don't account for it"))
+        Diag::new(Code::WeightLeftover, array.at(), format!("{whose}: the layers don't account for it"))
             .hint("models that hold weights outside their layers have to be rebuilt with layers")
     }));
     let mut taken = Vec::new();
@@ -187,7 +199,7 @@ fn collect<'t>(
 /// The arrays that a layer's group lists, in order.
 fn section<'t>(
     input: &Input<'_>,
-    tree: &'t Tree,
+    tree: &'t Tree<'t>,
     name: &str,
     seen: &mut HashSet<&'t str>,
     findings: &mut Findings,
@@ -214,8 +226,8 @@ fn section<'t>(
     Ok(listed)
 }
 
-fn twice(array: &Array) -> Diag {
-    Diag::new(Code::Malformed, array.at.as_str(), "two weights are stored in this one array")
+fn twice(array: &Array<'_>) -> Diag {
+    Diag::new(Code::Malformed, array.at(), "two weights are stored in this one array")
 }
 
 /// Which layer of the top model each section belongs to: by name, and where the architecture was built with other names

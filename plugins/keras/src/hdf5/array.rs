@@ -2,14 +2,15 @@
 //! file as one little-endian run stays there; all else is decoded into the scratch file.
 
 use super::view::malformed;
+use crate::array::{Loaded, byte_len};
 use crate::io::{Files, INFLATION_MAX, Limits, RANK_MAX, region};
-use hdf5_pure::{Dataset, Datatype, DatatypeByteOrder, Error, FormatError, Layout};
+use hdf5_pure::{Datatype, DatatypeByteOrder, Error, FormatError, Layout};
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::DType;
 use recast_plugin_api::ir::wire::TensorProto;
 
-pub struct Array {
-    dataset: Dataset,
+pub struct Dataset {
+    dataset: hdf5_pure::Dataset,
     /// Path in its file.
     pub at: String,
     file_len: u64,
@@ -24,9 +25,9 @@ struct Header {
     layout: Layout,
 }
 
-impl Array {
-    pub(super) fn new(dataset: Dataset, at: String, file_len: u64) -> Array {
-        Array { dataset, at, file_len }
+impl Dataset {
+    pub(super) fn new(dataset: hdf5_pure::Dataset, at: String, file_len: u64) -> Dataset {
+        Dataset { dataset, at, file_len }
     }
 
     /// The array as a tensor of the file number `file`, whose HDF5 part begins at `base`.
@@ -44,6 +45,23 @@ impl Array {
     }
 
     fn decode(&self, files: &mut Files<'_, '_>, header: &Header) -> Result<TensorProto, Diag> {
+        let bytes = self.elements(files, header)?;
+        let place = files.put(&self.at, &bytes)?;
+        Ok(region(header.dtype, &header.dims, place, header.len))
+    }
+
+    pub fn dims(&self, limits: &Limits) -> Result<Vec<u64>, Diag> {
+        self.header(limits).map(|header| header.dims)
+    }
+
+    pub fn load(&self, files: &Files<'_, '_>, limits: &Limits) -> Result<Loaded, Diag> {
+        let header = self.header(limits)?;
+        let bytes = self.elements(files, &header)?;
+        Ok(Loaded { dtype: header.dtype, dims: header.dims, bytes })
+    }
+
+    /// Decoded, little-endian.
+    fn elements(&self, files: &Files<'_, '_>, header: &Header) -> Result<Vec<u8>, Diag> {
         self.check_stored(header)?;
         files.io().go_on()?;
         let mut bytes = self.dataset.read_raw().map_err(|error| self.refused(&error))?;
@@ -54,8 +72,7 @@ impl Array {
         if header.swap {
             bytes.chunks_exact_mut(header.dtype.size()).for_each(<[u8]>::reverse);
         }
-        let place = files.put(&self.at, &bytes)?;
-        Ok(region(header.dtype, &header.dims, place, header.len))
+        Ok(bytes)
     }
 
     fn header(&self, limits: &Limits) -> Result<Header, Diag> {
@@ -66,11 +83,7 @@ impl Array {
             let detail = format!("{} axes, the bound is {RANK_MAX}", dims.len());
             return Err(Diag::new(Code::LimitExceeded, self.at.as_str(), detail));
         }
-        let len = dims.iter().try_fold(dtype.size() as u64, |len, &dim| len.checked_mul(dim));
-        let len = len.filter(|&len| len <= limits.tensor_bytes).ok_or_else(|| {
-            let detail = format!("an array of shape {dims:?}, the bound is {} bytes", limits.tensor_bytes);
-            Diag::new(Code::LimitExceeded, self.at.as_str(), detail).hint("raise limits.tensor_bytes_max")
-        })?;
+        let len = byte_len(&self.at, dtype, &dims, limits)?;
         let layout = self.dataset.layout().map_err(|error| self.refused(&error))?;
         Ok(Header { dtype, swap, dims, len, layout })
     }

@@ -7,10 +7,11 @@ mod array;
 mod links;
 mod view;
 
-pub use array::Array;
+pub use array::Dataset;
 pub use links::unsafe_link;
 pub use view::with_file;
 
+use crate::array::Array;
 use crate::io::{GROUP_DEPTH_MAX, OBJECT_BYTES_MIN, OBJECTS_MAX};
 use hdf5_pure::{AttrValue, Group};
 use recast_plugin_api::diag::{Code, Diag};
@@ -20,14 +21,14 @@ pub const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 
 /// Everything below one group; keys are paths from there, with `/`.
 #[derive(Default)]
-pub struct Tree {
+pub struct Tree<'b> {
     pub groups: BTreeMap<String, Group>,
-    pub arrays: BTreeMap<String, Array>,
+    pub arrays: BTreeMap<String, Array<'b>>,
 }
 
-impl Tree {
+impl<'b> Tree<'b> {
     /// `at` is the path of `root` in its file, for messages; `file_len` bounds how much there can be.
-    pub fn walk(root: &Group, at: &str, file_len: u64) -> Result<Tree, Diag> {
+    pub fn walk(root: &Group, at: &str, file_len: u64) -> Result<Tree<'b>, Diag> {
         let most = OBJECTS_MAX.min(file_len / OBJECT_BYTES_MIN);
         let mut walk = Walk { tree: Tree::default(), left: most, most, at, file_len };
         walk.below(root, "", 0)?;
@@ -35,15 +36,15 @@ impl Tree {
     }
 }
 
-struct Walk<'a> {
-    tree: Tree,
+struct Walk<'a, 'b> {
+    tree: Tree<'b>,
     left: u64,
     most: u64,
     at: &'a str,
     file_len: u64,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     fn below(&mut self, group: &Group, path: &str, depth: usize) -> Result<(), Diag> {
         let here = join(self.at, path);
         if depth > GROUP_DEPTH_MAX {
@@ -53,7 +54,7 @@ impl Walk<'_> {
         for (name, dataset) in group.iter_datasets().map_err(|error| view::malformed(&here, &error))? {
             self.count(&here)?;
             let path = join(path, &name);
-            let array = Array::new(dataset, join(self.at, &path), self.file_len);
+            let array = Array::Hdf5(Dataset::new(dataset, join(self.at, &path), self.file_len));
             self.tree.arrays.insert(path, array);
         }
         for (name, child) in group.iter_groups().map_err(|error| view::malformed(&here, &error))? {

@@ -6,8 +6,9 @@
 
 use super::Taken;
 use super::roles::{self, Role};
+use crate::array::Array;
 use crate::config::Facts;
-use crate::hdf5::Array;
+use recast_keras_model::config::keras1;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::Layer;
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ use std::collections::HashMap;
 /// An array by its name in the list of its group: `bi/forward_lstm/lstm_cell/kernel:0`.
 pub struct Listed<'t> {
     pub name: String,
-    pub array: &'t Array,
+    pub array: &'t Array<'t>,
 }
 
 /// A weight that some layer should have.
@@ -63,8 +64,8 @@ pub fn assign<'t>(
 }
 
 impl Slot<'_> {
-    fn take<'t>(&self, array: &'t Array) -> Taken<'t> {
-        Taken { path: self.layer.path.clone(), role: self.role.name.to_owned(), array }
+    fn take<'t>(&self, array: &'t Array<'t>) -> Taken<'t> {
+        Taken::whole(self.layer.path.clone(), self.role.name.to_owned(), array)
     }
 }
 
@@ -76,6 +77,16 @@ pub fn expects(layer: &Layer, facts: &HashMap<String, Facts>) -> Option<bool> {
     let mut unknown = Vec::new();
     dynamic(layer, facts, &mut unknown);
     if unknown.is_empty() { Some(false) } else { None }
+}
+
+/// How many arrays the layer holds, with what is in it. None where only the file knows.
+pub fn count(layer: &Layer, facts: &HashMap<String, Facts>) -> Option<usize> {
+    expects(layer, facts).map(|_| slots(layer, facts, Order::Layers).len())
+}
+
+/// Does an array of this name belong to the layer, or to one in it?
+pub fn is_inside(name: &str, layer: &Layer) -> bool {
+    names(name, &layer.name) || inside(layer).any(|inner| is_inside(name, inner))
 }
 
 fn slots<'l>(layer: &'l Layer, facts: &HashMap<String, Facts>, order: Order) -> Vec<Slot<'l>> {
@@ -144,7 +155,7 @@ fn by_name<'t>(
             let count = used.entry((owner.path.clone(), role.clone())).or_default();
             *count += 1;
             let role = if *count > 1 { format!("{role}#{count}") } else { role };
-            taken.push(Taken { path: owner.path.clone(), role, array });
+            taken.push(Taken::whole(owner.path.clone(), role, array));
         } else if !roles::is_ignored(&layer.class, last) {
             findings.push(leftover(layer, array));
         }
@@ -152,8 +163,8 @@ fn by_name<'t>(
     (taken, findings)
 }
 
-fn leftover(layer: &Layer, array: &Array) -> Diag {
-    let detail = format!("no weight of `{}` ({}) is called `{}`", layer.path, layer.class, array.at);
+fn leftover(layer: &Layer, array: &Array<'_>) -> Diag {
+    let detail = format!("no weight of `{}` ({}) is called `{}`", layer.path, layer.class, array.at());
     Diag::new(Code::WeightLeftover, layer.path.as_str(), detail)
         .hint("the file and the architecture are not of the same model, or this Keras version is not known yet")
 }
@@ -179,6 +190,9 @@ fn fits(role: &Role, leaf: &str) -> bool {
         leaf == role.leaf() || (role.leaf() == "depthwise_kernel" && leaf == "kernel")
     };
     same(leaf)
+        // Keras 1: `lstm_1_W_i`, or no name at all.
+        || (keras1::is_array(role.leaf()) && leaf.strip_suffix(role.leaf()).is_some_and(|layer| layer.ends_with('_')))
+        || leaf.strip_prefix("param_").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
         || leaf.rsplit_once('_').is_some_and(|(word, number)| {
             !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) && same(word)
         })

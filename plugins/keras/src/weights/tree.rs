@@ -10,8 +10,9 @@
 
 use super::roles::Role;
 use super::{Taken, legacy};
+use crate::array::Array;
 use crate::config::{Architecture, Facts};
-use crate::hdf5::{Array, Tree, join};
+use crate::hdf5::{Tree, join};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Layer, Model};
 use std::collections::{HashMap, HashSet};
@@ -22,17 +23,17 @@ const DEPENDENCIES: &str = "_layer_checkpoint_dependencies";
 const FINDINGS_MAX: usize = 50;
 
 /// Is this the root of such a tree?
-pub fn is_tree(tree: &Tree) -> bool {
+pub fn is_tree(tree: &Tree<'_>) -> bool {
     tree.groups.contains_key(LAYERS) || tree.groups.contains_key(DEPENDENCIES)
 }
 
 /// Every array with the layer and role that it belongs to.
-pub fn assign<'t>(architecture: &Architecture, tree: &'t Tree) -> (Vec<Taken<'t>>, Findings) {
+pub fn assign<'t>(architecture: &Architecture, tree: &'t Tree<'t>) -> (Vec<Taken<'t>>, Findings) {
     let mut walk = Walk { tree, facts: &architecture.facts, seen: HashSet::new(), taken: Vec::new() };
     walk.model(&architecture.root, "");
     let spare = tree.arrays.iter().filter(|(path, _)| is_weight(path) && !walk.seen.contains(path.as_str()));
     let findings = spare.take(FINDINGS_MAX).map(|(_, array)| {
-        Diag::new(Code::WeightLeftover, array.at.as_str(), "no layer of the model takes this array")
+        Diag::new(Code::WeightLeftover, array.at(), "no layer of the model takes this array")
             .hint("the file and the architecture are not of the same model, or this Keras version is not known yet")
     });
     let findings = findings.collect();
@@ -48,7 +49,7 @@ fn is_weight(path: &str) -> bool {
 }
 
 struct Walk<'t, 'm> {
-    tree: &'t Tree,
+    tree: &'t Tree<'t>,
     facts: &'m HashMap<String, Facts>,
     seen: HashSet<&'t str>,
     taken: Vec<Taken<'t>>,
@@ -116,7 +117,7 @@ impl<'t> Walk<'t, '_> {
         for (path, array) in arrays.filter(|(path, _)| is_weight(path)) {
             self.seen.insert(path);
             let role = path[below.len()..].to_owned();
-            self.taken.push(Taken { path: layer.path.clone(), role, array });
+            self.taken.push(Taken::whole(layer.path.clone(), role, array));
         }
     }
 
@@ -130,40 +131,36 @@ impl<'t> Walk<'t, '_> {
         for role in roles {
             let part = role.name.split_once('/').map_or("", |(part, _)| part);
             let index = number.entry(part).or_default();
-            let found = homes(layer, part).iter().find_map(|home| self.array(&join(path, home), *index));
+            let found =
+                super::roles::homes(&layer.class, part).iter().find_map(|home| self.array(&join(path, home), *index));
             *index += 1;
             let Some((stored, array)) = found else { continue };
             self.seen.insert(stored);
             if !super::roles::is_ignored(&layer.class, role.leaf()) {
-                self.taken.push(Taken { path: layer.path.clone(), role: role.name.to_owned(), array });
+                self.taken.push(Taken::whole(layer.path.clone(), role.name.to_owned(), array));
             }
         }
     }
 
-    fn array(&self, path: &str, index: usize) -> Option<(&'t str, &'t Array)> {
+    fn array(&self, path: &str, index: usize) -> Option<(&'t str, &'t Array<'t>)> {
         let path = format!("{}/{index}", join(path, "vars"));
         self.tree.arrays.get_key_value(path.as_str()).map(|(path, array)| (path.as_str(), array))
     }
 }
 
-/// The attributes below which a layer keeps its own arrays; `part` is that of a role with two words.
-fn homes(layer: &Layer, part: &str) -> &'static [&'static str] {
-    match (part, layer.class.as_str()) {
-        ("query", _) => &["query_dense", "_query_dense"],
-        ("key", _) => &["key_dense", "_key_dense"],
-        ("value", _) => &["value_dense", "_value_dense"],
-        ("attention_output", _) => &["output_dense", "_output_dense"],
-        (_, "LSTM" | "GRU" | "SimpleRNN" | "ConvLSTM1D" | "ConvLSTM2D" | "ConvLSTM3D") => &["cell"],
-        _ => &[""],
-    }
+/// The one among the homes that today's Keras writes: the public attribute where there is one.
+pub fn role_home(layer: &Layer, part: &str) -> &'static str {
+    let homes = super::roles::homes(&layer.class, part);
+    let private = layer.class == "GroupQueryAttention" && homes.len() > 1;
+    homes[usize::from(private)]
 }
 
-fn numbered(name: &str, count: u32) -> String {
+pub fn numbered(name: &str, count: u32) -> String {
     if count == 0 { name.to_owned() } else { format!("{name}_{count}") }
 }
 
 /// Keras' own rule, with what looks like its slips: `PReLU` is `p_re_lu`, `Conv2DTranspose` is `conv2d_transpose`.
-fn snake_case(class: &str) -> String {
+pub fn snake_case(class: &str) -> String {
     let chars: Vec<char> = class.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
     let mut words: Vec<char> = Vec::with_capacity(chars.len() + 8);
     let mut at = 0;

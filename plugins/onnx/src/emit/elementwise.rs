@@ -335,6 +335,13 @@ pub fn clip(op: &Clip, node: &Node, e: &mut Emit) -> Emitting {
     Ok(())
 }
 
+/// Inference leaves it alone.
+pub fn dropout(node: &Node, e: &mut Emit) -> Emitting {
+    let x = e.arg(node, 0)?;
+    e.alias(node.outputs[0], &x);
+    Ok(())
+}
+
 pub fn select(node: &Node, e: &mut Emit) -> Emitting {
     let (condition, a, b, out) = (e.arg(node, 0)?, e.arg(node, 1)?, e.arg(node, 2)?, node.outputs[0]);
     if e.ty(out).dtype != DType::Bool {

@@ -1,23 +1,127 @@
 //! Reads a SavedModel directory.
+//!
+//! Where Keras left the configuration of its model, that is what is read, and the variables are given to the layers.
+//! Otherwise a signature is: the layer model then holds one layer, whose graph `crate::graph` lowers.
 
+pub mod bundle;
+pub mod directory;
+pub mod keras;
+pub mod objects;
+pub mod restore;
+pub mod signature;
+
+use crate::proto::{MetaInfoDef, SavedObjectGraph, SaverDef, SignatureDef};
+use bundle::Bundle;
+use directory::Directory;
+use objects::Objects;
+use prost::Message;
+use recast_keras_model::io::{Files, Io, Limits};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::messages::ReadRequest;
 use recast_plugin_api::model::LayerModel;
 use recast_plugin_api::plugin::{Format, ReadCx, Source};
+use std::collections::BTreeMap;
 
 pub struct SavedModels;
 
 pub const FORMAT: &str = "saved-model";
+pub const MODEL: &str = "saved_model.pb";
 
 impl Source for SavedModels {
     const FORMATS: &'static [Format] = &[Format { name: FORMAT, suffixes: &[], magic: &[] }];
 
-    /// A directory has no head to look at; nothing else has one that is empty and no suffix.
-    fn probe(&self, _head: &[u8], _name: &str) -> u8 {
-        0
+    /// The head of a directory is its listing.
+    fn probe(&self, head: &[u8], _name: &str) -> u8 {
+        let listed = |name: &str| head.split(|byte| *byte == b'\n').any(|entry| entry == name.as_bytes());
+        if listed(MODEL) || listed("saved_model.pbtxt") { 95 } else { 0 }
     }
 
-    fn read(&self, _cx: &ReadCx<'_>, request: &ReadRequest) -> Result<LayerModel, Findings> {
-        Err(Diag::new(Code::UnsupportedContainer, &request.path, "SavedModels are not read yet").into())
+    fn read(&self, cx: &ReadCx<'_>, request: &ReadRequest) -> Result<LayerModel, Findings> {
+        read(cx, request)
+    }
+}
+
+/// The source without its boundary: everything that it asks of its host is in `io`.
+pub fn read<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Findings> {
+    let limits = Limits::from(request.limits.as_ref());
+    let dir = Directory::new(io, request);
+    if dir.has("saved_model.pbtxt") && !dir.has(MODEL) {
+        return Err(Diag::new(Code::UnsupportedContainer, "saved_model.pbtxt", "a SavedModel in text form")
+            .hint("save the model again: TensorFlow writes saved_model.pb by default")
+            .into());
+    }
+    let whole = dir.map(MODEL)?;
+    let model =
+        Outline::decode(whole).map_err(|e| Diag::new(Code::Malformed, MODEL, format!("does not decode: {e}")))?;
+    let number = serving(&model)?;
+    let meta = &model.meta_graphs[number];
+    let bundle = Bundle::read(&dir)?;
+    let mut files = Files::new(io);
+    let mut model = match layers(&dir, meta, &bundle, &limits, &mut files)? {
+        Some(model) => model,
+        None => {
+            let graph = signature::graph_bytes(whole, number)?;
+            let (bundle, limits, saver) = (&bundle, &limits, meta.saver_def.as_ref());
+            let saved = meta.object_graph_def.clone().unwrap_or_default();
+            let found = signature::Found { dir: &dir, bundle, limits, whole, graph, saver, saved: &saved };
+            signature::read(&found, signature::choose(&meta.signature_def)?, &mut files)?
+        }
+    };
+    model.files = files.into_paths();
+    Ok(model)
+}
+
+/// `SavedModel` without what is large: graphs are read where they lie.
+#[derive(Clone, PartialEq, Message)]
+struct Outline {
+    #[prost(message, repeated, tag = "2")]
+    meta_graphs: Vec<Meta>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Meta {
+    #[prost(message, optional, tag = "1")]
+    meta_info_def: Option<MetaInfoDef>,
+    #[prost(message, optional, tag = "3")]
+    saver_def: Option<SaverDef>,
+    #[prost(btree_map = "string, message", tag = "5")]
+    signature_def: BTreeMap<String, SignatureDef>,
+    #[prost(message, optional, tag = "7")]
+    object_graph_def: Option<SavedObjectGraph>,
+}
+
+/// The model as Keras' layers; none where Keras left no configuration that holds all of them, and a signature does.
+fn layers(
+    dir: &Directory<'_, '_>,
+    meta: &Meta,
+    bundle: &Bundle,
+    limits: &Limits,
+    files: &mut Files<'_, '_>,
+) -> Result<Option<LayerModel>, Findings> {
+    let saved = meta.object_graph_def.clone().unwrap_or_default();
+    let Some(metadata) = keras::Metadata::read(dir, &saved)? else { return Ok(None) };
+    let root = metadata.root(limits)?;
+    let subclassed = !keras::Metadata::is_whole(&root);
+    if subclassed && signature::choose(&meta.signature_def).is_ok() {
+        return Ok(None);
+    }
+    let objects = Objects::read(&saved, bundle, dir)?;
+    let found = keras::Found { dir, bundle, objects: &objects, metadata: &metadata, limits };
+    keras::read(&found, &root, files).map(Some)
+}
+
+/// The number of the graph that is made for serving.
+fn serving(model: &Outline) -> Result<usize, Diag> {
+    let tags = |meta: &Meta| meta.meta_info_def.as_ref().map_or(Vec::new(), |info| info.tags.clone());
+    let found = model.meta_graphs.iter().position(|meta| tags(meta).iter().any(|tag| tag == "serve"));
+    match (found, model.meta_graphs.as_slice()) {
+        (Some(number), _) => Ok(number),
+        (None, [_]) => Ok(0),
+        (None, []) => Err(Diag::new(Code::Malformed, MODEL, "holds no graph")),
+        (None, several) => {
+            let tags: Vec<String> = several.iter().map(|meta| tags(meta).join("+")).collect();
+            let detail = format!("none of its graphs is tagged 'serve'; there are: {}", tags.join(", "));
+            Err(Diag::new(Code::UnsupportedContainer, MODEL, detail))
+        }
     }
 }

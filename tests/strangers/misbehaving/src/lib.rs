@@ -161,6 +161,8 @@ fn obey(cx: &LowerCx<'_>) -> Result<(), Diag> {
 fn print() {
     println!("this is printed by a plugin");
     tracing::warn!(reason = "a test", "this is logged by a plugin");
+    tracing::warn_span!("inside", part = 3).in_scope(|| log::warn!("this is said to the log crate by {}", "a plugin"));
+    log::trace!("this is more than the host wants to hear");
     std::process::abort()
 }
 

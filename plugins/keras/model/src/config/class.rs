@@ -157,6 +157,11 @@ const KERAS: &[&str] = &[
 /// Modules of Keras in its various homes.
 const HOMES: &[&str] = &["keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins"];
 
+/// One of Keras' own layer classes, by today's name.
+pub fn is_keras(class: &str) -> bool {
+    KERAS.contains(&class)
+}
+
 /// A class as the file names it.
 pub struct Stored<'v> {
     pub class_name: &'v str,

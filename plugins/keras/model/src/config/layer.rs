@@ -1,7 +1,7 @@
 //! One layer: its name, its class, what it wraps.
 
 use super::class::Stored;
-use super::{Build, Facts};
+use super::{Build, Facts, keras1};
 use crate::json;
 use crate::roles;
 use recast_plugin_api::diag::Diag;
@@ -54,7 +54,10 @@ impl Build<'_> {
         layer.config = stored.config.to_string();
         layer.children = self.children(&layer, config)?;
         if let Some(facts) = self.facts.get_mut(&path) {
-            facts.roles = roles::of(&layer.class, stored.config);
+            facts.roles = match self.version.major {
+                1 => keras1::roles(&layer.class, stored.config),
+                _ => roles::of(&layer.class, stored.config),
+            };
         }
         Ok(layer)
     }
@@ -78,14 +81,23 @@ impl Build<'_> {
             "RNN" | "ConvRNN2D" | "ResidualWrapper" | "DropoutWrapper" | "DeviceWrapper" => {
                 self.wrapped(layer, config, "cell")
             }
-            "StackedRNNCells" => {
-                let cells =
-                    config.get("cells").map_or(Ok(&[][..]), |cells| json::array(cells, &layer.path, "cells"))?;
-                let cells = cells.iter().enumerate();
-                cells.map(|(number, cell)| self.child(layer, &format!("cells/{number}"), cell)).collect()
-            }
+            "StackedRNNCells" => self.listed(layer, config, "cells", "cells"),
+            "Pipeline" => self.listed(layer, config, "layers", "_pipeline_layers"),
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// The layers that the configuration lists under `key`, in the list attribute that Keras keeps them in.
+    fn listed(
+        &mut self,
+        layer: &Layer,
+        config: &Map<String, Value>,
+        key: &str,
+        attribute: &str,
+    ) -> Result<Vec<Child>, Diag> {
+        let inner = config.get(key).map_or(Ok(&[][..]), |inner| json::array(inner, &layer.path, key))?;
+        let inner = inner.iter().enumerate();
+        inner.map(|(number, value)| self.child(layer, &format!("{attribute}/{number}"), value)).collect()
     }
 
     fn wrapped(&mut self, layer: &Layer, config: &Map<String, Value>, key: &str) -> Result<Vec<Child>, Diag> {

@@ -7,8 +7,10 @@
 mod args;
 mod class;
 mod functional;
+pub mod keras1;
 mod layer;
 mod ops;
+mod raw_ops;
 mod sequential;
 
 use crate::io::{CALLS_MAX, Limits};
@@ -51,6 +53,10 @@ pub struct Architecture {
 
 /// `value` is what Keras calls a model's config: `{"class_name", "config"}`.
 pub fn read(value: &Value, at: &str, version: &Version, limits: &Limits) -> Result<Architecture, Diag> {
+    let upgraded = if version.major == 1 { Some(keras1::upgrade(value, at)?) } else { None };
+    let value = upgraded.as_ref().unwrap_or(value);
+    let replaced = raw_ops::replaced(value)?;
+    let value = replaced.as_ref().unwrap_or(value);
     let mut build = Build { version, limits, facts: HashMap::new(), layers: 0, calls: 0, at };
     let stored = Stored::of(value, at)?;
     let shape = value.get("build_config").and_then(|build| build.get("input_shape"));

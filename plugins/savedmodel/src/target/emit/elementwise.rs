@@ -249,6 +249,12 @@ pub fn binary(op: &Binary, node: &Node, e: &mut Emit) -> Emitting {
     Ok(())
 }
 
+pub fn dropout(node: &Node, e: &mut Emit) -> Emitting {
+    let x = e.arg(node, 0)?;
+    e.bind(node.outputs[0], x);
+    Ok(())
+}
+
 pub fn clip(op: &Clip, node: &Node, e: &mut Emit) -> Emitting {
     let value = e.value(node, 0)?;
     let (x, dtype) = (e.val(value)?, e.ty(value).dtype);

@@ -81,7 +81,8 @@ pub fn graph(graph: &Graph, name: &str) -> Result<Emitted, Findings> {
 
 /// Is there an arm for the op of this name?
 pub fn writes(name: &str) -> bool {
-    Op::NAMES.contains(&name)
+    // A graph that is only to infer needs no dropout: the passes take it out.
+    Op::NAMES.contains(&name) && name != "dropout"
 }
 
 fn op<'a>(node: &'a Node, e: &mut Emit<'a>) -> Emitting {
@@ -92,6 +93,7 @@ fn op<'a>(node: &'a Node, e: &mut Emit<'a>) -> Emitting {
         Op::Clip(op) => elementwise::clip(op, node, e),
         Op::Where(_) => elementwise::select(node, e),
         Op::Cast(op) => elementwise::cast(op, node, e),
+        Op::Dropout(_) => elementwise::dropout(node, e),
         Op::MatMul(_) => matmul::matmul(node, e),
         Op::Einsum(op) => matmul::einsum(op, node, e),
         Op::Conv(op) => conv::conv(op, node, e),

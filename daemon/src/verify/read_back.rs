@@ -1,0 +1,132 @@
+//! Outputs that are artifacts themselves (`Caps::read_back`): read through the source that claims their format, lowered
+//! by the same layers plugins, and compared with the graph that was to be written.
+//!
+//! Where the graphs are the same, weights included, evaluating both would say nothing more, and is not done. Where they
+//! differ (a SavedModel comes back as TensorFlow's ops), both are evaluated on the same inputs, and how many of the
+//! weights were found bit for bit is said in the note.
+
+use super::ReadBack;
+use super::compare::{self, Distance, Tolerance};
+use super::rounds::{self, Evaluator, Rounds};
+use super::same::{Placed, Sameness, same, signatures_differ};
+use super::structural::as_verdicts;
+use crate::host::{Host, TensorStore, format_claim};
+use crate::job::JobSpec;
+use crate::pipeline;
+use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::ir::{Graph, Node, Op, Tensor};
+use std::collections::HashSet;
+use std::path::Path;
+
+/// Reads the output at `path`, of this `format`, and compares it with `graph` as it was lowered.
+pub fn by_source(host: &Host, spec: &JobSpec, graph: &Graph, path: &Path, format: &str) -> Result<ReadBack, Findings> {
+    let Some(plugin) = host.owner(&format_claim(format))? else {
+        let detail = format!("no plugin reads the format {format:?} back");
+        let hint = "install the plugin that reads it, or policy = \"best-effort\"";
+        return Err(Diag::new(Code::NotVerified, "", detail).hint(hint).into());
+    };
+    let scratch = spec.staging.join(pipeline::SCRATCH);
+    let other = host.sibling(TensorStore::new(&[path.to_owned()], &scratch, spec.limits.output_bytes_max));
+    let request = pipeline::read_request(path, None)?;
+    let found = other.read(plugin, &request).and_then(|model| pipeline::lower(&model, &other));
+    let found = found.map_err(as_verdicts)?;
+    if let Some(difference) = signatures_differ(graph, &found) {
+        return Err(Diag::new(Code::Mismatch, "", format!("read back, {difference}")).into());
+    }
+    let by = format!("read back by {}", host.id_of(plugin));
+    let (mine, theirs) = (Placed { graph, store: host.tensors() }, Placed { graph: &found, store: other.tensors() });
+    match same(mine, theirs)? {
+        Sameness::Same { nodes, weights, renamed, first } => {
+            let mut note = format!("identical graph: {nodes} nodes, {weights} weights bit-identical");
+            if let Some((mine, theirs)) = first {
+                note += &format!("; {renamed} nodes in layers of other names ('{mine}' is '{theirs}')");
+            }
+            Ok(ReadBack { by, note, distance: Distance::default(), samples: 0 })
+        }
+        Sameness::OtherWeight(name) => {
+            Err(Diag::new(Code::Mismatch, name, "read back, the weight has other bytes than in the model").into())
+        }
+        Sameness::Differs(how) => equal_outputs(spec, mine, theirs, by, &how).map_err(Findings::from),
+    }
+}
+
+/// Both graphs, evaluated on the same inputs; level `structural` all the same, as no other runtime ran the file.
+fn equal_outputs(
+    spec: &JobSpec,
+    mine: Placed<'_>,
+    theirs: Placed<'_>,
+    by: String,
+    how: &str,
+) -> Result<ReadBack, Diag> {
+    let (seed, threads) = (spec.verify.seed, spec.threads);
+    let evaluator = Evaluator { weights: mine.store, seed, threads };
+    let other = Evaluator { weights: theirs.store, seed, threads };
+    let sets = rounds::plan(&evaluator, mine.graph, &mut Rounds::default())?;
+    if let Some(vacuous) = rounds::tells_nothing(&sets, mine.graph).filter(|_| spec.golden.is_none()) {
+        return Err(vacuous);
+    }
+    let (mut distance, mut samples) = (Distance::default(), 0);
+    for set in &sets {
+        // What the evaluator can't do there says nothing about the output; what does not fit, does.
+        let found = other.exact(theirs.graph, &set.inputs)?;
+        for ((output, (expected, tolerance)), found) in mine.graph.outputs.iter().zip(&set.expected).zip(&found) {
+            let near = compared(&output.name, expected, found, *tolerance, how)?;
+            distance = distance.join(near);
+        }
+        samples += set.rows();
+    }
+    let (kept, all) = kept_weights(mine, theirs)?;
+    let note = format!(
+        "equal outputs: the evaluator on what was read back agrees to {:.1e} over {samples} rows; {kept} of {all} \
+         weights bit-identical; another graph ({how})",
+        distance.max_abs
+    );
+    Ok(ReadBack { by, note, distance, samples })
+}
+
+fn compared(
+    output: &str,
+    expected: &recast_reference::Array,
+    found: &recast_reference::Array,
+    tolerance: Tolerance,
+    how: &str,
+) -> Result<Distance, Diag> {
+    let wrong = |why: String| Diag::new(Code::Mismatch, output, format!("read back: {why}; {how}"));
+    let near = compare::distance(expected, found, tolerance).map_err(wrong)?;
+    if near.outside == 0 {
+        return Ok(near);
+    }
+    Err(wrong(format!(
+        "{} of {} elements differ by up to {:.3e} where {:.3e} is rounding",
+        near.outside, near.elements, near.max_abs, tolerance.absolute
+    )))
+}
+
+/// How many weights of the first graph are a weight or a constant of the second, bit for bit; and how many there are.
+fn kept_weights(mine: Placed<'_>, theirs: Placed<'_>) -> Result<(usize, usize), Diag> {
+    let mut held = HashSet::new();
+    fn constant(node: &Node) -> Option<&Tensor> {
+        if let Op::Constant(op) = &node.op { Some(&op.tensor) } else { None }
+    }
+    let constants = theirs.graph.nodes().iter().filter_map(constant);
+    for tensor in theirs.graph.all_params().into_iter().map(|param| &param.tensor).chain(constants) {
+        held.insert(digest_of(tensor, theirs.store)?);
+    }
+    let params = mine.graph.all_params();
+    let mut kept = 0;
+    for param in &params {
+        kept += usize::from(held.contains(&digest_of(&param.tensor, mine.store)?));
+    }
+    Ok((kept, params.len()))
+}
+
+/// Strings have no stored form and no digest.
+fn digest_of(tensor: &Tensor, store: &TensorStore) -> Result<String, Diag> {
+    if tensor.dtype.size() == 0 {
+        return Ok(String::new());
+    }
+    let elements = store.elements(tensor)?;
+    let digest = format!("{} {}", tensor.dtype, crate::digest::of_bytes(elements.bytes()));
+    elements.forget();
+    Ok(digest)
+}

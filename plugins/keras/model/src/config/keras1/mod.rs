@@ -1,0 +1,110 @@
+//! Configurations of Keras 1 in the words of Keras 2: class names and keys by `table`, the containers here.
+//!
+//! | Keras 1 | becomes |
+//! |---|---|
+//! | `Merge` with a mode | the layer of that mode: `Add`, `Concatenate`, `Dot`, ... |
+//! | a Sequential that begins with a `Merge` of models | a Functional model, the branches laid open: Keras 1 stores their arrays so |
+//! | layers that do not say their `dim_ordering` | the one that the other layers of the file say |
+
+mod merge;
+mod table;
+
+pub use table::{Source, is_array, roles, sources};
+
+use recast_plugin_api::diag::{Code, Diag};
+use serde_json::{Map, Value, json};
+
+/// The whole configuration, upgraded. `at` names the document.
+pub fn upgrade(value: &Value, at: &str) -> Result<Value, Diag> {
+    let mut ordering = Vec::new();
+    orderings(value, &mut ordering);
+    ordering.dedup();
+    let ordering = match ordering[..] {
+        [only] => Some(only),
+        _ => None,
+    };
+    Upgrade { ordering, at }.layer(value)
+}
+
+/// Every ordering that a layer states, in the words of the file.
+fn orderings<'v>(value: &'v Value, out: &mut Vec<&'v str>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value.as_str().filter(|_| key == "dim_ordering") {
+                    Some(ordering) if !out.contains(&ordering) => out.push(ordering),
+                    Some(_) => {}
+                    None => orderings(value, out),
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| orderings(value, out)),
+        _ => {}
+    }
+}
+
+struct Upgrade<'x> {
+    /// What the layers that say it say; none when none does, or when they differ.
+    ordering: Option<&'x str>,
+    at: &'x str,
+}
+
+impl Upgrade<'_> {
+    /// `{"class_name", "config", ...}`; before Keras 1.0 the configuration alone, with the class as its name.
+    fn layer(&self, value: &Value) -> Result<Value, Diag> {
+        let Some(map) = value.as_object() else { return Ok(value.clone()) };
+        let mut map = map.clone();
+        let Some(class) = map.get("class_name").and_then(Value::as_str).map(str::to_owned) else {
+            return Ok(value.clone());
+        };
+        let config = map.get("config").cloned().unwrap_or(Value::Null);
+        let (class, config) = self.class(&class, config)?;
+        map.insert("class_name".into(), json!(class));
+        map.insert("config".into(), config);
+        Ok(Value::Object(map))
+    }
+
+    fn class(&self, class: &str, config: Value) -> Result<(String, Value), Diag> {
+        match (class, config) {
+            ("Graph", _) => Err(Diag::new(Code::UnsupportedContainer, self.at, "a Graph container of Keras 0.3")
+                .hint("load it in Keras 0.3 to 1.0, rebuild it as a Model, and save that")),
+            ("Sequential", Value::Array(layers)) => self.sequential(&layers),
+            ("Model" | "Functional", Value::Object(mut config)) => {
+                if let Some(Value::Array(layers)) = config.get("layers") {
+                    let layers = layers.iter().map(|layer| self.layer(layer)).collect::<Result<Vec<_>, _>>()?;
+                    config.insert("layers".into(), Value::Array(layers));
+                }
+                Ok(("Model".into(), Value::Object(config)))
+            }
+            ("Merge", Value::Object(config)) => merge::layer(&config),
+            (_, Value::Object(config)) => {
+                let (class, mut config) = table::translate(class, config, self.ordering, self.at)?;
+                if let Some(inner) = config.get("layer") {
+                    let inner = self.layer(inner)?;
+                    config.insert("layer".into(), inner);
+                }
+                Ok((class, Value::Object(config)))
+            }
+            (_, config) => Ok((class.to_owned(), config)),
+        }
+    }
+
+    fn sequential(&self, layers: &[Value]) -> Result<(String, Value), Diag> {
+        let merges = |layer: &Value| layer.get("class_name").and_then(Value::as_str) == Some("Merge");
+        if layers.first().is_some_and(merges) {
+            let mut open = merge::Open::new(self);
+            let end = open.chain(layers, None)?;
+            return Ok(("Model".into(), open.finish(&end)));
+        }
+        let layers = layers.iter().map(|layer| self.layer(layer)).collect::<Result<Vec<_>, _>>()?;
+        Ok(("Sequential".into(), Value::Array(layers)))
+    }
+
+    fn malformed(&self, detail: impl Into<String>) -> Diag {
+        Diag::new(Code::Malformed, self.at, detail)
+    }
+}
+
+fn name_of(config: &Map<String, Value>) -> &str {
+    config.get("name").and_then(Value::as_str).unwrap_or_default()
+}

@@ -1,0 +1,178 @@
+//! The keras plugin as a target: the layer model as a file for today's Keras.
+//!
+//! `upgrade` makes the configuration, `layout` says where each array goes, `hdf5` gives every byte its place; then the
+//! arrays are streamed from where the host mapped them. Targets differ in the wrapping:
+//!
+//! | target | output |
+//! |---|---|
+//! | `keras` | `NAME.keras`: a zip, members stored, of `metadata.json`, `config.json`, `model.weights.h5` |
+//! | `h5` | `NAME.h5`: HDF5 with `model_config` as an attribute, weights in one group for each layer |
+
+pub mod hdf5;
+mod layout;
+mod upgrade;
+
+use hdf5::{Attr, Plan};
+use layout::{Data, Layout};
+use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::ir::Op;
+use recast_plugin_api::ir::Tensor;
+use recast_plugin_api::messages::{Caps, WriteRequest};
+use recast_plugin_api::model::{LayerModel, Model, SCHEMA_REV};
+use recast_plugin_api::plugin::WriteCx;
+use serde_json::{Value, json};
+use std::io::{BufWriter, Write};
+use upgrade::Dialect;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, ZipWriter};
+
+/// What the outputs say that wrote them: the Keras whose spelling they follow.
+const KERAS_VERSION: &str = "3.15.0";
+/// Small pieces are collected before they cross the boundary.
+const BUFFER_BYTES: usize = 1 << 16;
+/// A zip member from here on needs wider numbers.
+const ZIP64_BYTES: u64 = 0xffff_ffff;
+
+pub const TARGETS: &[&str] = &["h5", "keras"];
+
+/// What the targets take: any graph, because they write layers.
+pub fn caps() -> Vec<Caps> {
+    let caps = |target: &str, suffix: &str, read_back: &str| Caps {
+        schema_rev: SCHEMA_REV,
+        target: target.into(),
+        ops: Op::NAMES.iter().map(|name| name.to_string()).collect(),
+        suffix: suffix.into(),
+        wants_layers: true,
+        read_back: read_back.into(),
+        ..Caps::default()
+    };
+    vec![caps("h5", ".h5", crate::container::h5::FORMAT), caps("keras", ".keras", crate::container::archive::FORMAT)]
+}
+
+/// Where weights come from and outputs go to: the host, or a test's memory.
+pub trait Output {
+    /// Calls `take` with the elements of a tensor: row-major, little-endian.
+    fn read(&self, tensor: &Tensor, take: &mut dyn FnMut(&[u8]) -> Result<(), Diag>) -> Result<(), Diag>;
+    fn create(&self, name: &str) -> Result<Box<dyn Write + '_>, Diag>;
+    fn report(&self, diag: &Diag);
+    /// Told the bytes of weights that are done, and all of them; an error stops the writing.
+    fn progress(&self, done: u64, total: u64) -> Result<(), Diag>;
+}
+
+impl Output for WriteCx<'_> {
+    fn read(&self, tensor: &Tensor, take: &mut dyn FnMut(&[u8]) -> Result<(), Diag>) -> Result<(), Diag> {
+        take(self.view(tensor)?.bytes())
+    }
+
+    fn create(&self, name: &str) -> Result<Box<dyn Write + '_>, Diag> {
+        Ok(Box::new(BufWriter::with_capacity(BUFFER_BYTES, WriteCx::create(self, name)?)))
+    }
+
+    fn report(&self, diag: &Diag) {
+        (**self).report(diag);
+    }
+
+    fn progress(&self, done: u64, total: u64) -> Result<(), Diag> {
+        (**self).progress(done, total, "writing weights");
+        (**self).go_on()
+    }
+}
+
+/// Writes one target.
+pub fn write(output: &dyn Output, target: &str, request: &WriteRequest) -> Result<(), Findings> {
+    note_options(output, &request.options);
+    let source = request.layers.as_ref();
+    let source = source.ok_or_else(|| Diag::new(Code::Bug, target, "a target of layers was given none"))?;
+    let root = source.root.as_ref();
+    let root = root.ok_or_else(|| Diag::new(Code::PluginMisbehaved, target, "a layer model without root"))?;
+    let (root, notes) = upgrade::prepare(root)?;
+    notes.iter().for_each(|note| output.report(note));
+    match target {
+        "keras" => keras(output, source, &root, &request.name),
+        "h5" => h5(output, source, &root, &request.name),
+        other => Err(Diag::new(Code::UnknownTarget, other, "the keras plugin writes no such target").into()),
+    }
+}
+
+/// There is nothing to choose.
+fn note_options(output: &dyn Output, options: &str) {
+    let options: Value = serde_json::from_str(options).unwrap_or_default();
+    for key in options.as_object().into_iter().flatten().map(|(key, _)| key) {
+        output.report(&Diag::new(Code::OptionIgnored, key, "the keras targets have no such option"));
+    }
+}
+
+/// Both parts of a model, and every finding of both.
+fn parts(
+    output: &dyn Output,
+    source: &LayerModel,
+    root: &Model,
+    dialect: Dialect,
+) -> Result<(Value, Layout), Findings> {
+    let lay_out = match dialect {
+        Dialect::Keras3 => layout::tree,
+        Dialect::Both => layout::flat,
+    };
+    match (upgrade::model(source, root, dialect), lay_out(root)) {
+        (Ok(upgraded), Ok(layout)) => {
+            upgraded.notes.iter().for_each(|note| output.report(note));
+            Ok((upgraded.config, layout))
+        }
+        (upgraded, layout) => Err(upgraded.err().into_iter().chain(layout.err()).flatten().collect()),
+    }
+}
+
+fn keras(output: &dyn Output, source: &LayerModel, root: &Model, name: &str) -> Result<(), Findings> {
+    let (config, layout) = parts(output, source, root, Dialect::Keras3)?;
+    let plan = hdf5::plan(&layout.root)?;
+    // No date: the same model gives the same bytes.
+    let metadata = json!({"keras_version": KERAS_VERSION});
+    let failed = |error: &dyn std::fmt::Display| Diag::new(Code::Io, name, error.to_string());
+    let mut zip = ZipWriter::new_stream(output.create(&format!("{name}.keras"))?);
+    let stored = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .last_modified_time(DateTime::default());
+    for (member, value) in [("metadata.json", &metadata), ("config.json", &config)] {
+        zip.start_file(member, stored).map_err(|error| failed(&error))?;
+        zip.write_all(value.to_string().as_bytes()).map_err(|error| failed(&error))?;
+    }
+    let large = stored.large_file(plan.len() >= ZIP64_BYTES);
+    zip.start_file("model.weights.h5", large).map_err(|error| failed(&error))?;
+    stream(output, &plan, &layout, &mut zip)?;
+    let mut file = zip.finish().map_err(|error| failed(&error))?.into_inner();
+    file.flush().map_err(|error| failed(&error))?;
+    Ok(())
+}
+
+fn h5(output: &dyn Output, source: &LayerModel, root: &Model, name: &str) -> Result<(), Findings> {
+    let (config, mut layout) = parts(output, source, root, Dialect::Both)?;
+    let about = || [("backend".into(), text("tensorflow")), ("keras_version".into(), text(KERAS_VERSION))];
+    layout.root.attrs.extend(about());
+    layout.root.attrs.push(("model_config".into(), text(&config.to_string())));
+    if let Some(group) = layout.root.group("model_weights") {
+        group.attrs.extend(about());
+    }
+    let plan = hdf5::plan(&layout.root)?;
+    let mut file = output.create(&format!("{name}.h5"))?;
+    stream(output, &plan, &layout, &mut file)?;
+    file.flush().map_err(|error| Diag::new(Code::Io, name, error.to_string()))?;
+    Ok(())
+}
+
+fn text(text: &str) -> Attr {
+    Attr::Text(text.to_owned())
+}
+
+fn stream(output: &dyn Output, plan: &Plan, layout: &Layout, out: &mut dyn Write) -> Result<(), Diag> {
+    let mut done = 0u64;
+    plan.write(out, &mut |number, take| {
+        output.progress(done, plan.len())?;
+        match &layout.data[number] {
+            Data::Bytes(bytes) => take(bytes),
+            Data::Tensor(tensor) => {
+                done += tensor.byte_len();
+                output.read(tensor, take)
+            }
+        }
+    })
+}

@@ -1,0 +1,261 @@
+//! Models: their layers in Keras' order, and how these call each other.
+//!
+//! Keras 3 writes a call as `{"args": [...], "kwargs": {...}}`; Keras 2 understands only its own lists, which Keras 3
+//! still reads where the tensors are all in the first argument. For both, such calls are written the old way.
+
+use super::Upgrade;
+use super::layer::parsed;
+use super::order::{Operation, order};
+use super::values::object;
+use recast_plugin_api::diag::{Code, Diag};
+use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, Model, ModelInput, NamedArg, ValueRef};
+use serde_json::{Map, Value, json};
+
+/// Classes whose states Keras 2 appends to the list of inputs.
+const RECURRENT: &[&str] =
+    &["Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "GRU", "LSTM", "RNN", "SimpleRNN"];
+
+/// Names for the tensors of one model.
+struct Names<'m> {
+    model: &'m Model,
+    /// Of each call: how many calls of its layer come before it.
+    turns: Vec<u32>,
+}
+
+impl<'m> Names<'m> {
+    fn of(model: &'m Model) -> Names<'m> {
+        let mut counts = vec![0u32; model.layers.len()];
+        let mut turn = |call: &Call| {
+            let Some(count) = counts.get_mut(call.layer as usize) else { return 0 };
+            *count += 1;
+            *count - 1
+        };
+        Names { model, turns: model.calls.iter().map(&mut turn).collect() }
+    }
+
+    fn layer(&self, value: &ValueRef) -> Option<&'m Layer> {
+        let call = self.model.calls.get(value.call? as usize)?;
+        self.model.layers.get(call.layer as usize)
+    }
+
+    fn is_functional(&self, value: &ValueRef) -> bool {
+        self.layer(value).and_then(|layer| layer.model.as_ref()).is_some_and(|model| model.kind == "Functional")
+    }
+
+    /// (layer, call, output).
+    fn history(&self, value: &ValueRef) -> Value {
+        match (self.layer(value), value.call) {
+            (Some(layer), Some(call)) => json!([layer.name, self.turns[call as usize], value.index]),
+            _ => json!([self.model.inputs.get(value.index as usize).map_or("", |input| &input.name), 0, 0]),
+        }
+    }
+
+    /// As `output_layers` counts: a Functional model counts its own making as its first call.
+    fn end(&self, value: &ValueRef) -> Value {
+        let mut history = self.history(value);
+        if self.is_functional(value) {
+            history[1] = json!(history[1].as_u64().unwrap_or(0) + 1);
+        }
+        history
+    }
+
+    fn tensor(&self, value: &ValueRef) -> Value {
+        let input = value.call.is_none().then(|| self.model.inputs.get(value.index as usize)).flatten();
+        // Keras asks for a shape and forgets it: it infers that of an output again.
+        let (shape, dtype) = input.map_or((json!([]), "float32"), |input| (shape(input), input.dtype.as_str()));
+        json!({
+            "class_name": "__keras_tensor__",
+            "config": {"shape": shape, "dtype": dtype, "keras_history": self.history(value)},
+        })
+    }
+
+    fn arg(&self, arg: &Arg) -> Value {
+        match &arg.kind {
+            None => Value::Null,
+            Some(ArgKind::Value(value)) => self.tensor(value),
+            Some(ArgKind::Json(text)) => parsed(text),
+            Some(ArgKind::List(list)) => list.items.iter().map(|item| self.arg(item)).collect(),
+            Some(ArgKind::Dict(dict)) => self.named(&dict.items),
+        }
+    }
+
+    fn named(&self, args: &[NamedArg]) -> Value {
+        let value = |named: &NamedArg| named.arg.as_ref().map_or(Value::Null, |arg| self.arg(arg));
+        Value::Object(args.iter().map(|named| (named.name.clone(), value(named))).collect())
+    }
+
+    /// The call as Keras 2 writes it; none where that has no words for it.
+    fn legacy(&self, args: &[Arg], kwargs: &[NamedArg]) -> Option<Value> {
+        let [first] = args else { return None };
+        let one;
+        let items = match &first.kind {
+            Some(ArgKind::Value(_)) => {
+                one = [first.clone()];
+                &one[..]
+            }
+            Some(ArgKind::List(list)) if list.items.len() > 1 => &list.items,
+            _ => return None,
+        };
+        let mut options = Map::new();
+        for named in kwargs {
+            let Some(ArgKind::Json(text)) = named.arg.as_ref().and_then(|arg| arg.kind.as_ref()) else { return None };
+            options.insert(named.name.clone(), parsed(text));
+        }
+        let leaf = |item: &Arg| match &item.kind {
+            Some(ArgKind::Value(value)) if !self.is_functional(value) => {
+                let mut leaf = self.history(value);
+                leaf.as_array_mut()?.push(Value::Object(options.clone()));
+                Some(leaf)
+            }
+            _ => None,
+        };
+        items.iter().map(leaf).collect()
+    }
+}
+
+fn shape(input: &ModelInput) -> Value {
+    input.dims.iter().map(|dim| dim.size.map_or(Value::Null, |size| json!(size))).collect()
+}
+
+impl Upgrade<'_> {
+    /// `outline` is what the model's own configuration says beside its layers.
+    pub(super) fn model(&mut self, model: &Model, outline: &Value, root: bool) -> Value {
+        let trainable = outline.get("trainable").and_then(Value::as_bool).unwrap_or(true);
+        let mut config = Map::new();
+        config.insert("name".into(), json!(model.name));
+        config.insert("trainable".into(), json!(trainable));
+        let sequential = model.kind == "Sequential";
+        if sequential {
+            self.sequential(model, root, &mut config);
+        } else {
+            self.functional(model, &mut config);
+        }
+        match (self.plain(), sequential) {
+            (true, _) => json!({"class_name": model.kind, "config": config}),
+            (false, true) => object("keras", "Sequential", Value::Object(config)),
+            (false, false) => json!({
+                "module": "keras.src.models.functional", "class_name": "Functional", "config": config,
+                "registered_name": "Functional",
+            }),
+        }
+    }
+
+    fn sequential(&mut self, model: &Model, root: bool, config: &mut Map<String, Value>) {
+        let mut layers = Vec::with_capacity(model.layers.len() + 1);
+        // Keras 2 counts the calls of a model inside from another number when the model brings its input.
+        let input = model.inputs.first().filter(|input| !input.dtype.is_empty() && (root || !self.plain()));
+        if let Some(input) = input {
+            layers.push(self.input(input));
+            config.insert("build_input_shape".into(), shape(input));
+        }
+        layers.extend(model.layers.iter().map(|layer| self.entry(layer)));
+        config.insert("layers".into(), Value::Array(layers));
+    }
+
+    fn input(&self, input: &ModelInput) -> Value {
+        let shape_key = if self.plain() { "batch_input_shape" } else { "batch_shape" };
+        let config = json!({
+            shape_key: shape(input), "dtype": input.dtype, "sparse": false, "ragged": false, "name": input.name,
+        });
+        if self.plain() {
+            return json!({"class_name": "InputLayer", "config": config});
+        }
+        object("keras.layers", "InputLayer", config)
+    }
+
+    fn functional(&mut self, model: &Model, config: &mut Map<String, Value>) {
+        let names = Names::of(model);
+        let mut calls: Vec<Vec<Value>> = vec![Vec::new(); model.layers.len()];
+        for call in &model.calls {
+            let Some(layer) = model.layers.get(call.layer as usize) else { continue };
+            let written = self.call(&names, layer, call);
+            calls[call.layer as usize].push(written);
+        }
+        let mut layers = Vec::with_capacity(model.layers.len() + model.inputs.len());
+        for operation in order(model) {
+            let (mut entry, name, nodes) = match operation {
+                Operation::Input(input) => (self.input(&model.inputs[input]), &model.inputs[input].name, Vec::new()),
+                Operation::Layer(layer) => {
+                    let nodes = std::mem::take(&mut calls[layer]);
+                    (self.entry(&model.layers[layer]), &model.layers[layer].name, nodes)
+                }
+            };
+            entry["name"] = json!(name);
+            entry["inbound_nodes"] = Value::Array(nodes);
+            layers.push(entry);
+        }
+        config.insert("layers".into(), Value::Array(layers));
+        let starts: Vec<Value> = model.inputs.iter().map(|input| json!([input.name, 0, 0])).collect();
+        let ends = model.outputs.iter().filter_map(|output| output.value.as_ref());
+        let ends: Vec<Value> = ends.map(|value| names.end(value)).collect();
+        config.insert("input_layers".into(), self.ends(starts));
+        config.insert("output_layers".into(), self.ends(ends));
+    }
+
+    /// One input or output is a tensor to Keras 3, more of them a list. Keras 2 always writes lists.
+    fn ends(&self, mut ends: Vec<Value>) -> Value {
+        match ends.len() {
+            1 if !self.plain() => ends.remove(0),
+            _ => Value::Array(ends),
+        }
+    }
+
+    fn call(&mut self, names: &Names<'_>, layer: &Layer, call: &Call) -> Value {
+        let (args, kwargs) = self.arguments(layer, call);
+        if self.plain()
+            && let Some(legacy) = names.legacy(&args, &kwargs)
+        {
+            return legacy;
+        }
+        let args: Vec<Value> = args.iter().map(|arg| names.arg(arg)).collect();
+        json!({"args": args, "kwargs": names.named(&kwargs)})
+    }
+
+    /// The arguments of a call in Keras 3's places.
+    fn arguments(&mut self, layer: &Layer, call: &Call) -> (Vec<Arg>, Vec<NamedArg>) {
+        let (mut args, mut kwargs) = (call.args.clone(), call.kwargs.clone());
+        if layer.class.starts_with("ops.") {
+            return (args, kwargs);
+        }
+        if layer.model.is_some() {
+            args.iter_mut().for_each(flatten);
+        }
+        if RECURRENT.contains(&layer.class.as_str()) {
+            self.states(layer, &mut args, &mut kwargs);
+        }
+        let config = parsed(&layer.config);
+        if config.get("causal") == Some(&json!(true)) && layer.class.ends_with("Attention") {
+            kwargs.push(NamedArg { name: "use_causal_mask".into(), arg: Some(Arg::json(&json!(true))) });
+        }
+        (args, kwargs)
+    }
+
+    /// `[x, state, state]` becomes `x, initial_state=[state, state]`.
+    fn states(&mut self, layer: &Layer, args: &mut [Arg], kwargs: &mut Vec<NamedArg>) {
+        let Some(first) = args.first_mut() else { return };
+        let Some(ArgKind::List(list)) = first.kind.as_mut().filter(|_| self.major < 3) else { return };
+        let constants = parsed(&layer.config).get("num_constants").and_then(Value::as_u64).unwrap_or(0);
+        if constants > 0 {
+            let detail = "constants of a recurrent layer: Keras 3 has no such argument";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+        }
+        if list.items.is_empty() {
+            return;
+        }
+        let states = list.items.split_off(1);
+        let x = list.items.remove(0);
+        if !states.is_empty() {
+            kwargs.push(NamedArg { name: "initial_state".into(), arg: Some(Arg::list(states)) });
+        }
+        *first = x;
+    }
+}
+
+/// A dictionary of tensors as the list that Keras makes of it, in the order of its keys: the inputs of a model inside
+/// are written as a list, too.
+fn flatten(arg: &mut Arg) {
+    if let Some(ArgKind::Dict(dict)) = arg.kind.as_mut() {
+        let items = std::mem::take(&mut dict.items).into_iter().filter_map(|named| named.arg).collect();
+        *arg = Arg::list(items);
+    }
+}

@@ -1,0 +1,278 @@
+//! One layer: its class, its keys, what it wraps.
+
+use super::classes::{self, Row};
+use super::values::object;
+use super::{Home, Upgrade, gone};
+use recast_plugin_api::diag::{Code, Diag};
+use recast_plugin_api::model::Layer;
+use serde_json::{Map, Value, json};
+
+/// Classes of Keras 1 and 2 that no version of Keras 3 has: everything else that is not in the table is a stranger's.
+const LOST: &[&str] = &[
+    "AbstractRNNCell",
+    "ConvLSTM2DCell",
+    "ConvRNN2D",
+    "CuDNNGRU",
+    "CuDNNLSTM",
+    "DenseFeatures",
+    "DeviceWrapper",
+    "DropoutWrapper",
+    "Highway",
+    "LRN2D",
+    "Lambda",
+    "LocallyConnected1D",
+    "LocallyConnected2D",
+    "MaxoutDense",
+    "Merge",
+    "ParametricSoftplus",
+    "PeepholeLSTMCell",
+    "RandomFourierFeatures",
+    "ResidualWrapper",
+    "SReLU",
+    "TensorFlowOpLayer",
+];
+
+/// A layer in the making.
+pub(super) struct Made {
+    pub module: String,
+    pub class: String,
+    pub config: Value,
+    /// As Keras registers a stranger's class.
+    pub registered: Option<String>,
+    /// Keras 2 can't have it: it is named with its module, which Keras 3 needs for it.
+    pub only3: bool,
+}
+
+impl Upgrade<'_> {
+    /// A layer that stands inside another one: an object as Keras 3 serialises it.
+    pub(super) fn inner(&mut self, layer: &Layer) -> Value {
+        if let Some(model) = &layer.model {
+            return self.model(model, &parsed(&layer.config), false);
+        }
+        let made = self.layer(layer);
+        json!({
+            "module": made.module, "class_name": made.class, "config": made.config,
+            "registered_name": made.registered,
+        })
+    }
+
+    /// A layer in a list of layers.
+    pub(super) fn entry(&mut self, layer: &Layer) -> Value {
+        if let Some(model) = &layer.model {
+            return self.model(model, &parsed(&layer.config), false);
+        }
+        let made = self.layer(layer);
+        if self.plain() && !made.only3 {
+            return json!({"class_name": made.registered.unwrap_or(made.class), "config": made.config});
+        }
+        json!({
+            "module": made.module, "class_name": made.class, "config": made.config,
+            "registered_name": made.registered,
+        })
+    }
+
+    fn layer(&mut self, layer: &Layer) -> Made {
+        let config = parsed(&layer.config);
+        if let Some(operation) = layer.class.strip_prefix("ops.") {
+            return operation_node(operation, config);
+        }
+        match classes::find(&layer.class) {
+            Some(row) => self.known(row, layer, &config),
+            None => self.stranger(layer, config),
+        }
+    }
+
+    fn known(&mut self, row: &'static Row, layer: &Layer, config: &Value) -> Made {
+        let mut out = Map::new();
+        for (key, value) in config.as_object().into_iter().flatten() {
+            let key = gone::renamed(row.class, key).unwrap_or(key);
+            if let Some(value) = self.key(row, layer, key, value) {
+                out.insert(key.to_owned(), value);
+            }
+        }
+        self.complete(row.class, layer, config, &mut out);
+        let mut class = row.class;
+        if class == "RandomCrop" {
+            class = self.random_crop(layer, &mut out);
+        }
+        if class == "LeakyReLU" && self.plain() {
+            // The name that Keras 2 has for it, which Keras 3 still takes.
+            if let Some(slope) = out.shift_remove("negative_slope") {
+                out.insert("alpha".into(), slope);
+            }
+        }
+        let module = row.module().to_owned();
+        let only3 = row.home == Home::Only3;
+        Made { module, class: class.to_owned(), config: Value::Object(out), registered: None, only3 }
+    }
+
+    /// One key of a known class; none where it is left out.
+    fn key(&mut self, row: &Row, layer: &Layer, key: &str, value: &Value) -> Option<Value> {
+        match key {
+            "name" | "trainable" => return Some(value.clone()),
+            "dtype" => return self.dtype(value),
+            "layer" | "backward_layer" | "cell" | "cells" => return self.wrapped(layer, key, value),
+            "activity_regularizer" if !value.is_null() => return self.value(key, value, &layer.path),
+            // How training weighs its batches: inference does the same with and without.
+            "renorm" | "renorm_clipping" | "renorm_momentum" => {
+                if *value == json!(true) {
+                    let detail = "batch renormalization is left out: it only matters to training";
+                    self.notes.push(Diag::new(Code::TrainingDropped, layer.path.as_str(), detail));
+                }
+                return None;
+            }
+            "synchronized" if *value == json!(false) => return None,
+            "axis" if row.class == "BatchNormalization" => return Some(self.one_axis(value, &layer.path)),
+            _ => {}
+        }
+        if !row.takes(key) {
+            if !gone::may_go(row.class, key, value) && !matches!(key, "causal" | "constants") {
+                let detail = format!("Keras 3's {} has no `{key}`, which is {value} here", row.class);
+                self.findings.push(
+                    Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail)
+                        .hint("other targets (onnx) keep what it computes"),
+                );
+            }
+            return None;
+        }
+        if self.plain() && row.default(key).as_ref() == Some(value) {
+            return None;
+        }
+        self.value(key, value, &layer.path)
+    }
+
+    /// Keras 2 stores a list of one axis once the layer is built; Keras 3 wants the axis.
+    fn one_axis(&mut self, value: &Value, path: &str) -> Value {
+        match value.as_array().map(Vec::as_slice) {
+            None => value.clone(),
+            Some([axis]) => axis.clone(),
+            Some(_) => {
+                let detail = format!("BatchNormalization over the axes {value}: Keras 3 has one axis");
+                self.findings.push(Diag::new(Code::UnsupportedLayer, path, detail));
+                Value::Null
+            }
+        }
+    }
+
+    /// What is wrapped, from the layer that was made of it; none where the child says it all.
+    fn wrapped(&mut self, layer: &Layer, key: &str, value: &Value) -> Option<Value> {
+        if key == "cells" {
+            let cells = layer.children.iter().filter(|child| child.attribute.starts_with("cells/"));
+            let cells = cells.filter_map(|child| child.layer.as_ref());
+            return Some(cells.map(|cell| self.inner(cell)).collect());
+        }
+        let attribute = match (key, layer.class.as_str()) {
+            ("layer", "Bidirectional") => "forward_layer",
+            _ => key,
+        };
+        let child = layer.child(attribute)?;
+        if layer.class != "Bidirectional" {
+            return Some(self.inner(child));
+        }
+        if value.is_null() {
+            return None;
+        }
+        // The children of a Bidirectional have names and options of their own: here the stored ones count.
+        let stored = value.get("config").cloned().unwrap_or_default();
+        Some(self.inner(&Layer { config: stored.to_string(), ..child.clone() }))
+    }
+
+    /// Options that older versions did not write, because they had no choice.
+    fn complete(&mut self, class: &str, layer: &Layer, config: &Value, out: &mut Map<String, Value>) {
+        let has = |key: &str| config.get(key).is_some();
+        if matches!(class, "GRU" | "GRUCell") && !has("reset_after") {
+            // Two rows of biases are those of the newer variant.
+            let bias = layer.weight("bias").and_then(|bias| bias.tensor.as_ref());
+            let rows = bias.and_then(|bias| bias.decode_tensor().ok()).map(|bias| bias.shape.len());
+            let after = rows.map_or(self.at_least(2, 3), |rank| rank == 2);
+            out.insert("reset_after".into(), json!(after));
+        }
+        if matches!(class, "GRU" | "GRUCell" | "LSTM" | "LSTMCell") && !has("recurrent_activation") {
+            let name = if self.at_least(2, 3) { "sigmoid" } else { "hard_sigmoid" };
+            let activation = self.activation(&json!(name), &layer.path);
+            out.insert("recurrent_activation".into(), activation);
+        }
+        if class.starts_with("ConvLSTM") && !has("recurrent_activation") && self.major < 3 {
+            let activation = self.activation(&json!("hard_sigmoid"), &layer.path);
+            out.insert("recurrent_activation".into(), activation);
+        }
+        let interpolated = config.get("interpolation").is_some_and(|way| *way != json!("nearest"));
+        if class == "UpSampling2D" && interpolated && !self.at_least(2, 3) && !self.version.ends_with("-tf") {
+            let detail = "Keras before 2.3 interpolates between corners of pixels, Keras 3 between their centres";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+        }
+    }
+
+    /// At inference Keras 2 resizes to the crop's size, Keras 3 leaves the image alone since 3.8.
+    fn random_crop(&mut self, layer: &Layer, out: &mut Map<String, Value>) -> &'static str {
+        if self.at_least(3, 8) {
+            return "RandomCrop";
+        }
+        if self.at_least(3, 6) {
+            let detail = "RandomCrop of Keras 3.6 and 3.7 cuts at inference, which no layer of Keras 3.15 does";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+        }
+        out.shift_remove("seed");
+        out.insert("interpolation".into(), json!("bilinear"));
+        out.insert("crop_to_aspect_ratio".into(), json!(true));
+        let detail =
+            "RandomCrop became the Resizing that it is at inference: training does not crop at random any more";
+        self.notes.push(Diag::new(Code::TrainingDropped, layer.path.as_str(), detail));
+        "Resizing"
+    }
+
+    /// Did this Keras, or a later one, write the source?
+    pub(super) fn at_least(&self, major: u32, minor: u32) -> bool {
+        let mut parts = self.version.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (major, minor)
+    }
+
+    /// A class that somebody else brings: kept by its name, with its configuration as it is.
+    fn stranger(&mut self, layer: &Layer, mut config: Value) -> Made {
+        let class = layer.class.as_str();
+        if LOST.contains(&class) || class.starts_with("tf.") {
+            let what =
+                class.strip_prefix("tf.").map_or(class.to_owned(), |function| format!("TensorFlow's {function}"));
+            let code = if class == "Lambda" { Code::UnsafeCode } else { Code::UnsupportedLayer };
+            let detail = format!("Keras 3 has no layer or operation for {what}");
+            let diag =
+                Diag::new(code, layer.path.as_str(), detail).hint("other targets (onnx) may keep what it computes");
+            self.findings.push(diag);
+        } else {
+            let detail = format!("`{class}` is kept by its name: whoever loads the output has to register that class");
+            self.notes.push(Diag::new(Code::CustomObject, layer.path.as_str(), detail));
+        }
+        if let Some(map) = config.as_object_mut() {
+            map.shift_remove("batch_input_shape");
+            if let Some(dtype) = map.get("dtype").and_then(|dtype| self.dtype(dtype)) {
+                map.insert("dtype".into(), dtype);
+            }
+        }
+        let bare = class.rsplit('>').next().unwrap_or(class).to_owned();
+        Made { module: layer.module.clone(), class: bare, config, registered: Some(class.to_owned()), only3: false }
+    }
+
+    /// A layer that has nothing but a class and a configuration: one that is used as an activation.
+    pub(super) fn plain_object(&mut self, class: &str, config: Value, path: &str) -> Value {
+        let layer =
+            Layer { class: class.to_owned(), path: path.to_owned(), config: config.to_string(), ..Layer::default() };
+        if class == "Pipeline" {
+            return object("keras.layers", class, config);
+        }
+        self.inner(&layer)
+    }
+}
+
+fn operation_node(operation: &str, config: Value) -> Made {
+    let (family, class) = operation.rsplit_once('.').unwrap_or(("numpy", operation));
+    let module = match family {
+        "activations" => "keras.src.activations.activations".to_owned(),
+        family => format!("keras.src.ops.{family}"),
+    };
+    let class = class.to_owned();
+    Made { module, registered: Some(class.clone()), class, config, only3: true }
+}
+
+pub(super) fn parsed(config: &str) -> Value {
+    serde_json::from_str(config).unwrap_or(Value::Null)
+}

@@ -1,0 +1,76 @@
+//! A layer model as the configuration that today's Keras writes: every version's names, keys and calls become those of
+//! Keras 3. What Keras 3 can't say with the same numbers is a finding, all of them at once.
+
+mod calls;
+mod classes;
+mod functions;
+mod gone;
+mod layer;
+mod order;
+mod prepare;
+mod values;
+
+pub use order::{Operation, order};
+pub use prepare::prepare;
+
+use recast_keras_model::config::Version;
+use recast_plugin_api::diag::{Diag, Findings};
+use recast_plugin_api::model::{LayerModel, Model};
+use serde_json::Value;
+
+/// Whom the output is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// `.keras`: Keras 3 alone.
+    Keras3,
+    /// `.h5`: Keras 3, and tf.keras 2 where it has the layers: old spellings that both understand.
+    Both,
+}
+
+/// Where a class of the table lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// `keras.layers`, in tf.keras 2.15 and Keras 3.
+    Both,
+    /// `keras.layers` of Keras 3.
+    Only3,
+    /// `keras.layers` of 2.15; Keras 3 keeps it for old files in `keras._legacy.layers`.
+    Legacy,
+}
+
+/// A configuration, and what was lost on the way.
+pub struct Upgraded {
+    /// `{"module", "class_name", "config", "registered_name"}`.
+    pub config: Value,
+    pub notes: Vec<Diag>,
+}
+
+struct Upgrade<'m> {
+    /// Of the Keras that wrote the source.
+    version: &'m str,
+    major: u32,
+    dialect: Dialect,
+    findings: Findings,
+    notes: Vec<Diag>,
+}
+
+/// The configuration of the whole model.
+pub fn model(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<Upgraded, Findings> {
+    let version = Version::parse(&source.keras_version);
+    let mut upgrade = Upgrade {
+        version: &source.keras_version,
+        major: version.major,
+        dialect,
+        findings: Findings::new(),
+        notes: Vec::new(),
+    };
+    let config = upgrade.model(root, &Value::Null, true);
+    if upgrade.findings.is_empty() { Ok(Upgraded { config, notes: upgrade.notes }) } else { Err(upgrade.findings) }
+}
+
+impl Upgrade<'_> {
+    /// Spellings that Keras 2 understands.
+    fn plain(&self) -> bool {
+        self.dialect == Dialect::Both
+    }
+}

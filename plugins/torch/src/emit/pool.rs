@@ -1,0 +1,68 @@
+use super::conv::{Pads, padded, padded_same, pads, want_channels_first};
+use super::unsupported;
+use crate::class::Helper;
+use crate::py::{Arg, Py, call, kw, one_or_all, tuple};
+use crate::scope::{Emit, Making};
+use recast_plugin_api::ir::{Node, Padding, Pool, PoolFunction};
+
+/// PyTorch pads evenly, by at most half of a window; what it can't is padded before.
+pub fn pool(op: &Pool, node: &Node, e: &mut Emit) -> Making {
+    want_channels_first(op.layout, node)?;
+    let n = op.window.len();
+    if n > 3 {
+        return Err(unsupported(node, format!("{n} spatial axes")));
+    }
+    let mut x = e.arg(node, 0)?;
+    let ones = vec![1; n];
+    let average = op.function == PoolFunction::Average;
+    let mut args: Vec<Arg> = vec![one_or_all(&op.window).into(), kw("stride", one_or_all(&op.strides))];
+    match pads(&op.padding, node)? {
+        Pads::Even(even) if even.iter().all(|&pad| pad == 0) => {}
+        Pads::Even(even) if even.iter().zip(&op.window).all(|(&pad, &window)| pad <= window / 2) => {
+            args.push(kw("padding", one_or_all(&even)));
+            args.extend(average.then(|| kw("count_include_pad", false)));
+        }
+        Pads::Uneven(_) | Pads::Even(_) | Pads::Same if average => return averaged(op, n, node, e),
+        Pads::Same => {
+            let lowest = Some(Py::from("-math.inf"));
+            x = padded_same(x, &op.padding, &op.window, &op.strides, &ones, lowest, e);
+        }
+        Pads::Uneven(_) | Pads::Even(_) => {
+            let pairs = op.padding.iter().map(|padding| match padding {
+                Padding::Explicit(before, after) => (*before, *after),
+                Padding::Same => (0, 0),
+            });
+            x = padded(x, &pairs.collect::<Vec<_>>(), Some("-math.inf".into()));
+        }
+    }
+    let name = if average { "avg" } else { "max" };
+    args.insert(0, x.into());
+    Ok(call(&format!("F.{name}_pool{n}d"), args).into())
+}
+
+/// The mean over what is not padding: `average_pool` of the helpers.
+fn averaged(op: &Pool, n: usize, node: &Node, e: &mut Emit) -> Making {
+    e.out.helpers.insert(Helper::AveragePool);
+    let x = e.var(node, 0)?;
+    let ones = vec![1; n];
+    let pad = |of: Py, e: &mut Emit| match pads(&op.padding, node) {
+        Ok(Pads::Same) => padded_same(of, &op.padding, &op.window, &op.strides, &ones, None, e),
+        _ => {
+            let pairs = op.padding.iter().map(|padding| match padding {
+                Padding::Explicit(before, after) => (*before, *after),
+                Padding::Same => (0, 0),
+            });
+            padded(of, &pairs.collect::<Vec<_>>(), None)
+        }
+    };
+    let first = Py::Index(Box::new(x.clone()), vec![Py::Slice(None, Some(Box::new(1u64.into())), None); 2]);
+    let seen = call("torch.ones_like", vec![first.into()]);
+    let (padded, seen) = (pad(x, e), pad(seen, e));
+    let args = vec![
+        padded.into(),
+        seen.into(),
+        tuple(op.window.iter().copied()).into(),
+        tuple(op.strides.iter().copied()).into(),
+    ];
+    Ok(call("average_pool", args).into())
+}

@@ -1,0 +1,143 @@
+//! Target `safetensors`: every weight under its Keras path (`encoder/dense_1/kernel`), in the shape and order in which
+//! Keras keeps it, and the architecture beside it as JSON.
+
+use crate::BUFFER_BYTES;
+use crate::options;
+use crate::weights::{self, Weight};
+use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::ir::{DType, Op};
+use recast_plugin_api::messages::{Caps, WriteRequest};
+use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, LayerModel, Model, NamedArg, ValueRef};
+use recast_plugin_api::plugin::WriteCx;
+use serde_json::{Map, Value, json};
+use std::io::{BufWriter, Write};
+
+/// No layout, no kernel order: the graph's params stay as they are stored.
+pub fn caps() -> Caps {
+    Caps {
+        schema_rev: recast_plugin_api::model::SCHEMA_REV,
+        target: "safetensors".into(),
+        ops: Op::NAMES.iter().map(|name| name.to_string()).collect(),
+        dtypes: DType::ALL.iter().map(|dtype| dtype.as_str().to_string()).collect(),
+        suffix: ".safetensors".into(),
+        wants_layers: true,
+        ..Caps::default()
+    }
+}
+
+pub fn write(cx: &WriteCx<'_>, request: &WriteRequest) -> Result<(), Findings> {
+    let (_, notes) = options::parse(&request.options, "safetensors")?;
+    notes.iter().for_each(|note| cx.report(note));
+    let model = request.layers.as_ref();
+    let model = model.ok_or_else(|| Diag::new(Code::Bug, &request.name, "no layer model came with the request"))?;
+    let mut found = Vec::new();
+    let root = model.root.as_ref().ok_or_else(|| Diag::new(Code::Bug, &request.name, "a layer model without root"))?;
+    root.layers.iter().try_for_each(|layer| collect(layer, &mut found))?;
+    let mut metadata = vec![("format", "keras".to_string()), ("keras_version", model.keras_version.clone())];
+    if !request.source_digest.is_empty() {
+        metadata.push(("recast.source_sha256", request.source_digest.clone()));
+    }
+    let path = format!("{}.safetensors", request.name);
+    let mut file = BufWriter::with_capacity(BUFFER_BYTES, cx.create(&path)?);
+    weights::write(cx, &found, &metadata, &mut file)?;
+    drop(file);
+    let path = format!("{}.config.json", request.name);
+    let text = serde_json::to_string_pretty(&architecture(model, root))
+        .map_err(|e| Diag::new(Code::Bug, &path, e.to_string()))?;
+    let mut file = cx.create(&path)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.write_all(b"\n"))
+        .map_err(|e| Diag::new(Code::Io, path, e.to_string()))?;
+    Ok(())
+}
+
+/// Weights of a layer and of what it wraps, in the order of the file.
+fn collect(layer: &Layer, out: &mut Vec<Weight>) -> Result<(), Diag> {
+    for weight in &layer.weights {
+        let tensor = weight.tensor.as_ref();
+        let tensor = tensor.ok_or_else(|| Diag::new(Code::Bug, &layer.path, format!("'{}' is empty", weight.role)))?;
+        let tensor = tensor.decode_tensor()?;
+        out.push(Weight::view(format!("{}/{}", layer.path, weight.role), tensor));
+    }
+    let inner = layer.model.iter().flat_map(|model| &model.layers);
+    let children = layer.children.iter().filter_map(|child| child.layer.as_ref());
+    inner.chain(children).try_for_each(|layer| collect(layer, out))
+}
+
+fn architecture(model: &LayerModel, root: &Model) -> Value {
+    json!({
+        "format": model.format,
+        "keras_version": model.keras_version,
+        "backend": model.backend,
+        "model": network(root),
+    })
+}
+
+fn network(model: &Model) -> Value {
+    let dims = |input: &recast_plugin_api::model::ModelInput| -> Vec<Option<u64>> {
+        input.dims.iter().map(|dim| dim.size).collect()
+    };
+    let inputs = model.inputs.iter().map(|i| json!({"name": i.name, "dtype": i.dtype, "shape": dims(i)}));
+    let outputs = model.outputs.iter().map(|o| json!({"name": o.name, "value": o.value.as_ref().map(reference)}));
+    json!({
+        "name": model.name,
+        "kind": model.kind,
+        "inputs": inputs.collect::<Vec<_>>(),
+        "layers": model.layers.iter().map(layer_json).collect::<Vec<_>>(),
+        "calls": model.calls.iter().map(|call| call_json(model, call)).collect::<Vec<_>>(),
+        "outputs": outputs.collect::<Vec<_>>(),
+    })
+}
+
+fn layer_json(layer: &Layer) -> Value {
+    let mut entry = Map::new();
+    entry.insert("name".into(), layer.name.as_str().into());
+    entry.insert("path".into(), layer.path.as_str().into());
+    entry.insert("class".into(), layer.class.as_str().into());
+    entry.insert("trainable".into(), layer.trainable.into());
+    // What can't be read as JSON (NaN, say) stays text.
+    let config = serde_json::from_str(&layer.config).unwrap_or_else(|_| layer.config.as_str().into());
+    entry.insert("config".into(), config);
+    let weights: Vec<&str> = layer.weights.iter().map(|weight| weight.role.as_str()).collect();
+    entry.insert("weights".into(), weights.into());
+    if let Some(model) = &layer.model {
+        entry.insert("model".into(), network(model));
+    }
+    if !layer.children.is_empty() {
+        let child = |child: &recast_plugin_api::model::Child| json!({"attribute": child.attribute, "layer": child.layer.as_ref().map(layer_json)});
+        entry.insert("children".into(), layer.children.iter().map(child).collect());
+    }
+    Value::Object(entry)
+}
+
+/// `{"call": 3, "output": 0}`, or `{"input": 0}` of the model.
+fn reference(value: &ValueRef) -> Value {
+    match value.call {
+        Some(call) => json!({"call": call, "output": value.index}),
+        None => json!({"input": value.index}),
+    }
+}
+
+fn call_json(model: &Model, call: &Call) -> Value {
+    let layer = model.layers.get(call.layer as usize).map(|layer| layer.name.as_str());
+    json!({
+        "layer": layer,
+        "args": call.args.iter().map(arg_json).collect::<Vec<_>>(),
+        "kwargs": named_json(&call.kwargs),
+    })
+}
+
+fn named_json(named: &[NamedArg]) -> Value {
+    let entry = |named: &NamedArg| (named.name.clone(), named.arg.as_ref().map_or(Value::Null, arg_json));
+    Value::Object(named.iter().map(entry).collect())
+}
+
+fn arg_json(arg: &Arg) -> Value {
+    match &arg.kind {
+        Some(ArgKind::Value(value)) => reference(value),
+        Some(ArgKind::Json(text)) => json!({"constant": serde_json::from_str::<Value>(text).unwrap_or_default()}),
+        Some(ArgKind::List(list)) => list.items.iter().map(arg_json).collect(),
+        Some(ArgKind::Dict(dict)) => named_json(&dict.items),
+        None => Value::Null,
+    }
+}

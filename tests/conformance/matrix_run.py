@@ -1,0 +1,197 @@
+"""The matrix converted and compared: what `run.py --set matrix` runs.
+
+One `recast convert` takes a batch of models. Each written ONNX file runs in ONNX Runtime on the recorded inputs; what it
+gives must be what Keras gave. A refusal must be one that matrix_refusals.json foresees: a list of {"set"?, "cases"
+(a pattern of whole names), "container"?, "code", "why"}, each of which must apply to some case.
+"""
+import fnmatch
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import onnxruntime
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+RTOL, ATOL = 1e-3, 1e-5
+# float16 has 11 bits, bfloat16 8: a sum of a few rounded products.
+RTOL_LOOSE, ATOL_LOOSE = 3e-2, 3e-2
+SETS = ("keras3", "keras2")
+
+
+class Wrong(Exception):
+    """The numbers are not Keras' numbers."""
+
+
+def home():
+    default = os.path.join(os.path.expanduser("~"), ".cache", "recast-conformance")
+    return os.environ.get("RECAST_CONFORMANCE_HOME", default)
+
+
+def load(which):
+    folder = os.path.join(home(), "matrix", which)
+    with open(os.path.join(folder, "cases.json")) as file:
+        return folder, json.load(file)["cases"]
+
+
+def models(sets, only, sample):
+    """(set, case name, container, path, case) of every model, every `sample`th of them."""
+    found = []
+    for which in sets:
+        folder, cases = load(which)
+        for name, case in sorted(cases.items()):
+            if not only or any(part in name for part in only):
+                found += [(which, name, c, os.path.join(folder, f"{name}.{c}"), case) for c in case["containers"]]
+    return found[::sample]
+
+
+def convert(args, paths, out):
+    """Reports by path."""
+    command = [args.recast, "convert", *paths, "--to", "onnx", "--out", out, "--format", "json"]
+    command += ["--plugins", args.plugins] if args.plugins else []
+    command += [] if args.verify else ["--no-verify"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=args.timeout * len(paths))
+    reports = {}
+    for line in done.stdout.splitlines():
+        report = json.loads(line)
+        reports[report["artifact"]] = report
+    if len(reports) != len(paths):
+        missing = sorted(set(paths) - set(reports))
+        print(f"no report for {missing[:3]}: {done.stderr[-300:]}", file=sys.stderr)
+    return reports
+
+
+def compare(report, wants, case):
+    """Runs the written file on the recorded inputs; the largest absolute error."""
+    outputs = [o for o in report["outputs"] if o["target"] == "onnx"]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    path = os.path.join(report["bundle"], outputs[0]["path"])
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    with np.load(wants, allow_pickle=True) as file:
+        arrays = {key: file[key] for key in file.files}
+    inputs = session.get_inputs()
+    if len(inputs) != sum(key[0] == "x" for key in arrays):
+        raise Wrong(f"{len(inputs)} inputs")
+    got = session.run(None, {each.name: arrays[f"x{i}"] for i, each in enumerate(inputs)})
+    wanted = [arrays[f"y{i}"] for i in range(sum(key[0] == "y" for key in arrays))]
+    if len(got) != len(wanted):
+        raise Wrong(f"{len(got)} outputs, {len(wanted)} wanted")
+    return max(difference(i, np.asarray(g), w, case) for i, (g, w) in enumerate(zip(got, wanted)))
+
+
+def difference(i, got, wanted, case):
+    if got.shape != wanted.shape:
+        raise Wrong(f"output {i}: shape {got.shape}, wanted {wanted.shape}")
+    if got.dtype.kind != wanted.dtype.kind:
+        raise Wrong(f"output {i}: {got.dtype}, wanted {wanted.dtype}")
+    if wanted.dtype.kind in "OSU":
+        if got.astype(str).tolist() != wanted.astype(str).tolist():
+            raise Wrong(f"output {i}: {got.flat[0]!r}, wanted {wanted.flat[0]!r}")
+        return 0.0
+    g, w = got.astype(np.float64), wanted.astype(np.float64)
+    if not np.isfinite(g).all():
+        raise Wrong(f"output {i}: not finite")
+    rtol, atol = (RTOL_LOOSE, ATOL_LOOSE) if case.get("loose") else (RTOL, max(ATOL, case.get("tolerance", 0)))
+    error = np.abs(g - w)
+    if (error > atol + rtol * np.abs(w)).any():
+        worst = int(np.argmax(error - rtol * np.abs(w)))
+        raise Wrong(f"output {i}: off by up to {error.max():.3g}; {g.flat[worst]:.6g}, wanted {w.flat[worst]:.6g}")
+    return float(error.max(initial=0))
+
+
+def check(model, report, refusals):
+    """One row: passed, refused (by which rule), or wrong (why)."""
+    which, name, container, path, case = model
+    row = {"set": which, "case": name, "container": container, "outcome": "wrong", "abs": None, "why": "", "codes": [],
+           "level": "-", "rule": None}
+    if report is None:
+        return dict(row, why="no report")
+    errors = [d for d in report["diagnostics"] if d["severity"] == "error"]
+    row["codes"] = sorted({d["code"] for d in errors})
+    if report["status"] not in ("verified", "unverified"):
+        row["why"] = "; ".join(f"{d['code']} {d['at']}: {d['detail']}" for d in errors[:2])
+        for index, rule in enumerate(refusals):
+            at = rule.get("set", which) == which and rule.get("container", container) == container
+            if at and rule["code"] in row["codes"] and fnmatch.fnmatchcase(name, rule["cases"]):
+                return dict(row, outcome="refused", rule=index)
+        return row
+    row["level"] = (report["outputs"][0].get("verification") or {}).get("level", "-")
+    try:
+        row["abs"] = compare(report, re.sub(r"\.\w+$", ".want.npz", path), case)
+        row["outcome"] = "passed"
+    except Exception as error:
+        row["why"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return row
+
+
+def counts(rows, cases):
+    """Per class: [passed, refused] models that are about it; committed, and printed in the README."""
+    table = {}
+    for row in rows:
+        for subject in cases[row["set"], row["case"]]["subject"]:
+            entry = table.setdefault(subject, [0, 0])
+            entry[0] += row["outcome"] == "passed"
+            entry[1] += row["outcome"] == "refused"
+    return dict(sorted(table.items()))
+
+
+def summary(rows, refusals):
+    for outcome in ("passed", "refused", "wrong"):
+        by_set = {s: sum(r["outcome"] == outcome and r["set"] == s for r in rows) for s in SETS}
+        print(f"{outcome}: {sum(by_set.values())} " + str({s: n for s, n in by_set.items() if n}))
+    for index, rule in enumerate(refusals):
+        hits = sum(row["rule"] == index for row in rows)
+        if hits:
+            print(f"  refused {hits} {rule['code']} ({rule['cases']}): {rule['why']}")
+    levels = {level: sum(row["level"] == level for row in rows) for level in {row["level"] for row in rows}}
+    print(f"levels: {levels}")
+    compared = [row for row in rows if row["abs"] is not None]
+    if compared:
+        worst = max(compared, key=lambda row: row["abs"])
+        print(f"largest absolute error {worst['abs']:.2e} ({worst['case']}.{worst['container']})")
+    return bool(compared) and not any(row["outcome"] == "wrong" for row in rows)
+
+
+def run(args):
+    """Whether all models passed or were refused as foreseen."""
+    with open(os.path.join(HERE, "matrix_refusals.json")) as file:
+        refusals = json.load(file)
+    everything = models(args.sets or SETS, args.only, args.sample)
+    rows = []
+    for at in range(0, len(everything), args.batch):
+        batch = everything[at:at + args.batch]
+        out = tempfile.mkdtemp(prefix="recast-matrix-")
+        try:
+            reports = convert(args, [model[3] for model in batch], out)
+            for model in batch:
+                row = check(model, reports.get(model[3]), refusals)
+                rows.append(row)
+                if row["outcome"] == "wrong":
+                    print(f"WRONG {row['set']} {row['case']}.{row['container']}: {row['why'][:260]}", flush=True)
+        finally:
+            shutil.rmtree(out, ignore_errors=True)
+    good = summary(rows, refusals)
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(rows, file, indent=0)
+    whole = not args.only and args.sample == 1 and not args.sets
+    if whole:
+        stale = [rule for i, rule in enumerate(refusals) if not any(row["rule"] == i for row in rows)]
+        for rule in stale:
+            print(f"no case is refused by {rule}")
+        good = good and not stale
+        cases = {(which, name): case for which, name, _, _, case in everything}
+        write_counts(counts(rows, cases))
+    return good
+
+
+def write_counts(table):
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps({'onnx': entry})}" for name, entry in table.items())
+    with open(os.path.join(HERE, "matrix_counts.json"), "w") as file:
+        file.write("{\n" + lines + "\n}\n")
