@@ -129,8 +129,10 @@ fn read_one<'a>(
         return archive::read(&Package::zip(&request.path, bytes)?, limits, files);
     }
     if tfjs::is_topology(&bytes[..bytes.len().min(HEAD_BYTES)]) {
-        let base = request.path.rsplit_once('/').map_or("", |(base, _)| base);
-        return tfjs::read(&request.path, base, bytes, limits, files);
+        let detail = "the numbers of a TensorFlow.js model are in files of their own, which belong to the artifact";
+        return Err(Diag::new(Code::UnsupportedContainer, request.path.as_str(), detail)
+            .hint("give the directory that holds model.json and the files beside it")
+            .into());
     }
     let input = h5::Input { place: (files.number(&request.path), 0), bytes, architecture, limits };
     hdf5::with_file(bytes, &request.path, |file| h5::read(&input, file, files))

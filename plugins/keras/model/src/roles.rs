@@ -122,6 +122,7 @@ const TABLE: &[(&str, &[Row])] = &[
     ("Pipeline", &[]),
     ("RMSNormalization", &[always("scale")]),
     ("RNN", &[]),
+    ("RandomFourierFeatures", &[always("kernel_scale"), state("unscaled_kernel"), state("bias")]),
     ("ReversibleEmbedding", &[always("embeddings"), ("reverse_embeddings", Not("tie_weights", true), true)]),
     ("STFTSpectrogram", &[("real_kernel", IsNot("mode", "imag"), true), ("imag_kernel", IsNot("mode", "real"), true)]),
     ("SeparableConv1D", SEPARABLE),

@@ -258,8 +258,9 @@ fn widened(bytes: &[u8], quantized: &Quantized, dtype: DType) -> Option<Vec<u8>>
     }
 }
 
-/// A path that stays below the directory.
+/// A path that stays below the directory; JavaScript begins it with `./`.
 fn below(base: &str, name: &str) -> Option<String> {
+    let name = name.strip_prefix("./").unwrap_or(name);
     let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0']);
     name.split('/').all(plain).then(|| join(base, name))
 }

@@ -83,9 +83,7 @@ impl Build<'_> {
         match layer.class.as_str() {
             "Bidirectional" => self.directions(layer, config),
             "TimeDistributed" | "SpectralNormalization" => self.wrapped(layer, config, "layer"),
-            "RNN" | "ConvRNN2D" | "ResidualWrapper" | "DropoutWrapper" | "DeviceWrapper" => {
-                self.wrapped(layer, config, "cell")
-            }
+            "RNN" | "ConvRNN2D" | "ResidualWrapper" | "DropoutWrapper" => self.wrapped(layer, config, "cell"),
             "StackedRNNCells" => self.listed(layer, config, "cells", "cells"),
             "Pipeline" => self.listed(layer, config, "layers", "_pipeline_layers"),
             _ => Ok(Vec::new()),
@@ -115,7 +113,7 @@ impl Build<'_> {
     /// `key` is the attribute; the layer inside may be a model.
     fn child(&mut self, parent: &Layer, key: &str, value: &Value) -> Result<Child, Diag> {
         let path = format!("{}/{key}", parent.path);
-        let stored = Stored::of(value, &path)?;
+        let stored = Stored::of(unwrapped(value), &path)?;
         let name = stored.config.get("name").and_then(Value::as_str).unwrap_or(key).to_owned();
         let layer = self.layer_at(&stored, value, name, path)?;
         Ok(Child { attribute: key.to_owned(), layer: Some(layer) })
@@ -137,6 +135,23 @@ impl Build<'_> {
             }
         };
         Ok(vec![self.child(layer, "forward_layer", &forward)?, self.child(layer, "backward_layer", &backward)?])
+    }
+}
+
+/// The cell that is in wrappers which do nothing. A DropoutWrapper drops at inference too, unless it keeps everything.
+fn unwrapped(mut value: &Value) -> &Value {
+    let keeps_all = |config: &Value| {
+        let kept = |key: &str| config.get(key).is_none_or(|kept| kept.is_null() || kept.as_f64() == Some(1.0));
+        ["input_keep_prob", "output_keep_prob", "state_keep_prob"].into_iter().all(kept)
+    };
+    loop {
+        let config = value.get("config").unwrap_or(&Value::Null);
+        let inner = config.get("cell").filter(|cell| cell.is_object());
+        match (value.get("class_name").and_then(Value::as_str), inner) {
+            (Some("DeviceWrapper"), Some(inner)) => value = inner,
+            (Some("DropoutWrapper"), Some(inner)) if keeps_all(config) => value = inner,
+            _ => return value,
+        }
     }
 }
 
