@@ -92,7 +92,9 @@ fn function_faults(function: &FunctionDef, library: &HashSet<String>) -> Vec<Str
             faults.push(format!("{}: op {}", node.name, node.op));
             continue;
         };
-        outputs.iter().for_each(|out| (0..64).for_each(|i| _ = known.insert(format!("{}:{}:{i}", node.name, out.name))));
+        outputs
+            .iter()
+            .for_each(|out| (0..64).for_each(|i| _ = known.insert(format!("{}:{}:{i}", node.name, out.name))));
         for attr in node.attr.values() {
             match attr.value.as_ref() {
                 Some(Attr::Func(called)) if !library.contains(&called.name) => {
@@ -120,9 +122,7 @@ fn structure_faults(written: &Written) -> Vec<String> {
     let entries: HashMap<String, BundleEntryProto> = entries
         .into_iter()
         .filter(|(key, _)| !key.is_empty())
-        .map(|(key, value)| {
-            (String::from_utf8(key).expect("text"), BundleEntryProto::decode(value).expect("an entry"))
-        })
+        .map(|(key, value)| (String::from_utf8(key).expect("text"), BundleEntryProto::decode(value).expect("an entry")))
         .collect();
     for (key, entry) in &entries {
         let bytes = &written.data[entry.offset as usize..(entry.offset + entry.size) as usize];
@@ -209,7 +209,8 @@ fn printed(functions: &[FunctionDef]) -> String {
 }
 
 fn node_line(node: &NodeDef) -> String {
-    let attrs: BTreeMap<&String, String> = node.attr.iter().map(|(name, attr)| (name, attr_text(attr.value.as_ref()))).collect();
+    let attrs: BTreeMap<&String, String> =
+        node.attr.iter().map(|(name, attr)| (name, attr_text(attr.value.as_ref()))).collect();
     let attrs: Vec<String> = attrs.iter().map(|(name, value)| format!("{name}={value}")).collect();
     format!("{} = {}({}) {{{}}}", node.name, node.op, node.input.join(", "), attrs.join(", "))
 }
@@ -232,7 +233,9 @@ fn attr_text(attr: Option<&Attr>) -> String {
 fn small_models_are_written_as_the_goldens_say() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("suite/golden/savedmodel");
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
-    for name in ["masked_lstm_forward_true_false_false", "conv2d_2_1_2_false_false", "conv_transpose1d_1", "scan_true_false_4"] {
+    for name in
+        ["masked_lstm_forward_true_false_false", "conv2d_2_1_2_false_false", "conv_transpose1d_1", "scan_true_false_4"]
+    {
         let Some(case) = all().into_iter().find(|case| case.name == name) else { panic!("no case {name}") };
         let text = printed(&written(&case.graph).unwrap_or_else(|why| panic!("{why}")).functions());
         let path = golden.join(format!("{name}.txt"));
