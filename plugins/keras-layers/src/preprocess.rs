@@ -196,6 +196,8 @@ fn category_encoding(l: &mut Lowering<'_>) -> Outcome {
 fn integer_lookup(l: &mut Lowering<'_>) -> Outcome {
     let x = l.input()?.value;
     let x = l.cast(x, DType::I64)?;
+    // The configuration has them, too.
+    ["idf_weights", "vars/idf_weights"].into_iter().for_each(|role| l.ignore(role));
     let vocabulary = config_numbers(l, "vocabulary")?;
     let vocabulary = vocabulary.ok_or_else(|| l.unsupported("its vocabulary is not in the configuration"))?;
     let mask_token = l.config.get("mask_token").map(|_| l.config.i64_or("mask_token", 0)).transpose()?;
