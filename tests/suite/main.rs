@@ -8,6 +8,7 @@ mod fixtures;
 mod hostile;
 mod keras;
 mod keras_host;
+mod keras_targets;
 mod layers_recurrent;
 mod ledger_bounds;
 mod ledger_jobs;
