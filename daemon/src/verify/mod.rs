@@ -66,6 +66,19 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What was read back is what was to be written.
+    pub fn structural(ReadBack { by, note, distance, samples }: ReadBack) -> Outcome {
+        let verification = Verification {
+            level: Level::Structural,
+            runtime: by,
+            max_abs_error: distance.max_abs,
+            max_rel_error: distance.max_rel,
+            samples,
+            note,
+        };
+        Outcome { verification, findings: Findings::new() }
+    }
+
     pub fn none(reason: &str, findings: Findings) -> Outcome {
         let verification = Verification {
             level: Level::None,
@@ -101,7 +114,7 @@ pub fn verify(check: &Check<'_>) -> Outcome {
 
 /// Nothing here runs the output: it is as good as what reading it back showed.
 fn unrun(check: &Check<'_>, read_back: Option<ReadBack>) -> Outcome {
-    let Some(ReadBack { by, mut note, distance, samples }) = read_back else {
+    let Some(mut read_back) = read_back else {
         let reason = match check.runtime {
             "" => "nothing here reads or runs this format".into(),
             runtime => format!("no runtime for '{runtime}' files"),
@@ -112,17 +125,9 @@ fn unrun(check: &Check<'_>, read_back: Option<ReadBack>) -> Outcome {
         if let Err(diag) = graph_gives(check, path) {
             return Outcome::none(&diag.detail.clone(), diag.into());
         }
-        note += "; the graph, evaluated, gives the recorded outputs";
+        read_back.note += "; the graph, evaluated, gives the recorded outputs";
     }
-    let verification = Verification {
-        level: Level::Structural,
-        runtime: by,
-        max_abs_error: distance.max_abs,
-        max_rel_error: distance.max_rel,
-        samples,
-        note,
-    };
-    Outcome { verification, findings: Findings::new() }
+    Outcome::structural(read_back)
 }
 
 /// The output is the graph, and no runtime runs the output: whether the graph gives the recorded outputs is for the
