@@ -2,6 +2,7 @@
 //! written again. What real Keras makes of the files is `tests/conformance/keras_targets.py`.
 
 use crate::keras_host::TestHost;
+use recast_keras::weights::roles;
 use recast_keras::write::{self, Output};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Data, Tensor};
@@ -78,23 +79,27 @@ fn read<'a>(bytes: &'a [u8]) -> (TestHost<'a>, Result<LayerModel, Findings>) {
     (host, model)
 }
 
-/// Every weight by layer and role; `/` is no letter of a name in Keras 3.
+/// Every weight by layer and role; `/` is no letter of a name in Keras 3, and a stranger's weights have no names of
+/// their own in a `.keras`, but an order.
 fn weights(host: &TestHost<'_>, model: &LayerModel) -> BTreeMap<String, (Vec<u64>, Vec<u8>)> {
-    fn visit(layer: &Layer, out: &mut Vec<(String, Layer)>) {
-        for weight in &layer.weights {
-            out.push((format!("{}#{}", layer.path.replace('/', "_"), weight.role), layer.clone()));
-        }
+    fn visit<'m>(layer: &'m Layer, out: &mut Vec<&'m Layer>) {
+        out.push(layer);
         layer.model.iter().flat_map(|model| &model.layers).for_each(|inner| visit(inner, out));
         layer.children.iter().filter_map(|child| child.layer.as_ref()).for_each(|inner| visit(inner, out));
     }
-    let mut found = Vec::new();
-    model.root.iter().flat_map(|root| &root.layers).for_each(|layer| visit(layer, &mut found));
-    let bytes = |(key, layer): (String, Layer)| {
-        let role = key.rsplit('#').next().unwrap_or_default();
-        let tensor = layer.weight(role).and_then(|weight| weight.tensor.clone()).expect("a weight has its tensor");
-        (key, (tensor.stored.clone(), host.bytes(model, &tensor)))
-    };
-    found.into_iter().map(bytes).collect()
+    let mut layers = Vec::new();
+    model.root.iter().flat_map(|root| &root.layers).for_each(|layer| visit(layer, &mut layers));
+    let mut found = BTreeMap::new();
+    for layer in layers {
+        let known = roles::of(&layer.class, &serde_json::Value::Null).is_some();
+        for (number, weight) in layer.weights.iter().enumerate() {
+            let role = if known { weight.role.clone() } else { number.to_string() };
+            let tensor = weight.tensor.as_ref().expect("a weight has its tensor");
+            let key = format!("{}#{role}", layer.path.replace('/', "_"));
+            found.insert(key, (tensor.stored.clone(), host.bytes(model, tensor)));
+        }
+    }
+    found
 }
 
 fn fixtures() -> Vec<PathBuf> {
