@@ -10,6 +10,7 @@ mod hostile;
 mod hostile_parts;
 mod keras;
 mod keras_host;
+mod keras_targets;
 mod layers_recurrent;
 mod ledger_bounds;
 mod ledger_jobs;

@@ -74,6 +74,19 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What was read back is what was to be written.
+    pub fn structural(ReadBack { by, note, distance, samples }: ReadBack) -> Outcome {
+        let verification = Verification {
+            level: Level::Structural,
+            runtime: by,
+            max_abs_error: distance.max_abs,
+            max_rel_error: distance.max_rel,
+            samples,
+            note,
+        };
+        Outcome { verification, findings: Findings::new() }
+    }
+
     pub fn none(reason: &str, findings: Findings) -> Outcome {
         let verification = Verification {
             level: Level::None,
@@ -117,7 +130,7 @@ pub fn verify(check: &Check<'_>) -> Outcome {
 
 /// Nothing here runs the output: it is as good as what reading it back showed.
 fn unrun(check: &Check<'_>, read_back: Option<ReadBack>) -> Outcome {
-    let Some(ReadBack { by, mut note, distance, samples }) = read_back else {
+    let Some(mut read_back) = read_back else {
         let reason = match check.runtime {
             "" => "nothing here reads or runs this format".into(),
             runtime => format!("no runtime for '{runtime}' files"),
@@ -125,18 +138,10 @@ fn unrun(check: &Check<'_>, read_back: Option<ReadBack>) -> Outcome {
         return Outcome::none(&reason, Findings::new());
     };
     match graph_gives(check) {
-        Ok(known) => note += known,
+        Ok(known) => read_back.note += known,
         Err(diag) => return Outcome::none(&diag.detail.clone(), diag.into()),
     }
-    let verification = Verification {
-        level: Level::Structural,
-        runtime: by,
-        max_abs_error: distance.max_abs,
-        max_rel_error: distance.max_rel,
-        samples,
-        note,
-    };
-    Outcome { verification, findings: Findings::new() }
+    Outcome::structural(read_back)
 }
 
 /// The output is the graph, and no runtime runs the output: whether the graph gives what was recorded, or what the
