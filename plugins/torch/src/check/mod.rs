@@ -101,15 +101,18 @@ fn expand(
                     owner = inner;
                     nested = Some(made.kind.as_str());
                 }
+                None if matches!(made.kind.as_str(), "nn.Parameter" | "buffer") => {
+                    out.push(Step::Weight(key.clone()));
+                    // `self.kernel.to(..)`
+                    out.extend(path[index + 1..].iter().map(|method| Step::Function(format!(".{method}"))));
+                    nested = None;
+                    break;
+                }
                 None if index + 1 < path.len() => {
                     // `self.embedding.weight`
                     out.push(Step::Weight([key.as_str(), &path[index + 1..].join(".")].join(".")));
                     nested = None;
                     break;
-                }
-                None if matches!(made.kind.as_str(), "nn.Parameter" | "buffer") => {
-                    out.push(Step::Weight(key.clone()));
-                    nested = None;
                 }
                 None => {
                     out.push(Step::Module { key: key.clone(), made: made.clone() });
