@@ -39,7 +39,7 @@ fn mismatch(at: &str, detail: impl Into<String>) -> Diag {
 }
 
 pub fn check(request: &CheckRequest) -> Result<CheckReply, Findings> {
-    let graph = request.graph.clone().unwrap_or_default().decode_graph()?;
+    let graph = request.decoded_graph()?;
     let dir = Path::new(&request.path);
     let file = dir.join("model.safetensors");
     let entries = header::read(&file)?;
