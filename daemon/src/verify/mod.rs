@@ -15,6 +15,7 @@ pub mod rounds;
 pub mod runtime;
 pub mod same;
 pub mod structural;
+pub mod witness;
 
 use crate::job::{Level, Policy, Verification, VerifySpec};
 use candidate::Candidate;
@@ -44,6 +45,8 @@ pub struct Check<'a> {
     /// Reads the output back; `None` where the target has no way to.
     pub read_back: &'a dyn Fn() -> Result<Option<ReadBack>, Findings>,
     pub golden: Option<&'a Path>,
+    /// The same model as the framework that made the artifact traced it, lowered.
+    pub witness: Option<&'a Graph>,
     pub threads: usize,
 }
 
@@ -153,6 +156,7 @@ impl Check<'_> {
 fn against(check: &Check<'_>, runtime: &dyn Runtime) -> Result<Outcome, Diag> {
     let mut rounding = Rounds::default();
     let mut sets = rounds::plan(&check.evaluator(), check.graph, &mut rounding)?;
+    let witnessed = witness::agrees(check, &sets)?;
     match check.golden {
         // Recorded outputs say more than any input of ours: where there are some, they decide.
         Some(path) => sets.push(golden::set(check, path, &rounding)?),
@@ -178,7 +182,7 @@ fn against(check: &Check<'_>, runtime: &dyn Runtime) -> Result<Outcome, Diag> {
         true => Findings::new(),
         false => Diag::new(Code::Decomposed, "", candidate.note).note().into(),
     };
-    Ok(Outcome { verification, findings })
+    Ok(witness::raised(Outcome { verification, findings }, witnessed))
 }
 
 fn compare_set(check: &Check<'_>, runtime: Option<&dyn Runtime>, set: &Set, found: &[Array]) -> Result<Distance, Diag> {
