@@ -135,7 +135,7 @@ impl Dataset {
             Datatype::Enumeration { size: 1, members, .. } if members.iter().any(|member| member.name == "TRUE") => {
                 (DType::Bool, &DatatypeByteOrder::LittleEndian)
             }
-            // Keras 3's bfloat16: two opaque bytes, and the name in an attribute.
+            // Keras' bfloat16: two opaque bytes, in `.keras` files of Keras 3 with the name in an attribute.
             Datatype::Opaque { size: 2, .. } if self.says_bfloat16()? => {
                 (DType::BF16, &DatatypeByteOrder::LittleEndian)
             }
@@ -150,7 +150,7 @@ impl Dataset {
 
     fn says_bfloat16(&self) -> Result<bool, Diag> {
         let attrs = self.dataset.attrs().map_err(|error| self.refused(&error))?;
-        Ok(attrs.get("dtype").and_then(|value| value.as_str()) == Some("bfloat16"))
+        Ok(attrs.get("dtype").is_none_or(|value| value.as_str() == Some("bfloat16")))
     }
 
     fn odd_type(&self, datatype: &Datatype) -> Diag {
