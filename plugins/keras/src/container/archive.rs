@@ -63,7 +63,7 @@ pub fn read<'a>(package: &Package<'a>, limits: &Limits, files: &mut Files<'_, 'a
                 .map_err(|path| Diag::new(Code::Malformed, *name, format!("the array {path} is in several files")))?;
         }
         let (found, paths) = tree::assign(&architecture, &whole);
-        vocabularies(package, &mut architecture.root, &paths, limits, files)?;
+        vocabularies(package, &mut architecture.root, &paths, files)?;
         let model = LayerModel { format: FORMAT.into(), keras_version: version.text.clone(), ..LayerModel::default() };
         h5::deliver(limits, &mut architecture, found, files, (model, Origin::default()))
     })
@@ -123,12 +123,11 @@ fn vocabularies<'a>(
     package: &Package<'a>,
     model: &mut Model,
     paths: &HashMap<String, String>,
-    limits: &Limits,
     files: &mut Files<'_, 'a>,
 ) -> Result<(), Diag> {
     for layer in &mut model.layers {
         if let Some(inner) = &mut layer.model {
-            vocabularies(package, inner, paths, limits, files)?;
+            vocabularies(package, inner, paths, files)?;
         }
         let Some(path) = paths.get(&layer.path) else { continue };
         let name = format!("assets/{path}/vocabulary.txt");
