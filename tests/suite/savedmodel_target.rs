@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 /// A written directory, in memory.
 #[derive(PartialEq)]
-struct Written {
+pub struct Written {
     model: Vec<u8>,
     data: Vec<u8>,
     index: Vec<u8>,
@@ -33,7 +33,7 @@ impl bundle::Weights for Source<'_> {
     }
 }
 
-fn written(graph: &Graph) -> Result<Written, String> {
+pub fn written(graph: &Graph) -> Result<Written, String> {
     let said = |findings: recast_plugin_api::diag::Findings| findings[0].to_string();
     let graph = passes::fit(graph.clone(), &recast_savedmodel::target::caps()).map_err(said)?;
     let (model, variables) = meta::plan(&graph).map_err(said)?;
@@ -44,7 +44,7 @@ fn written(graph: &Graph) -> Result<Written, String> {
 }
 
 impl Written {
-    fn decoded(&self) -> SavedModel {
+    pub fn decoded(&self) -> SavedModel {
         SavedModel::decode(self.model.as_slice()).expect("what was encoded decodes")
     }
 
@@ -65,7 +65,7 @@ impl Written {
     }
 }
 
-fn all() -> Vec<Case> {
+pub fn all() -> Vec<Case> {
     let groups = [
         onnx_basic::elementwise(),
         onnx_basic::products(),
@@ -292,4 +292,7 @@ fn one_name_for_each_argument_however_they_are_called() {
     let signature = &model.meta_graphs[0].signature_def["serving_default"];
     assert_eq!(signature.inputs.keys().collect::<Vec<_>>(), ["A b", "a_b"]);
     assert_eq!(signature.outputs.keys().collect::<Vec<_>>(), ["OUT_1", "out/1"]);
+    if let Some(dir) = std::env::var_os("RECAST_TEST_SAVEDMODEL_DUMP").map(PathBuf::from) {
+        save_case(&Case { graph, ..Case::new("names", |_| Vec::new()) }, &written, &dir.join("names"));
+    }
 }
