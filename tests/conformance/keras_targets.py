@@ -89,7 +89,7 @@ def row_of(report):
 
 def convert(args):
     todo = [model for which in args.set or SETS for model in models(which)]
-    todo = [model for model in todo if not args.only or any(part in model[0] for part in args.only)]
+    todo = [model for model in todo if not args.only or any(part in model[0] for part in args.only)][::args.every]
     targets = args.target or TARGETS
     plain = [os.path.abspath(model[1]) for model in todo if not model[2]]
     together = {}
@@ -122,13 +122,6 @@ def convert(args):
 
 
 # --- check ----------------------------------------------------------------------------------------------------------
-def load(keras, path):
-    class Scale(keras.layers.Layer):
-        pass
-
-    return keras.models.load_model(path, compile=False)
-
-
 def arrays_of(model):
     """Every weight's bytes; counters and random states are no weights."""
     counter = collections.Counter()
@@ -173,7 +166,7 @@ def as_numpy(value):
 
 
 def check_one(keras, row):
-    model = load(keras, row["path"])
+    model = keras.models.load_model(row["path"], compile=False)
     stored, found = stored_arrays(row["artifact"]), arrays_of(model)
     strange = found - stored
     if strange:
@@ -216,13 +209,12 @@ def check(args):
             passed += 1
         except Exception as error:
             why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            failed.append((row["name"], row["target"], why))
+            failed.append(row["name"])
+            print(f"  {row['target']} {row['name']}: {why[:args.width]}", flush=True)
             if args.trace:
                 traceback.print_exc()
     print(f"Keras {keras.__version__} on {backend}: {passed} of {passed + len(failed)} load with the source's weights and "
           f"give the recorded outputs; largest error {largest:.3g}")
-    for name, target, why in failed:
-        print(f"  {target} {name}: {why[:args.width]}")
     return 1 if failed else 0
 
 
@@ -236,7 +228,7 @@ def main():
     parser.add_argument("--set", action="append", choices=SETS)
     parser.add_argument("--only", action="append")
     parser.add_argument("--target", action="append", choices=TARGETS)
-    parser.add_argument("--every", type=int, default=1, help="check only every N-th output")
+    parser.add_argument("--every", type=int, default=1, help="only every N-th model, or output")
     parser.add_argument("--trace", action="store_true")
     parser.add_argument("--width", type=int, default=200)
     args = parser.parse_args()

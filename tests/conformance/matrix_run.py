@@ -53,7 +53,7 @@ def convert(args, paths, out):
     """Reports by path."""
     command = [args.recast, "convert", *paths, "--to", "onnx", "--out", out, "--format", "json"]
     command += ["--plugins", args.plugins] if args.plugins else []
-    command += ["--no-verify"] if args.no_verify else []
+    command += [] if args.verify else ["--no-verify"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=args.timeout * len(paths))
     reports = {}
     for line in done.stdout.splitlines():

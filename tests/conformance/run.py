@@ -263,6 +263,7 @@ def main():
     parser.add_argument("--sets", action="append", choices=matrix_run.SETS, help="of the matrix; default: both")
     parser.add_argument("--sample", type=int, default=1, help="of the matrix: every Nth model")
     parser.add_argument("--batch", type=int, default=100, help="of the matrix: models to one conversion")
+    parser.add_argument("--verify", action="store_true", help="of the matrix: recast itself verifies, too")
     parser.add_argument("--only", action="append", default=[], help="only models whose name contains this")
     parser.add_argument("--timeout", type=float, default=300)
     parser.add_argument("--json", help="write all rows there")

@@ -4,7 +4,7 @@ use super::class::Stored;
 use super::{Build, Facts, keras1};
 use crate::json;
 use crate::roles;
-use recast_plugin_api::diag::Diag;
+use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::model::{Child, Layer};
 use serde_json::{Map, Value, json};
 
@@ -51,6 +51,11 @@ impl Build<'_> {
             return Err(self.malformed(&path, "a layer without a configuration"));
         };
         layer.class = stored.key(self.version.major);
+        if let Some(mode) = roles::unread_quantization(&layer.class, stored.config) {
+            let detail =
+                format!("{}: quantized as {mode}; int8 is read, of Dense, EinsumDense and Embedding", layer.class);
+            return Err(Diag::new(Code::UnsupportedLayer, path, detail).hint("save the model before it is quantized"));
+        }
         layer.config = stored.config.to_string();
         layer.children = self.children(&layer, config)?;
         if let Some(facts) = self.facts.get_mut(&path) {
