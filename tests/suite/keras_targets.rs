@@ -119,6 +119,7 @@ const REFUSED: &[(&str, Code)] = &[
     ("beyond_locally_connected_1d", Code::UnsupportedLayer),
     ("lambda_layer", Code::UnsafeCode),
     ("lstm_time_major", Code::UnsupportedLayer),
+    ("separable_conv1d_causal", Code::UnsupportedLayer),
 ];
 
 fn round_trip(path: &Path, target: &str) -> Result<(), String> {

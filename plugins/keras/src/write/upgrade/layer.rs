@@ -32,6 +32,9 @@ const LOST: &[&str] = &[
     "TensorFlowOpLayer",
 ];
 
+/// Classes of Keras 3 that don't take `trainable`: they have nothing to train.
+const UNTRAINED: &[&str] = &["Discretization", "Pipeline", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
+
 /// A layer in the making.
 pub(super) struct Made {
     pub module: String,
@@ -117,7 +120,15 @@ impl Upgrade<'_> {
     /// One key of a known class; none where it is left out.
     fn key(&mut self, row: &Row, layer: &Layer, key: &str, value: &Value) -> Option<Value> {
         match key {
+            "trainable" if UNTRAINED.contains(&row.class) => return None,
             "name" | "trainable" => return Some(value.clone()),
+            "padding" if row.class == "SeparableConv1D" && *value == json!("causal") => {
+                if self.dialect != Dialect::Keras2 {
+                    let detail = "SeparableConv1D of Keras 3 has no causal padding";
+                    self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+                }
+                return Some(value.clone());
+            }
             "dtype" => return self.dtype(value),
             "layer" | "backward_layer" | "cell" | "cells" => return self.wrapped(layer, key, value),
             "activity_regularizer" if !value.is_null() => return self.value(key, value, &layer.path),
@@ -220,6 +231,15 @@ impl Upgrade<'_> {
         if class.starts_with("ConvLSTM") && !has("recurrent_activation") && self.major < 3 {
             let activation = self.activation(&json!("hard_sigmoid"), &layer.path);
             out.insert("recurrent_activation".into(), activation);
+        }
+        if class == "PReLU" && !has("shared_axes") {
+            // Keras 1 did not write which axes share their slopes: those along which there is one.
+            let alpha = layer.weight("alpha").and_then(|alpha| alpha.tensor.as_ref()?.decode_tensor().ok());
+            let sizes = alpha.map(|alpha| alpha.shape).unwrap_or_default();
+            let shared: Vec<usize> = (1..=sizes.len()).filter(|axis| sizes[axis - 1] == 1).collect();
+            if !shared.is_empty() {
+                out.insert("shared_axes".into(), json!(shared));
+            }
         }
         if class == "Bidirectional"
             && let Some(backward) = self.turned(layer, config)
