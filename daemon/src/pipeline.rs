@@ -9,6 +9,7 @@ use crate::lower;
 use crate::passes;
 use crate::tree::{self, Bounds};
 use crate::verify::compare::Distance;
+use crate::verify::runtime::command::Commands;
 use crate::verify::{self, Check, Outcome, ReadBack, structural};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::validate::{admit, validate};
@@ -18,7 +19,6 @@ use recast_plugin_api::messages::{Caps, CheckRequest, ReadRequest, WriteRequest}
 use recast_plugin_api::model::{LayerModel, SCHEMA_REV};
 use recast_reference::Weights;
 use recast_reference::weights::Bytes;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -87,7 +87,8 @@ pub struct Read {
 pub fn read(spec: &JobSpec, host: &Host) -> Result<Read, Findings> {
     let probed = host.probe(&spec.artifact)?;
     let request = read_request(&spec.artifact, spec.architecture.as_deref())?;
-    let model = host.read(probed.plugin, &request)?;
+    let mut model = host.read(probed.plugin, &request)?;
+    lower::express(&mut model, &spec.expressions)?;
     Ok(Read { format: model.format.clone(), model })
 }
 
@@ -142,7 +143,10 @@ impl Job<'_> {
                 self.report.source_version = read.model.keras_version.clone();
                 let missing = lower::missing_classes(&read.model, host);
                 self.report.waits_for = missing.iter().map(|m| crate::host::layer_claim(&m.class)).collect();
-                let graph = self.timed("lower", |_| lower(&read.model, host))?;
+                let graph = match self.timed("lower", |_| lower(&read.model, host)) {
+                    Ok(graph) => Some(graph),
+                    Err(found) => self.layers_alone(found)?,
+                };
                 Ok((read.model, graph))
             });
             self.report.digest = match (hashing.map(|thread| thread.join()), &spec.digest) {
@@ -152,8 +156,20 @@ impl Job<'_> {
                 (None, known) => known.clone().unwrap_or_default(),
             };
             let (model, graph) = graph?;
-            self.targets(&model, &graph)
+            self.targets(&model, graph.as_ref())
         })
+    }
+
+    /// A class that nothing lowers stops targets of ops, not those that write layers as they are: then there is no
+    /// graph.
+    fn layers_alone(&self, found: Findings) -> Result<Option<Graph>, Findings> {
+        let unknown = found.iter().all(|diag| diag.code == Code::UnknownLayer);
+        for target in &self.spec.targets {
+            if !unknown || !self.host.capabilities(&target.name)?.wants_layers {
+                return Err(found);
+            }
+        }
+        Ok(None)
     }
 
     fn timed<T>(&mut self, stage: &str, work: impl FnOnce(&mut Self) -> T) -> T {
@@ -165,7 +181,7 @@ impl Job<'_> {
     }
 
     /// Every target, even when one of them can't be written: all findings at once.
-    fn targets(&mut self, model: &LayerModel, graph: &Graph) -> Result<(), Findings> {
+    fn targets(&mut self, model: &LayerModel, graph: Option<&Graph>) -> Result<(), Findings> {
         let mut findings = Findings::new();
         for target in &self.spec.targets {
             match self.target(target, model, graph) {
@@ -176,17 +192,22 @@ impl Job<'_> {
         if findings.is_empty() { Ok(()) } else { Err(findings) }
     }
 
-    fn target(&mut self, target: &TargetSpec, model: &LayerModel, graph: &Graph) -> Result<Output, Findings> {
+    fn target(&mut self, target: &TargetSpec, model: &LayerModel, graph: Option<&Graph>) -> Result<Output, Findings> {
         let caps = self.host.capabilities(&target.name)?;
-        let fitted = self.timed("passes", |_| passes::fit(graph.clone(), &caps))?;
+        let fitted = self.timed("passes", |_| graph.map(|graph| passes::fit(graph.clone(), &caps)).transpose())?;
         let layers = caps.wants_layers.then_some(model);
         let staging = self.spec.staging.clone();
-        let files = self.timed("write", |job| job.write(target, &caps, &fitted, layers, &staging))?;
+        let files = self.timed("write", |job| job.write(target, &caps, fitted.as_ref(), layers, &staging))?;
         let primary = files.first().cloned();
         let primary = primary.ok_or_else(|| Diag::new(Code::PluginMisbehaved, &target.name, "it wrote no file"))?;
         let path = primary_path(&primary.path);
-        let written = Written { target, caps: &caps, fitted: &fitted, files: &files, path: staging.join(&path) };
-        let outcome = self.timed("verify", |job| job.verify(&written, graph));
+        let outcome = self.timed("verify", |job| match (graph, &fitted) {
+            (Some(graph), Some(fitted)) => {
+                let written = Written { target, caps: &caps, fitted, files: &files, path: staging.join(&path) };
+                job.verify(&written, graph)
+            }
+            _ => job.verify_layers(&caps, model, &staging.join(&path)),
+        });
         let verification = self.judge(outcome)?;
         Ok(Output { target: target.name.clone(), path, sha256: primary.sha256.clone(), verification, files })
     }
@@ -195,15 +216,16 @@ impl Job<'_> {
         &self,
         target: &TargetSpec,
         caps: &Caps,
-        graph: &Graph,
+        graph: Option<&Graph>,
         layers: Option<&LayerModel>,
         dir: &Path,
     ) -> Result<Vec<OutputFile>, Findings> {
-        let admitted = admit(graph, caps, Some(&self.host.tensors().file_lens()))?;
+        let lens = self.host.tensors().file_lens();
+        let admitted = graph.map(|graph| admit(graph, caps, Some(&lens))).transpose()?;
         let options = options_text(target)?;
         let request = WriteRequest {
             schema_rev: SCHEMA_REV,
-            graph: Some(GraphProto::from(admitted.graph())),
+            graph: admitted.map(|admitted| GraphProto::from(admitted.graph())),
             name: self.spec.name.clone(),
             options,
             source_digest: self.report.digest.clone(),
@@ -230,8 +252,25 @@ impl Job<'_> {
             decompose: &decompose,
             read_back: &|| self.read_back(written, graph),
             golden: self.spec.golden.as_deref(),
+            artifact: &self.spec.artifact,
+            runner: caps.runner.as_ref(),
+            commands: Commands { events: self.host.shared_events(), scratch: self.spec.staging.join(SCRATCH) },
             threads: self.spec.threads,
         })
+    }
+
+    /// An output of layers whose ops nobody knows: what can be compared is what is stored.
+    fn verify_layers(&self, caps: &Caps, model: &LayerModel, file: &Path) -> Outcome {
+        if self.spec.verify.policy == Policy::Off {
+            return Outcome::none("verification is off", Findings::new());
+        }
+        match verify::read_back::layers_by_source(self.host, self.spec, model, file, &caps.read_back) {
+            Ok(read_back) => Outcome::structural(read_back),
+            Err(findings) => {
+                let reason = findings.first().map_or(String::new(), |diag| diag.detail.clone());
+                Outcome::none(&reason, findings)
+            }
+        }
     }
 
     /// The output as somebody else than its writer finds it.
@@ -269,7 +308,7 @@ impl Job<'_> {
         let dir = self.spec.staging.join(SCRATCH).join(format!("{what}-{count}"));
         std::fs::create_dir_all(&dir).map_err(|e| io(&dir, &e))?;
         let fitted = passes::fit(graph.clone(), caps)?;
-        let files = self.write(target, caps, &fitted, None, &dir)?;
+        let files = self.write(target, caps, Some(&fitted), None, &dir)?;
         let primary = files.first();
         let primary = primary.ok_or_else(|| Diag::new(Code::PluginMisbehaved, &target.name, "it wrote no file"))?;
         Ok(dir.join(primary_path(&primary.path)))
@@ -327,22 +366,6 @@ impl From<&Diag> for Finding {
 }
 
 impl JobReport {
-    fn blank() -> JobReport {
-        JobReport {
-            status: Status::Failed,
-            digest: String::new(),
-            source_format: String::new(),
-            source_version: String::new(),
-            outputs: Vec::new(),
-            diagnostics: Vec::new(),
-            waits_for: Vec::new(),
-            plugins: Vec::new(),
-            timings_ms: BTreeMap::new(),
-            exit_code: 0,
-            inspection: None,
-        }
-    }
-
     /// Status and exit code from what was found and made. A job parks when a missing plugin is all that stops it.
     fn settle(&mut self) {
         let errors = self.diagnostics.iter().filter(|finding| finding.severity == "error");

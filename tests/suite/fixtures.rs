@@ -18,11 +18,19 @@ fn cases() -> Vec<Case> {
     let text = std::fs::read_to_string(dir.join("fixtures/expected.json")).expect("expected.json");
     let expected: Json = serde_json::from_str(&text).expect("expected.json is JSON");
     let mut cases = Vec::new();
-    for folder in ["fixtures/keras1", "fixtures/keras2", "fixtures/keras3", "samples"] {
+    for folder in [
+        "fixtures/keras1",
+        "fixtures/keras2",
+        "fixtures/keras3",
+        "fixtures/containers",
+        "fixtures/legacy",
+        "fixtures/tfjs",
+        "samples",
+    ] {
         let mut models: Vec<PathBuf> = std::fs::read_dir(dir.join(folder))
             .expect(folder)
             .map(|entry| entry.expect("an entry").path())
-            .filter(|path| path.extension().is_some_and(|suffix| suffix == "h5" || suffix == "keras"))
+            .filter(|path| path.is_dir() || path.extension().is_some_and(|suffix| suffix == "h5" || suffix == "keras"))
             .collect();
         models.sort();
         for model in models {

@@ -9,6 +9,7 @@
 //! | `assets/` | vocabularies |
 
 pub mod crc32c;
+pub mod graph;
 pub mod proto;
 pub mod source;
 pub mod structured;
@@ -20,4 +21,5 @@ recast_plugin_api::export_plugin! {
     name: "TensorFlow SavedModels",
     source: source::SavedModels,
     target: target::SavedModelDirectory,
+    layers: graph::Signatures,
 }

@@ -7,8 +7,10 @@ pub mod bundle;
 pub mod directory;
 pub mod keras;
 pub mod objects;
+pub mod restore;
+pub mod signature;
 
-use crate::proto::{MetaGraphDef, SavedModel};
+use crate::proto::{MetaInfoDef, SavedObjectGraph, SaverDef, SignatureDef};
 use bundle::Bundle;
 use directory::Directory;
 use objects::Objects;
@@ -18,6 +20,7 @@ use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::messages::ReadRequest;
 use recast_plugin_api::model::LayerModel;
 use recast_plugin_api::plugin::{Format, ReadCx, Source};
+use std::collections::BTreeMap;
 
 pub struct SavedModels;
 
@@ -47,33 +50,73 @@ pub fn read<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Fi
             .hint("save the model again: TensorFlow writes saved_model.pb by default")
             .into());
     }
-    let model = SavedModel::decode(dir.map(MODEL)?)
-        .map_err(|e| Diag::new(Code::Malformed, MODEL, format!("does not decode: {e}")))?;
-    let meta = serving(&model)?;
+    let whole = dir.map(MODEL)?;
+    let model =
+        Outline::decode(whole).map_err(|e| Diag::new(Code::Malformed, MODEL, format!("does not decode: {e}")))?;
+    let number = serving(&model)?;
+    let meta = &model.meta_graphs[number];
     let bundle = Bundle::read(&dir)?;
     let mut files = Files::new(io);
-    let saved = meta.object_graph_def.clone().unwrap_or_default();
-    let objects = Objects::read(&saved, &bundle, &dir)?;
-    let mut model = match keras::Metadata::read(&dir, &saved)? {
-        Some(metadata) => {
-            let root = metadata.root(&limits)?;
-            let (bundle, objects, metadata) = (&bundle, &objects, &metadata);
-            let found = keras::Found { dir: &dir, bundle, objects, metadata, limits: &limits };
-            keras::read(&found, &root, &mut files)?
+    let mut model = match layers(&dir, meta, &bundle, &limits, &mut files)? {
+        Some(model) => model,
+        None => {
+            let graph = signature::graph_bytes(whole, number)?;
+            let (bundle, limits, saver) = (&bundle, &limits, meta.saver_def.as_ref());
+            let saved = meta.object_graph_def.clone().unwrap_or_default();
+            let found = signature::Found { dir: &dir, bundle, limits, whole, graph, saver, saved: &saved };
+            signature::read(&found, signature::choose(&meta.signature_def)?, &mut files)?
         }
-        None => return Err(Diag::new(Code::UnsupportedContainer, MODEL, "graphs are not read yet").into()),
     };
     model.files = files.into_paths();
     Ok(model)
 }
 
-/// The graph that is made for serving.
-fn serving(model: &SavedModel) -> Result<&MetaGraphDef, Diag> {
-    let tags = |meta: &MetaGraphDef| meta.meta_info_def.as_ref().map_or(Vec::new(), |info| info.tags.clone());
-    let found = model.meta_graphs.iter().find(|meta| tags(meta).iter().any(|tag| tag == "serve"));
+/// `SavedModel` without what is large: graphs are read where they lie.
+#[derive(Clone, PartialEq, Message)]
+struct Outline {
+    #[prost(message, repeated, tag = "2")]
+    meta_graphs: Vec<Meta>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Meta {
+    #[prost(message, optional, tag = "1")]
+    meta_info_def: Option<MetaInfoDef>,
+    #[prost(message, optional, tag = "3")]
+    saver_def: Option<SaverDef>,
+    #[prost(btree_map = "string, message", tag = "5")]
+    signature_def: BTreeMap<String, SignatureDef>,
+    #[prost(message, optional, tag = "7")]
+    object_graph_def: Option<SavedObjectGraph>,
+}
+
+/// The model as Keras' layers; none where Keras left no configuration that holds all of them, and a signature does.
+fn layers(
+    dir: &Directory<'_, '_>,
+    meta: &Meta,
+    bundle: &Bundle,
+    limits: &Limits,
+    files: &mut Files<'_, '_>,
+) -> Result<Option<LayerModel>, Findings> {
+    let saved = meta.object_graph_def.clone().unwrap_or_default();
+    let Some(metadata) = keras::Metadata::read(dir, &saved)? else { return Ok(None) };
+    let root = metadata.root(limits)?;
+    let subclassed = !keras::Metadata::is_whole(&root);
+    if subclassed && signature::choose(&meta.signature_def).is_ok() {
+        return Ok(None);
+    }
+    let objects = Objects::read(&saved, bundle, dir)?;
+    let found = keras::Found { dir, bundle, objects: &objects, metadata: &metadata, limits };
+    keras::read(&found, &root, files).map(Some)
+}
+
+/// The number of the graph that is made for serving.
+fn serving(model: &Outline) -> Result<usize, Diag> {
+    let tags = |meta: &Meta| meta.meta_info_def.as_ref().map_or(Vec::new(), |info| info.tags.clone());
+    let found = model.meta_graphs.iter().position(|meta| tags(meta).iter().any(|tag| tag == "serve"));
     match (found, model.meta_graphs.as_slice()) {
-        (Some(meta), _) => Ok(meta),
-        (None, [only]) => Ok(only),
+        (Some(number), _) => Ok(number),
+        (None, [_]) => Ok(0),
         (None, []) => Err(Diag::new(Code::Malformed, MODEL, "holds no graph")),
         (None, several) => {
             let tags: Vec<String> = several.iter().map(|meta| tags(meta).join("+")).collect();

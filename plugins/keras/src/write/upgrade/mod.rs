@@ -3,12 +3,15 @@
 
 mod calls;
 mod classes;
+mod functions;
 mod gone;
 mod layer;
 mod order;
+mod prepare;
 mod values;
 
 pub use order::{Operation, order};
+pub use prepare::prepare;
 
 use recast_keras_model::config::Version;
 use recast_plugin_api::diag::{Diag, Findings};
@@ -22,6 +25,8 @@ pub enum Dialect {
     Keras3,
     /// `.h5`: Keras 3, and tf.keras 2 where it has the layers: old spellings that both understand.
     Both,
+    /// TensorFlow.js: what Keras 2 writes, and means.
+    Keras2,
 }
 
 /// Where a class of the table lives.
@@ -68,6 +73,6 @@ pub fn model(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<Upgr
 impl Upgrade<'_> {
     /// Spellings that Keras 2 understands.
     fn plain(&self) -> bool {
-        self.dialect == Dialect::Both
+        self.dialect != Dialect::Keras3
     }
 }

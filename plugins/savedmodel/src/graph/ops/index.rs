@@ -1,0 +1,355 @@
+//! Elements picked by their place.
+
+use super::super::def::Node;
+use super::super::interp::Interp;
+use super::super::value::{Int, Ints, Val};
+use super::{axis, inputs, one};
+use recast_plugin_api::diag::Diag;
+use recast_plugin_api::ir::{BinaryFunction, Concat, DType, Dim, Gather, OneHot, Reverse, Slice, Triangle, ValueId};
+
+type Out = Result<Vec<Val>, Diag>;
+
+/// What is taken of one axis.
+#[derive(Clone)]
+enum Take {
+    /// From, up to, every how many.
+    Range { start: Dim, stop: Dim, step: u64 },
+    /// The same of the axis read backwards.
+    Backward { start: Dim, stop: Dim, step: u64 },
+    /// One element, the axis is dropped.
+    At(Dim),
+    /// A new axis of size one.
+    New,
+}
+
+/// A place counted from the end where it is negative, not beyond the ends where the length is known.
+fn place(node: &Node<'_>, at: &Int, length: &Dim) -> Result<Dim, Diag> {
+    let found = match at {
+        Int::N(n) if *n < 0 => match length.known() {
+            Some(size) => Some(Dim::Known(u64::try_from(size as i64 + n).unwrap_or(0))),
+            None => length.offset(*n),
+        },
+        Int::N(n) => {
+            let n = *n as u64;
+            Some(Dim::Known(length.known().map_or(n, |size| n.min(size))))
+        }
+        Int::D(dim) => Some(dim.clone()),
+    };
+    found.ok_or_else(|| node.unsupported(format!("place {at:?} of a length of {length}")))
+}
+
+/// begin, end, strides and the masks, one entry for each spec.
+struct Specs {
+    begin: Vec<Int>,
+    end: Vec<Int>,
+    step: Vec<i64>,
+    masks: [i64; 5],
+}
+
+const BEGIN: usize = 0;
+const END: usize = 1;
+const ELLIPSIS: usize = 2;
+const NEW: usize = 3;
+const SHRINK: usize = 4;
+
+impl Specs {
+    fn masked(&self, mask: usize, at: usize) -> bool {
+        at < 63 && self.masks[mask] >> at & 1 == 1
+    }
+
+    fn takes(&self, node: &Node<'_>, shape: &[Dim]) -> Result<Vec<Take>, Diag> {
+        let specs = self.begin.len();
+        let news = (0..specs).filter(|&at| self.masked(NEW, at) && !self.masked(ELLIPSIS, at)).count();
+        let ellipses = (0..specs).filter(|&at| self.masked(ELLIPSIS, at)).count();
+        let named = specs - news - ellipses;
+        let skipped = shape.len().checked_sub(named);
+        let skipped = skipped.ok_or_else(|| node.bad(format!("{named} places in a rank of {}", shape.len())))?;
+        let whole = |dim: &Dim| Take::Range { start: Dim::Known(0), stop: dim.clone(), step: 1 };
+        let mut takes = Vec::new();
+        let mut axis = 0;
+        for at in 0..specs {
+            if self.masked(ELLIPSIS, at) {
+                takes.extend(shape[axis..axis + skipped].iter().map(whole));
+                axis += skipped;
+            } else if self.masked(NEW, at) {
+                takes.push(Take::New);
+            } else {
+                takes.push(self.take(node, at, &shape[axis])?);
+                axis += 1;
+            }
+        }
+        takes.extend(shape[axis..].iter().map(whole));
+        Ok(takes)
+    }
+
+    fn take(&self, node: &Node<'_>, at: usize, length: &Dim) -> Result<Take, Diag> {
+        if self.masked(SHRINK, at) {
+            return Ok(Take::At(place(node, &self.begin[at], length)?));
+        }
+        let (zero, step) = (Dim::Known(0), self.step[at]);
+        let (begin, end) = (self.masked(BEGIN, at), self.masked(END, at));
+        if step > 0 {
+            let start = if begin { zero } else { place(node, &self.begin[at], length)? };
+            let mut stop = if end { length.clone() } else { place(node, &self.end[at], length)? };
+            if let (Some(from), Some(to)) = (start.known(), stop.known())
+                && to < from
+            {
+                stop = start.clone();
+            }
+            return Ok(Take::Range { start, stop, step: step as u64 });
+        }
+        if step == 0 {
+            return Err(node.bad("a step of zero"));
+        }
+        // Place n read forwards is length - 1 - n read backwards.
+        let turned = |dim: Dim| length.offset(-1).and_then(|last| last.minus(&dim));
+        let impossible = || node.unsupported("a step backwards from a place that depends on the length");
+        let start = if begin { zero } else { turned(place(node, &self.begin[at], length)?).unwrap_or(Dim::Known(0)) };
+        let stop =
+            if end { length.clone() } else { turned(place(node, &self.end[at], length)?).ok_or_else(impossible)? };
+        Ok(Take::Backward { start, stop, step: step.unsigned_abs() })
+    }
+}
+
+pub fn strided_slice<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let x = &vals[0];
+    let specs = Specs {
+        begin: interp.sizes_of(node, vals, 1, "beginning")?,
+        end: interp.sizes_of(node, vals, 2, "end")?,
+        step: interp.known(node, vals, 3, "step")?,
+        masks: [
+            node.int("begin_mask", 0)?,
+            node.int("end_mask", 0)?,
+            node.int("ellipsis_mask", 0)?,
+            node.int("new_axis_mask", 0)?,
+            node.int("shrink_axis_mask", 0)?,
+        ],
+    };
+    if specs.end.len() != specs.begin.len() || specs.step.len() != specs.begin.len() {
+        return Err(node.bad("beginning, end and steps of different length"));
+    }
+    let takes = specs.takes(node, &interp.shape_of(node, x)?)?;
+    if let Some(ints) = interp.ints(x)
+        && let Some(taken) = taken_of(&ints, &takes)
+    {
+        return Ok(vec![taken.val()]);
+    }
+    let x = interp.value(node, x)?;
+    let out = taken(interp, node, x, &takes)?;
+    one(interp, out)
+}
+
+/// Shape arithmetic: vectors only.
+fn taken_of(ints: &Ints, takes: &[Take]) -> Option<Ints> {
+    let whole = |dim: &Dim| dim.known().map(|n| n as usize);
+    match (ints.shape.as_slice(), takes) {
+        ([_], [Take::At(at)]) => Some(Ints::scalar(ints.dtype, ints.elements.get(whole(at)?)?.clone())),
+        ([_], [Take::Range { start, stop, step }]) => {
+            let (start, stop) = (whole(start)?, whole(stop)?);
+            let part = ints.elements.get(start..stop.max(start))?;
+            Some(Ints::vector(ints.dtype, part.iter().step_by(*step as usize).cloned().collect()))
+        }
+        ([_], [Take::Backward { start, stop, step }]) => {
+            let turned: Vec<Int> = ints.elements.iter().rev().cloned().collect();
+            let (start, stop) = (whole(start)?, whole(stop)?);
+            let part = turned.get(start..stop.max(start))?;
+            Some(Ints::vector(ints.dtype, part.iter().step_by(*step as usize).cloned().collect()))
+        }
+        ([], takes) if takes.iter().all(|take| matches!(take, Take::New)) => {
+            Some(Ints { shape: vec![1; takes.len()], ..ints.clone() })
+        }
+        _ => None,
+    }
+}
+
+fn taken(interp: &mut Interp<'_>, node: &Node<'_>, x: ValueId, takes: &[Take]) -> Result<ValueId, Diag> {
+    let mut y = x;
+    let mut shape = Vec::new();
+    let mut axis = 0;
+    for take in takes {
+        match take.clone() {
+            Take::New => {
+                shape.push(Dim::Known(1));
+                continue;
+            }
+            Take::At(at) => {
+                let stop = at.plus(&Dim::Known(1));
+                y = interp.graph().slice(node.name, y, axis, at, stop)?;
+            }
+            Take::Range { start, stop, step } => {
+                y = stepped(interp, node, y, axis, start, stop, step)?;
+                shape.push(interp.shape(y)[axis].clone());
+            }
+            Take::Backward { start, stop, step } => {
+                y = interp.add(node, Reverse { axes: vec![axis] }, &[y])?;
+                y = stepped(interp, node, y, axis, start, stop, step)?;
+                shape.push(interp.shape(y)[axis].clone());
+            }
+        }
+        axis += 1;
+    }
+    interp.graph().reshape(node.name, y, shape)
+}
+
+fn stepped(
+    interp: &mut Interp<'_>,
+    node: &Node<'_>,
+    x: ValueId,
+    axis: usize,
+    start: Dim,
+    stop: Dim,
+    step: u64,
+) -> Result<ValueId, Diag> {
+    if step == 1 {
+        return interp.graph().slice(node.name, x, axis, start, stop);
+    }
+    interp.add(node, Slice { axis, start, stop, step }, &[x])
+}
+
+/// x, beginning, size (-1 is the rest)
+pub fn slice<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [x, _, _] = inputs(node, vals)?;
+    let begin = interp.sizes_of(node, vals, 1, "beginning")?;
+    let size = interp.sizes_of(node, vals, 2, "size")?;
+    let shape = interp.shape_of(node, x)?;
+    if begin.len() != shape.len() || size.len() != shape.len() {
+        return Err(node.bad("beginning and size of another rank than the input"));
+    }
+    let mut takes = Vec::new();
+    for (at, length) in shape.iter().enumerate() {
+        let start = begin[at].dim().ok_or_else(|| node.bad("a beginning below zero"))?;
+        let stop = match &size[at] {
+            Int::N(-1) => length.clone(),
+            size => start.plus(&size.dim().ok_or_else(|| node.bad("a size below zero"))?),
+        };
+        takes.push(Take::Range { start, stop, step: 1 });
+    }
+    if let Some(ints) = interp.ints(x)
+        && let Some(taken) = taken_of(&ints, &takes)
+    {
+        return Ok(vec![taken.val()]);
+    }
+    let x = interp.value(node, x)?;
+    let out = taken(interp, node, x, &takes)?;
+    one(interp, out)
+}
+
+pub fn gather<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let (x, indices) = match vals {
+        [x, indices] | [x, indices, _] => (x, indices),
+        _ => return Err(node.bad("takes a tensor, indices and an axis")),
+    };
+    let rank = interp.shape_of(node, x)?.len();
+    let at = if vals.len() == 3 { interp.known(node, vals, 2, "axis")? } else { vec![0] };
+    let at = axis(node, *at.first().ok_or_else(|| node.bad("no axis"))?, rank)?;
+    if let (Some(ints), Some(places)) = (interp.ints(x), interp.ints(indices))
+        && let (1, Some(known)) = (rank, places.known())
+    {
+        let element = |n: &i64| usize::try_from(*n).ok().and_then(|n| ints.elements.get(n).cloned());
+        let elements: Option<Vec<Int>> = known.iter().map(element).collect();
+        let elements = elements.ok_or_else(|| node.bad("an index out of range"))?;
+        return Ok(vec![Ints { dtype: ints.dtype, shape: places.shape, elements }.val()]);
+    }
+    if node.int("batch_dims", 0)? != 0 {
+        return Err(node.unsupported("batch_dims"));
+    }
+    let pair = super::values(interp, node, &[x.clone(), indices.clone()])?;
+    let out = interp.add(node, Gather { axis: at }, &pair)?;
+    one(interp, out)
+}
+
+pub fn resource_gather<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    if node.int("batch_dims", 0)? != 0 {
+        return Err(node.unsupported("batch_dims"));
+    }
+    let pair = super::values(interp, node, inputs::<2>(node, vals)?)?;
+    let out = interp.add(node, Gather { axis: 0 }, &pair)?;
+    one(interp, out)
+}
+
+/// Where each index is one place of the first axis, it is a plain gather.
+pub fn gather_nd<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let pair = super::values(interp, node, inputs::<2>(node, vals)?)?;
+    let mut shape = interp.shape(pair[1]);
+    if shape.pop() != Some(Dim::Known(1)) {
+        return Err(node.unsupported("indices of more than one axis"));
+    }
+    let indices = interp.graph().reshape(node.name, pair[1], shape)?;
+    let out = interp.add(node, Gather { axis: 0 }, &[pair[0], indices])?;
+    one(interp, out)
+}
+
+pub fn reverse<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [x, _] = inputs(node, vals)?;
+    let rank = interp.shape_of(node, x)?.len();
+    let mut axes = Vec::new();
+    for at in interp.known(node, vals, 1, "axis")? {
+        axes.push(axis(node, at, rank)?);
+    }
+    axes.sort_unstable();
+    let x = interp.value(node, x)?;
+    let out = if axes.is_empty() { x } else { interp.add(node, Reverse { axes }, &[x])? };
+    one(interp, out)
+}
+
+/// Shifted along axes, what leaves at one end comes in at the other.
+pub fn roll<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [x, _, _] = inputs(node, vals)?;
+    let (shifts, axes) = (interp.known(node, vals, 1, "shift")?, interp.known(node, vals, 2, "axis")?);
+    let mut y = interp.value(node, x)?;
+    for (shift, at) in shifts.into_iter().zip(axes) {
+        let shape = interp.shape(y);
+        let at = axis(node, at, shape.len())?;
+        let length = &shape[at];
+        let cut = match length.known() {
+            Some(0) => continue,
+            Some(size) => Dim::Known((-shift).rem_euclid(size as i64) as u64),
+            None if shift < 0 => Dim::Known(shift.unsigned_abs()),
+            None => length.offset(-shift).ok_or_else(|| node.unsupported("a shift by more than the length"))?,
+        };
+        let head = interp.graph().slice(node.name, y, at, Dim::Known(0), cut.clone())?;
+        let tail = interp.graph().slice(node.name, y, at, cut, length.clone())?;
+        y = interp.add(node, Concat { axis: at }, &[tail, head])?;
+    }
+    one(interp, y)
+}
+
+pub fn one_hot<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [indices, _, on, off] = inputs(node, vals)?;
+    let depth = interp.known(node, vals, 1, "depth")?;
+    let depth = depth.first().and_then(|depth| u64::try_from(*depth).ok()).ok_or_else(|| node.bad("no depth"))?;
+    let dtype = node.dtype_or("T", DType::F32)?;
+    let indices = interp.value(node, indices)?;
+    let rank = interp.shape(indices).len();
+    let at = axis(node, node.int("axis", -1)?, rank + 1)?;
+    let hot = interp.add(node, OneHot { depth, axis: at, dtype }, &[indices])?;
+    let number = |val: &Val| match val {
+        Val::Known(tensor) => super::super::value::numbers(tensor)?.first().copied(),
+        _ => None,
+    };
+    match (number(on), number(off)) {
+        (Some(on), Some(0.0)) if on == 1.0 => one(interp, hot),
+        (Some(on), Some(off)) => {
+            let scaled = interp.graph().binary_scalar(node.name, BinaryFunction::Mul, hot, on - off)?;
+            let out = interp.graph().binary_scalar(node.name, BinaryFunction::Add, scaled, off)?;
+            one(interp, out)
+        }
+        _ => Err(node.unsupported("values that are computed when the model runs")),
+    }
+}
+
+/// x, diagonals kept below, diagonals kept above; -1 keeps all.
+pub fn band_part<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [x, _, _] = inputs(node, vals)?;
+    let single = |list: Vec<i64>| list.first().copied().unwrap_or(-1);
+    let below = single(interp.known(node, vals, 1, "number of diagonals")?);
+    let above = single(interp.known(node, vals, 2, "number of diagonals")?);
+    let mut y = interp.value(node, x)?;
+    if above >= 0 {
+        y = interp.add(node, Triangle { lower: true, k: above }, &[y])?;
+    }
+    if below >= 0 {
+        y = interp.add(node, Triangle { lower: false, k: -below }, &[y])?;
+    }
+    one(interp, y)
+}

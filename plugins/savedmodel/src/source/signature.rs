@@ -1,0 +1,225 @@
+//! A signature of a graph as a layer model of one layer: its inputs and outputs, and the variables that it reaches.
+
+use super::bundle::Bundle;
+use super::directory::Directory;
+use super::objects::Objects;
+use super::restore;
+use crate::graph::def::{self, Body};
+use crate::graph::{CLASS, GRAPH, wire};
+use crate::proto::{SavedObjectGraph, SaverDef, SignatureDef, TensorInfo, dtype};
+use recast_keras_model::io::{Files, Limits, region};
+use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::ir::DType;
+use recast_plugin_api::model::{
+    Arg, Call, InputDim, Layer, LayerModel, Model, ModelInput, ModelOutput, SCHEMA_REV, ValueRef, Weight,
+};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// What TensorFlow calls the signature that is meant to be used, and what Keras 3 calls it beside that.
+const PREFERRED: [&str; 3] = ["serving_default", "serve", "default"];
+const INTERNAL: &str = "__saved_model_";
+
+pub struct Found<'x, 'io, 'a> {
+    pub dir: &'x Directory<'io, 'a>,
+    pub bundle: &'x Bundle,
+    pub limits: &'x Limits,
+    /// `saved_model.pb`, and the GraphDef within it.
+    pub whole: &'a [u8],
+    pub graph: &'a [u8],
+    pub saver: Option<&'x SaverDef>,
+    pub saved: &'x SavedObjectGraph,
+}
+
+/// The signature that is read, by name.
+pub fn choose(signatures: &BTreeMap<String, SignatureDef>) -> Result<(&str, &SignatureDef), Diag> {
+    let usable =
+        |(name, signature): &(&String, &SignatureDef)| !name.starts_with(INTERNAL) && !signature.outputs.is_empty();
+    let found: Vec<(&String, &SignatureDef)> = signatures.iter().filter(usable).collect();
+    for preferred in PREFERRED {
+        if let Some((name, signature)) = found.iter().find(|(name, _)| *name == preferred) {
+            return Ok((name, signature));
+        }
+    }
+    match found.as_slice() {
+        [(name, signature)] => Ok((name, signature)),
+        [] => Err(Diag::new(
+            Code::UnsupportedContainer,
+            super::MODEL,
+            "it has no signature, so nothing says what it computes",
+        )
+        .hint("save it with `signatures=`, or from Keras with `model.export(dir)`")),
+        several => {
+            let names: Vec<&str> = several.iter().map(|(name, _)| name.as_str()).collect();
+            let detail = format!("none of its signatures is called serving_default: {}", names.join(", "));
+            Err(Diag::new(Code::UnsupportedContainer, super::MODEL, detail)
+                .hint("save it with `signatures={\"serving_default\": ...}`"))
+        }
+    }
+}
+
+pub fn read(
+    found: &Found<'_, '_, '_>,
+    (name, signature): (&str, &SignatureDef),
+    files: &mut Files<'_, '_>,
+) -> Result<LayerModel, Findings> {
+    let (body, library) = def::read(found.graph)?;
+    let (given, wanted) = (sorted(&signature.inputs), sorted(&signature.outputs));
+    let mut inputs = Vec::new();
+    let mut findings = Findings::new();
+    for (name, info) in &given {
+        match input(name, info) {
+            Ok(input) => inputs.push(input),
+            Err(diag) => findings.push(diag),
+        }
+    }
+    let stops: BTreeSet<&str> = given.iter().map(|(_, info)| node_of(&info.name)).collect();
+    let reached = reached(&body, &stops, wanted.iter().map(|(_, info)| info.name.as_str()));
+    let restored = match found.saver {
+        Some(saver) => restore::keys(&body, &library, saver)?,
+        None => Default::default(),
+    };
+    let bound = bound(found, &body)?;
+    let mut weights = vec![graph_weight(found, files)];
+    for variable in reached {
+        let key = bound.get(variable).or_else(|| restored.get(variable)).map(String::as_str);
+        // TensorFlow 1 stores a variable under its own name.
+        let key = key.or_else(|| found.bundle.has(variable).then_some(variable));
+        let Some(key) = key else { continue };
+        match found.bundle.tensor(found.dir, files, key, found.limits) {
+            Ok(tensor) => {
+                weights.push(Weight { role: variable.into(), tensor: Some(tensor), stored_as: key.into() });
+            }
+            Err(diag) => findings.push(diag),
+        }
+    }
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    let names = |list: &[(&String, &TensorInfo)]| list.iter().map(|(_, info)| info.name.clone()).collect::<Vec<_>>();
+    let config = json!({"name": name, "inputs": names(&given), "outputs": names(&wanted)});
+    let layer = Layer {
+        name: name.into(),
+        path: name.into(),
+        class: CLASS.into(),
+        config: config.to_string(),
+        weights,
+        trainable: true,
+        ..Layer::default()
+    };
+    let output = |(index, (name, _)): (usize, &(&String, &TensorInfo))| ModelOutput {
+        name: name.to_string(),
+        value: Some(ValueRef { call: Some(0), index: index as u32 }),
+    };
+    let args = (0..inputs.len() as u32).map(|index| Arg::value(ValueRef { call: None, index })).collect();
+    let root = Model {
+        name: name.into(),
+        kind: "Functional".into(),
+        layers: vec![layer],
+        calls: vec![Call { layer: 0, args, kwargs: Vec::new() }],
+        inputs,
+        outputs: wanted.iter().enumerate().map(output).collect(),
+    };
+    Ok(LayerModel {
+        schema_rev: SCHEMA_REV,
+        format: super::FORMAT.into(),
+        keras_version: "tensorflow".into(),
+        backend: "tensorflow".into(),
+        root: Some(root),
+        files: Vec::new(),
+    })
+}
+
+/// Names in the order in which people count: `output_2` before `output_10`.
+fn sorted(tensors: &BTreeMap<String, TensorInfo>) -> Vec<(&String, &TensorInfo)> {
+    let key = |name: &str| {
+        let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        let (stem, number) = name.split_at(name.len() - digits);
+        (stem.to_owned(), number.parse::<u64>().ok(), name.to_owned())
+    };
+    let mut sorted: Vec<(&String, &TensorInfo)> = tensors.iter().collect();
+    sorted.sort_by_cached_key(|(name, _)| key(name));
+    sorted
+}
+
+fn node_of(tensor: &str) -> &str {
+    tensor.split(':').next().unwrap_or(tensor)
+}
+
+fn input(name: &str, info: &TensorInfo) -> Result<ModelInput, Diag> {
+    if info.name.is_empty() {
+        return Err(Diag::new(Code::UnsupportedType, name, "an input that is sparse, ragged or composite"));
+    }
+    let dtype = dtype::from_tf(info.dtype);
+    let dtype = dtype.filter(|dtype| *dtype != DType::Str).ok_or_else(|| {
+        Diag::new(Code::UnsupportedType, name, format!("an input of TensorFlow's dtype {}", info.dtype))
+    })?;
+    let shape = info.tensor_shape.as_ref().filter(|shape| !shape.unknown_rank);
+    let shape = shape.ok_or_else(|| {
+        Diag::new(Code::UnsupportedType, name, "an input of unknown rank")
+            .hint("save it with an input signature that names the axes: tf.TensorSpec([None, 28, 28, 1])")
+    })?;
+    let dims = shape.dim.iter().map(|dim| InputDim { size: u64::try_from(dim.size).ok() }).collect();
+    Ok(ModelInput { name: name.into(), dtype: dtype.keras_name().into(), dims })
+}
+
+/// Variables by what Python's loader gives to each function: the objects that stand for its last arguments.
+fn bound(found: &Found<'_, '_, '_>, body: &Body<'_>) -> Result<HashMap<String, String>, Diag> {
+    let objects = Objects::read(found.saved, found.bundle, found.dir)?;
+    let mut keys = HashMap::new();
+    for node in body.nodes.iter().filter(|node| matches!(node.op, "StatefulPartitionedCall" | "PartitionedCall")) {
+        let Some(function) = found.saved.concrete_functions.get(&node.function("f")?) else { continue };
+        let inputs: Vec<&str> = node.data().map(node_of).collect();
+        let Some(first) = inputs.len().checked_sub(function.bound_inputs.len()) else { continue };
+        for (input, object) in inputs[first..].iter().zip(&function.bound_inputs) {
+            let object = usize::try_from(*object).ok().and_then(|object| objects.all.get(object));
+            if let Some(variable) = object.and_then(|object| object.variable.as_ref()) {
+                keys.insert(input.to_string(), variable.key.clone());
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// Nodes of variables that the outputs depend on.
+fn reached<'b>(body: &Body<'b>, stops: &BTreeSet<&str>, wanted: impl Iterator<Item = &'b str>) -> Vec<&'b str> {
+    let mut seen = BTreeSet::new();
+    let mut variables = Vec::new();
+    let mut ahead: Vec<&'b str> = wanted.map(node_of).collect();
+    while let Some(name) = ahead.pop() {
+        if stops.contains(name) || !seen.insert(name) {
+            continue;
+        }
+        let Some(node) = body.find(name).map(|at| &body.nodes[at]) else { continue };
+        if matches!(node.op, "VarHandleOp" | "VariableV2" | "Variable") {
+            variables.push(node.name);
+        }
+        ahead.extend(node.data().map(node_of));
+    }
+    variables.sort_unstable();
+    variables
+}
+
+/// The graph's bytes, where they lie in `saved_model.pb`.
+fn graph_weight(found: &Found<'_, '_, '_>, files: &mut Files<'_, '_>) -> Weight {
+    let offset = (found.graph.as_ptr() as usize).saturating_sub(found.whole.as_ptr() as usize) as u64;
+    let len = found.graph.len() as u64;
+    let file = files.number(&found.dir.path(super::MODEL));
+    let tensor = region(DType::U8, &[len], (file, offset), len);
+    Weight { role: GRAPH.into(), tensor: Some(tensor), stored_as: super::MODEL.into() }
+}
+
+/// The GraphDef of the meta graph with this number.
+pub fn graph_bytes(whole: &[u8], number: usize) -> Result<&[u8], Diag> {
+    let broken = |wire::Broken| Diag::new(Code::Malformed, super::MODEL, "its bytes are no protobuf message");
+    let mut count = 0;
+    for field in wire::fields(whole) {
+        if let (2, wire::Field::Bytes(meta)) = field.map_err(broken)? {
+            if count == number {
+                return wire::bytes_of(meta, 2).map_err(broken);
+            }
+            count += 1;
+        }
+    }
+    Err(Diag::new(Code::Bug, super::MODEL, "the graph is gone"))
+}
