@@ -31,7 +31,7 @@ def example(model, module):
         sizes = [part.strip() for part in shape.strip("()").split(",") if part.strip()]
         sizes = [int(size) if size.isdigit() else (8 if size == "batch" else 6) for size in sizes]
         kind = getattr(torch, dtype)
-        feeds.append(torch.randn(sizes, dtype=kind) if kind.is_floating_point else torch.randint(0, 2, sizes).to(kind))
+        feeds.append(torch.rand(sizes, dtype=kind) if kind.is_floating_point else torch.randint(0, 2, sizes).to(kind))
     return tuple(feeds)
 
 
