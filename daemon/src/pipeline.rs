@@ -43,6 +43,8 @@ struct Job<'a> {
     host: &'a Host,
     spec: &'a JobSpec,
     report: JobReport,
+    /// The model as its framework traced it, where the artifact holds that, too.
+    witness: Option<Graph>,
     /// Files written for checks so far: each gets a directory of its own.
     variants: Mutex<usize>,
 }
@@ -61,7 +63,7 @@ struct Written<'a> {
 /// Runs one job to its report; what the artifact holds never makes it panic.
 pub fn run(spec: &JobSpec, host: &Host) -> JobReport {
     let started = Instant::now();
-    let mut job = Job { host, spec, report: JobReport::blank(), variants: Mutex::new(0) };
+    let mut job = Job { host, spec, report: JobReport::blank(), witness: None, variants: Mutex::new(0) };
     let result = if spec.inspect { job.inspect() } else { job.run() };
     let mut findings = host.take_notes();
     findings.extend(result.err().unwrap_or_default());
@@ -141,13 +143,15 @@ impl Job<'_> {
             let graph = model.and_then(|read| {
                 self.report.source_format = read.format;
                 self.report.source_version = read.model.keras_version.clone();
-                let missing = lower::missing_classes(&read.model, host);
+                let mut model = read.model;
+                let missing = self.settle_missing(&mut model);
                 self.report.waits_for = missing.iter().map(|m| crate::host::layer_claim(&m.class)).collect();
-                let graph = match self.timed("lower", |_| lower(&read.model, host)) {
+                let graph = match self.timed("lower", |_| lower(&model, host)) {
                     Ok(graph) => Some(graph),
                     Err(found) => self.layers_alone(found)?,
                 };
-                Ok((read.model, graph))
+                self.witness = self.timed("lower", |job| job.traced(&model));
+                Ok((model, graph))
             });
             self.report.digest = match (hashing.map(|thread| thread.join()), &spec.digest) {
                 (Some(Ok(Ok(found))), _) => found,
@@ -178,6 +182,35 @@ impl Job<'_> {
         let result = work(self);
         *self.report.timings_ms.entry(stage.into()).or_default() += ms_since(start);
         result
+    }
+
+    /// Classes that no plugin owns; none where the traced graph takes the place of the layers.
+    fn settle_missing(&mut self, model: &mut LayerModel) -> Vec<lower::Missing> {
+        let missing = lower::missing_classes(model, self.host);
+        let Some(traced) = model.traced.take_if(|_| !missing.is_empty()) else { return missing };
+        let instead = LayerModel { root: Some(traced), ..model.clone() };
+        if !lower::missing_classes(&instead, self.host).is_empty() {
+            return missing;
+        }
+        let classes: Vec<&str> = missing.iter().map(|missing| missing.class.as_str()).collect();
+        let detail = format!("no plugin lowers {}: the graph that the artifact holds is used", classes.join(", "));
+        self.report.diagnostics.push(Finding::from(&Diag::new(Code::Traced, "", detail).note()));
+        *model = instead;
+        Vec::new()
+    }
+
+    /// The traced graph beside the layers, where a check can use it; what it can't be lowered for is a note.
+    fn traced(&mut self, model: &LayerModel) -> Option<Graph> {
+        let traced = model.traced.clone().filter(|_| self.spec.verify.policy != Policy::Off)?;
+        match lower(&LayerModel { root: Some(traced), traced: None, ..model.clone() }, self.host) {
+            Ok(graph) => Some(graph),
+            Err(findings) => {
+                let why = findings.first().map_or(String::new(), |diag| format!("{}: {}", diag.at, diag.detail));
+                let detail = format!("the graph that the artifact holds is no witness: {why}");
+                self.report.diagnostics.push(Finding::from(&Diag::new(Code::Traced, "", detail).note()));
+                None
+            }
+        }
     }
 
     /// Every target, even when one of them can't be written: all findings at once.
@@ -255,6 +288,7 @@ impl Job<'_> {
             artifact: &self.spec.artifact,
             runner: caps.runner.as_ref(),
             commands: Commands { events: self.host.shared_events(), scratch: self.spec.staging.join(SCRATCH) },
+            witness: self.witness.as_ref(),
             threads: self.spec.threads,
         })
     }

@@ -93,6 +93,7 @@ codes! {
     CustomObject = "custom-object", Loss, "A class of the user's own, kept by name: who loads the output registers it.";
     OptionIgnored = "option-ignored", Loss, "An option has no meaning in this target.";
     Precision = "precision", Loss, "Values were stored in a narrower dtype.";
+    Traced = "traced", Loss, "The graph that the artifact holds beside its layers was used, or could not be.";
     Decomposed = "decomposed", Loss, "An op was checked in a decomposed form.";
 }
 

@@ -27,6 +27,7 @@ mod publish_bundle;
 mod publish_convert;
 mod publish_power;
 mod readme;
+mod savedmodel_back;
 mod savedmodel_target;
 mod strangers;
 mod tidy;

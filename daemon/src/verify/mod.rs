@@ -16,6 +16,7 @@ pub mod rounds;
 pub mod runtime;
 pub mod same;
 pub mod structural;
+pub mod witness;
 
 use crate::job::{Level, Policy, Verification, VerifySpec};
 use candidate::Candidate;
@@ -52,6 +53,8 @@ pub struct Check<'a> {
     /// What runs the file where the configuration has a command for it.
     pub runner: Option<&'a Runner>,
     pub commands: Commands,
+    /// The same model as the framework that made the artifact traced it, lowered.
+    pub witness: Option<&'a Graph>,
     pub threads: usize,
 }
 
@@ -190,6 +193,7 @@ impl Check<'_> {
 fn against(check: &Check<'_>, runtime: &dyn Runtime) -> Result<Outcome, Diag> {
     let mut rounding = Rounds::default();
     let mut sets = rounds::plan(&check.evaluator(), check.graph, &mut rounding)?;
+    let witnessed = witness::agrees(check, &sets)?;
     match check.golden {
         // Recorded outputs say more than any input of ours: where there are some, they decide.
         Some(path) => sets.push(golden::set(check, path, &rounding)?),
@@ -225,7 +229,7 @@ fn against(check: &Check<'_>, runtime: &dyn Runtime) -> Result<Outcome, Diag> {
         true => Findings::new(),
         false => Diag::new(Code::Decomposed, "", candidate.note).note().into(),
     };
-    Ok(Outcome { verification, findings })
+    Ok(witness::raised(Outcome { verification, findings }, witnessed))
 }
 
 fn compare_set(check: &Check<'_>, runtime: Option<&dyn Runtime>, set: &Set, found: &[Array]) -> Result<Distance, Diag> {
