@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::digest;
-use crate::job::{Policy, TargetSpec, VerifySpec, WorkerLimits};
+use crate::job::{CommandSpec, Policy, TargetSpec, VerifySpec, WorkerLimits};
 use crate::tree::Bounds;
 
 /// Bytes of a configuration file.
@@ -83,11 +83,14 @@ pub struct Verify {
     pub atol: Option<f64>,
     pub seed: u64,
     pub onnxruntime: Option<PathBuf>,
+    pub runtimes: BTreeMap<String, CommandSpec>,
+    pub oracle: Option<CommandSpec>,
 }
 
 impl Verify {
     pub fn spec(&self, policy: Policy) -> VerifySpec {
-        VerifySpec { policy, rtol: self.rtol, atol: self.atol, seed: self.seed, onnxruntime: self.onnxruntime.clone() }
+        let Verify { rtol, atol, seed, onnxruntime, runtimes, oracle } = self.clone();
+        VerifySpec { policy, rtol, atol, seed, onnxruntime, runtimes, oracle }
     }
 }
 
@@ -99,8 +102,16 @@ pub struct Config {
     pub verify: Verify,
     /// Options by target name, also for targets that no watch asks for.
     pub targets: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
+    /// What layers compute whose code is never run: `model:layer` -> expression.
+    pub lambda: BTreeMap<String, String>,
     pub state: PathBuf,
     pub key: PathBuf,
+}
+
+/// Of `model:layer` keys, those of one model, by layer path.
+pub fn expressions_of(lambda: &BTreeMap<String, String>, model: &str) -> BTreeMap<String, String> {
+    let own = |key: &str| key.split_once(':').filter(|(of, _)| *of == model).map(|(_, layer)| layer.to_owned());
+    lambda.iter().filter_map(|(key, expression)| Some((own(key)?, expression.clone()))).collect()
 }
 
 impl Default for Config {
@@ -155,7 +166,26 @@ impl RawConfig {
         } else {
             base.join(&self.lineage.key)
         };
-        Ok(Config { watches, plugins: self.resolve_plugins(base)?, limits, verify, targets, state, key })
+        let plugins = self.resolve_plugins(base)?;
+        let lambda = self.resolve_lambda()?;
+        Ok(Config { watches, plugins, limits, verify, targets, lambda, state, key })
+    }
+
+    fn resolve_lambda(&self) -> Result<BTreeMap<String, String>, ConfigError> {
+        let mut all = BTreeMap::new();
+        for (key, lambda) in &self.lambda {
+            if !key.split_once(':').is_some_and(|(model, layer)| !model.is_empty() && !layer.is_empty()) {
+                return invalid(
+                    format!("lambda.\"{key}\""),
+                    "is named \"MODEL:LAYER\", as `recast inspect` lists layers",
+                );
+            }
+            if lambda.expression.trim().is_empty() {
+                return invalid(format!("lambda.\"{key}\".expression"), "is empty");
+            }
+            all.insert(key.clone(), lambda.expression.clone());
+        }
+        Ok(all)
     }
 
     fn target_options(&self) -> Result<BTreeMap<String, BTreeMap<String, serde_json::Value>>, ConfigError> {
@@ -238,7 +268,14 @@ impl RawConfig {
                 return invalid(key, "is a number of at least 0");
             }
         }
+        let mut runtimes = BTreeMap::new();
+        for (name, command) in &raw.runtimes {
+            runtimes.insert(name.clone(), resolve_command(&format!("verify.runtimes.{name}"), command, base)?);
+        }
+        let oracle = raw.oracle.as_ref().map(|command| resolve_command("verify.oracle", command, base));
         Ok(Verify {
+            runtimes,
+            oracle: oracle.transpose()?,
             rtol: raw.rtol,
             atol: raw.atol,
             seed: raw.seed,
@@ -274,6 +311,28 @@ impl RawConfig {
         }
         Ok(limits)
     }
+}
+
+/// The program is named by its path: what a PATH finds is not for a daemon to guess.
+fn resolve_command(key: &str, raw: &raw::RawCommand, base: &Path) -> Result<CommandSpec, ConfigError> {
+    let [program, args @ ..] = raw.command.as_slice() else {
+        return invalid(format!("{key}.command"), "is a program's path and its arguments");
+    };
+    if !program.contains('/') || raw.command.iter().any(|word| word.contains('\0')) {
+        return invalid(format!("{key}.command"), format!("{program:?} is not the path of a program"));
+    }
+    let program = base.join(program);
+    if !program.is_file() {
+        return invalid(format!("{key}.command"), format!("{} is not a file", program.display()));
+    }
+    let Some(program) = program.to_str() else {
+        return invalid(format!("{key}.command"), "the path is not UTF-8");
+    };
+    Ok(CommandSpec {
+        command: std::iter::once(program).chain(args.iter().map(String::as_str)).map(str::to_owned).collect(),
+        seconds_max: at_least_one(&format!("{key}.seconds_max"), raw.seconds_max)?,
+        memory_bytes_max: at_least_one(&format!("{key}.memory_bytes_max"), raw.memory_bytes_max.0)?,
+    })
 }
 
 /// What a daemon publishes must not come back to it as a drop.

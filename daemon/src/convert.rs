@@ -25,6 +25,8 @@ pub struct Request {
     pub verify: VerifySpec,
     pub plugins: Vec<PluginPin>,
     pub winners: std::collections::BTreeMap<String, String>,
+    /// `model:layer` -> expression, as the config has them.
+    pub lambda: std::collections::BTreeMap<String, String>,
     pub limits: WorkerLimits,
     pub threads: usize,
     pub bounds: Bounds,
@@ -112,6 +114,7 @@ fn describe(request: &Request, given: &Path, area: &Area) -> Result<(JobSpec, So
         architecture: ingredient(architecture.as_deref())?,
         record: beside.record.map(|record| dir.join(record)),
     };
+    let expressions = crate::config::expressions_of(&request.lambda, &name);
     let spec = JobSpec {
         name,
         artifact: path,
@@ -123,6 +126,7 @@ fn describe(request: &Request, given: &Path, area: &Area) -> Result<(JobSpec, So
         verify: request.verify.clone(),
         plugins: request.plugins.clone(),
         winners: request.winners.clone(),
+        expressions,
         limits: request.limits.clone(),
         threads: request.threads,
         inspect: false,

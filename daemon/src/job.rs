@@ -73,7 +73,28 @@ impl Default for WorkerLimits {
     }
 }
 
+/// A program of the machine's owner that takes part in a check, and its bounds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommandSpec {
+    /// The program's path, then its first arguments.
+    pub command: Vec<String>,
+    pub seconds_max: u64,
+    /// Address space.
+    pub memory_bytes_max: u64,
+}
+
+/// What a worker asks its parent to run: it may not start programs itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommandRequest {
+    /// A key of `VerifySpec::runtimes`; none is the oracle.
+    pub runtime: Option<String>,
+    /// Below the staging directory: where the program runs.
+    pub dir: PathBuf,
+    /// Paths below the staging directory, or the artifact.
+    pub args: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct VerifySpec {
     pub policy: Policy,
     /// Fixed tolerances on top of the one that the evaluator derives; both or neither.
@@ -82,6 +103,12 @@ pub struct VerifySpec {
     pub seed: u64,
     /// `libonnxruntime.so`, when it is configured or was found.
     pub onnxruntime: Option<PathBuf>,
+    /// What runs outputs that no runtime here runs, by the name that targets give it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub runtimes: BTreeMap<String, CommandSpec>,
+    /// Computes the artifact's outputs in the original framework.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oracle: Option<CommandSpec>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,6 +131,9 @@ pub struct JobSpec {
     /// Winners that the config names where two plugins claim one class or format: claim -> plugin id.
     #[serde(default)]
     pub winners: BTreeMap<String, String>,
+    /// What layers compute whose code is never run: layer path -> expression, as the config says.
+    #[serde(default)]
+    pub expressions: BTreeMap<String, String>,
     pub limits: WorkerLimits,
     /// Threads that the worker and its plugins share.
     pub threads: usize,
@@ -223,6 +253,7 @@ impl JobSpec {
             "targets": self.targets,
             "verify": self.verify,
             "winners": self.winners,
+            "expressions": self.expressions,
             "golden": golden_sha256,
             "architecture": architecture_sha256,
         });
@@ -287,17 +318,22 @@ impl JobReport {
     /// A job that came to nothing, for one reason.
     pub fn failed(finding: Finding) -> JobReport {
         let exit_code = Code::parse(&finding.code).map_or(exit::BUG, |code| code.class().exit_code());
+        JobReport { diagnostics: vec![finding], exit_code, ..JobReport::blank() }
+    }
+
+    /// Of a job that has not come to anything yet.
+    pub fn blank() -> JobReport {
         JobReport {
             status: Status::Failed,
             digest: String::new(),
             source_format: String::new(),
             source_version: String::new(),
             outputs: Vec::new(),
-            diagnostics: vec![finding],
+            diagnostics: Vec::new(),
             waits_for: Vec::new(),
             plugins: Vec::new(),
             timings_ms: BTreeMap::new(),
-            exit_code,
+            exit_code: 0,
             inspection: None,
         }
     }

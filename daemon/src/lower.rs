@@ -53,6 +53,26 @@ pub fn missing_classes(model: &LayerModel, owners: &dyn LayerOwners) -> Vec<Miss
     missing
 }
 
+/// Gives layers the expressions that the configuration has for them, by path; a path that no layer has is an error.
+pub fn express(model: &mut LayerModel, expressions: &BTreeMap<String, String>) -> Result<(), Findings> {
+    fn within(layer: &mut Layer, left: &mut BTreeMap<&str, &str>) {
+        if let Some(expression) = left.remove(layer.path.as_str()) {
+            layer.expression = Some(expression.to_owned());
+        }
+        layer.children.iter_mut().filter_map(|child| child.layer.as_mut()).for_each(|inner| within(inner, left));
+        layer.model.iter_mut().flat_map(|model| &mut model.layers).for_each(|inner| within(inner, left));
+    }
+    let mut left: BTreeMap<&str, &str> =
+        expressions.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    model.root.iter_mut().flat_map(|root| &mut root.layers).for_each(|layer| within(layer, &mut left));
+    let finding = |path: &&str| {
+        let detail = "the configuration has an expression for it, and the model has no such layer";
+        Diag::new(Code::BadConfig, *path, detail).hint("`recast inspect` lists the layers by path")
+    };
+    let findings: Findings = left.keys().map(finding).collect();
+    if findings.is_empty() { Ok(()) } else { Err(findings) }
+}
+
 /// The findings for missing classes: what is missing, where, and what to do about it.
 pub fn missing_findings(missing: &[Missing]) -> Findings {
     let finding = |missing: &Missing| {

@@ -9,6 +9,7 @@ use crate::lower;
 use crate::passes;
 use crate::tree::{self, Bounds};
 use crate::verify::compare::Distance;
+use crate::verify::runtime::command::Commands;
 use crate::verify::{self, Check, Outcome, ReadBack, structural};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::validate::{admit, validate};
@@ -18,7 +19,6 @@ use recast_plugin_api::messages::{Caps, CheckRequest, ReadRequest, WriteRequest}
 use recast_plugin_api::model::{LayerModel, SCHEMA_REV};
 use recast_reference::Weights;
 use recast_reference::weights::Bytes;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -89,7 +89,8 @@ pub struct Read {
 pub fn read(spec: &JobSpec, host: &Host) -> Result<Read, Findings> {
     let probed = host.probe(&spec.artifact)?;
     let request = read_request(&spec.artifact, spec.architecture.as_deref())?;
-    let model = host.read(probed.plugin, &request)?;
+    let mut model = host.read(probed.plugin, &request)?;
+    lower::express(&mut model, &spec.expressions)?;
     Ok(Read { format: model.format.clone(), model })
 }
 
@@ -264,6 +265,9 @@ impl Job<'_> {
             read_back: &|| self.read_back(written, graph),
             golden: self.spec.golden.as_deref(),
             witness: self.witness.as_ref(),
+            artifact: &self.spec.artifact,
+            runner: caps.runner.as_ref(),
+            commands: Commands { events: self.host.shared_events(), scratch: self.spec.staging.join(SCRATCH) },
             threads: self.spec.threads,
         })
     }
@@ -361,22 +365,6 @@ impl From<&Diag> for Finding {
 }
 
 impl JobReport {
-    fn blank() -> JobReport {
-        JobReport {
-            status: Status::Failed,
-            digest: String::new(),
-            source_format: String::new(),
-            source_version: String::new(),
-            outputs: Vec::new(),
-            diagnostics: Vec::new(),
-            waits_for: Vec::new(),
-            plugins: Vec::new(),
-            timings_ms: BTreeMap::new(),
-            exit_code: 0,
-            inspection: None,
-        }
-    }
-
     /// Status and exit code from what was found and made. A job parks when a missing plugin is all that stops it.
     fn settle(&mut self) {
         let errors = self.diagnostics.iter().filter(|finding| finding.severity == "error");

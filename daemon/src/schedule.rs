@@ -339,6 +339,7 @@ impl Daemon {
             verify: self.config.verify.spec(watch.policy),
             plugins: self.plugins.pins(),
             winners: self.config.plugins.winners.clone(),
+            expressions: crate::config::expressions_of(&self.config.lambda, &claim.name),
             limits: self.config.limits.worker.clone(),
             threads: self.config.limits.worker_threads,
             inspect: false,

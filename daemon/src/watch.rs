@@ -11,6 +11,7 @@ pub mod names;
 pub mod root;
 pub mod saved_model;
 pub mod scan;
+pub mod tfjs;
 pub mod wake;
 
 pub use claim::{Claim, Claimed, claim};

@@ -154,6 +154,10 @@ pub struct Caps {
     /// `Target::check` reads the output back (formats that no source reads).
     #[prost(bool, tag = "13")]
     pub checks: bool,
+    /// Dtypes that the target stores and casts from, but does not compute in (`bf16`): the shared passes compute in f32
+    /// instead.
+    #[prost(string, repeated, tag = "14")]
+    pub widens: Vec<String>,
 }
 
 /// A script for an interpreter that the machine's owner configures: `[verify.runtimes.NAME] command = [...]`. It is

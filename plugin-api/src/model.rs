@@ -122,6 +122,10 @@ pub struct Layer {
     /// `trainable` as stored; targets that go on training need it.
     #[prost(bool, tag = "9")]
     pub trainable: bool,
+    /// What the user's configuration says that the layer computes, in the place of code that is never run. The host
+    /// puts it here; a source leaves it empty.
+    #[prost(string, optional, tag = "10")]
+    pub expression: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]

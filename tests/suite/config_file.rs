@@ -39,6 +39,7 @@ fn the_shipped_file_speaks_of_every_key() {
             let line = line.trim_start_matches("# ");
             line.starts_with(&format!("{key} ="))
                 || line.contains(&format!("[{key}"))
+                || line.contains(&format!(".{key}."))
                 || line.contains(&format!(".{key}]"))
         });
         assert!(spoken, "config.toml does not mention {key}");

@@ -19,19 +19,16 @@ fn cases() -> Vec<Case> {
     let expected: Json = serde_json::from_str(&text).expect("expected.json is JSON");
     let mut cases = Vec::new();
     let mut folders: Vec<String> =
-        ["fixtures/keras1", "fixtures/keras2", "fixtures/keras3", "samples"].map(str::to_owned).to_vec();
+        ["keras1", "keras2", "keras3", "containers", "legacy", "tfjs"].map(|name| format!("fixtures/{name}")).to_vec();
+    folders.push("samples".into());
     // One folder for each way to make a SavedModel.
     let ways = std::fs::read_dir(dir.join("fixtures/saved_model")).expect("saved_model").map(|way| way.expect("a way"));
     folders.extend(ways.map(|way| format!("fixtures/saved_model/{}", way.file_name().to_string_lossy())));
     for folder in &folders {
-        let is_model = |path: &PathBuf| {
-            path.extension().is_some_and(|suffix| suffix == "h5" || suffix == "keras")
-                || path.join("saved_model.pb").is_file()
-        };
         let mut models: Vec<PathBuf> = std::fs::read_dir(dir.join(folder))
             .expect(folder)
             .map(|entry| entry.expect("an entry").path())
-            .filter(is_model)
+            .filter(|path| path.is_dir() || path.extension().is_some_and(|suffix| suffix == "h5" || suffix == "keras"))
             .collect();
         models.sort();
         for model in models {

@@ -61,16 +61,35 @@ fn nothing_is_taken_while_the_disk_is_full() {
 #[test]
 fn what_stays_incomplete_is_reported_after_its_time() {
     let home = tempfile::tempdir().expect("a scratch directory");
-    let config = config(home.path(), 0.1, "", "[limits]\nsettle_seconds_max = 0.5");
+    let config = || config(home.path(), 0.1, "", "[limits]\nsettle_seconds_max = 0.5");
+    config();
     // A zip file that never ends.
     fs::write(home.path().join("drop/m.keras"), b"PK\x03\x04 and no end").expect("writable");
-    let summary = Fake::default().until_idle(config).expect("it ends well");
+    let summary = Fake::default().until_idle(config()).expect("it ends well");
     assert_eq!(summary.exit_code, exit::MALFORMED);
     let ledger = Ledger::read(&home.path().join("state")).expect("there is a ledger");
     let entries = ledger.entries(None).expect("it can be read");
     assert_eq!(entries[0].state, EntryState::Incomplete);
     assert!(entries[0].reason.contains("end record"), "{}", entries[0].reason);
     assert!(ledger.jobs(None).expect("it can be read").is_empty(), "no attempt was made");
+    let reasons = || -> Vec<PathBuf> {
+        let dir = std::fs::read_dir(home.path().join("state/quarantine")).expect("there is one");
+        dir.map(|entry| entry.expect("readable").path()).collect()
+    };
+    let text = fs::read_to_string(reasons()[0].join("reason.txt")).expect("it says why");
+    for word in ["m.keras", "end record", "limits.settle_seconds_max", "remove it"] {
+        assert!(text.contains(word), "{word:?} is not in: {text}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_slice(&fs::read(reasons()[0].join("reason.json")).expect("it is there")).expect("JSON");
+    assert_eq!((json["state"].as_str(), json["entry"].as_str()), (Some("incomplete"), Some("m.keras")));
+    // A restart looks again, and comes to the same.
+    Fake::default().until_idle(config()).expect("it ends well");
+    assert_eq!(reasons().len(), 1);
+    // The whole file under the same name: the reason is gone.
+    fs::write(home.path().join("drop/m.keras"), b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0").expect("writable");
+    let summary = Fake::default().until_idle(config()).expect("it ends well");
+    assert_eq!((summary.exit_code, reasons()), (exit::OK, vec![]));
 }
 
 fn new_job(number: u32) -> NewJob {

@@ -22,6 +22,7 @@ fn odd_entries(home: &Path, drop: &Path) -> Vec<(&'static str, &'static str)> {
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
     rustix::fs::mknodat(fifo, drop.join("fifo.h5"), rustix::fs::FileType::Fifo, mode, 0).expect("a FIFO can be made");
     drop_socket(&drop.join("socket.h5"));
+    let devices = devices(drop);
     fs::File::create(drop.join("sparse.h5")).expect("writable").set_len(1 << 40).expect("sparse files are there");
     fs::write(drop.join(format!("{}.h5", "n".repeat(250))), b"long name").expect("writable");
     fs::write(drop.join("new\nline.h5"), b"newline").expect("writable");
@@ -33,7 +34,7 @@ fn odd_entries(home: &Path, drop: &Path) -> Vec<(&'static str, &'static str)> {
     fs::create_dir(&linked).expect("writable");
     fs::write(linked.join("saved_model.pb"), b"graph").expect("writable");
     symlink(&secret, linked.join("assets")).expect("writable");
-    vec![
+    let mut expected = vec![
         ("outside.h5", "symlink"),
         ("loop.h5", "symlink"),
         ("hard.h5", "hard-link"),
@@ -42,7 +43,26 @@ fn odd_entries(home: &Path, drop: &Path) -> Vec<(&'static str, &'static str)> {
         ("sparse.h5", "too-large"),
         ("deep", "too-deep"),
         ("linked", "symlink"),
-    ]
+    ];
+    expected.extend(devices);
+    expected
+}
+
+/// Alone, and inside of a directory; reading the first would give zeros for ever. Only root can make them.
+fn devices(drop: &Path) -> Vec<(&'static str, &'static str)> {
+    fs::create_dir(drop.join("holds-device")).expect("writable");
+    let (zero, mode) = (rustix::fs::makedev(1, 5), rustix::fs::Mode::from_raw_mode(0o666));
+    let make = |name: &str, kind| rustix::fs::mknodat(rustix::fs::CWD, drop.join(name), kind, mode, zero);
+    use rustix::fs::FileType::{BlockDevice, CharacterDevice};
+    let made = make("zero.h5", CharacterDevice)
+        .and_then(|()| make("block.h5", BlockDevice))
+        .and_then(|()| make("holds-device/saved_model.pb", CharacterDevice));
+    if let Err(error) = made {
+        eprintln!("SKIPPED device nodes of row 12: {error}");
+        fs::remove_dir_all(drop.join("holds-device")).expect("writable");
+        return Vec::new();
+    }
+    vec![("zero.h5", "special-file"), ("block.h5", "special-file"), ("holds-device", "special-file")]
 }
 
 /// The file stays when nobody listens any more.

@@ -68,6 +68,7 @@ fn request(args: &ConvertArgs, config: &Config, wiring: &Wiring) -> Result<Reque
         verify: config.verify.spec(policy),
         plugins: found.pins(),
         winners: config.plugins.winners.clone(),
+        lambda: config.lambda.clone(),
         limits: config.limits.worker.clone(),
         threads: config.limits.worker_threads,
         bounds: Bounds { hard_links_allowed: true, ..Bounds::default() },

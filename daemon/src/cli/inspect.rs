@@ -28,6 +28,7 @@ pub fn run(args: &InspectArgs, wiring: &Wiring) -> Result<i32, Failure> {
         verify: config.verify.spec(Policy::Off),
         plugins: found.pins(),
         winners: config.plugins.winners.clone(),
+        lambda: config.lambda.clone(),
         limits: config.limits.worker.clone(),
         threads: config.limits.worker_threads,
         bounds: Bounds { hard_links_allowed: true, ..Bounds::default() },

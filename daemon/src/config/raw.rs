@@ -25,7 +25,15 @@ pub struct RawConfig {
     #[serde(default)]
     pub targets: BTreeMap<String, BTreeMap<String, toml::Value>>,
     #[serde(default)]
+    pub lambda: BTreeMap<String, RawLambda>,
+    #[serde(default)]
     pub lineage: RawLineage,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLambda {
+    pub expression: String,
 }
 
 impl Default for RawConfig {
@@ -41,6 +49,7 @@ impl Default for RawConfig {
                 "onnx".to_owned(),
                 BTreeMap::from([("opset".to_owned(), toml::Value::Integer(17))]),
             )]),
+            lambda: BTreeMap::new(),
             lineage: RawLineage::default(),
         }
     }
@@ -153,12 +162,33 @@ pub struct RawVerify {
     pub atol: Option<f64>,
     pub seed: u64,
     pub onnxruntime: Option<PathBuf>,
+    pub runtimes: BTreeMap<String, RawCommand>,
+    pub oracle: Option<RawCommand>,
 }
 
 impl Default for RawVerify {
     fn default() -> Self {
-        RawVerify { rtol: None, atol: None, seed: 42, onnxruntime: None }
+        RawVerify { rtol: None, atol: None, seed: 42, onnxruntime: None, runtimes: BTreeMap::new(), oracle: None }
     }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCommand {
+    pub command: Vec<String>,
+    #[serde(default = "command_seconds_max")]
+    pub seconds_max: u64,
+    #[serde(default = "command_memory_bytes_max")]
+    pub memory_bytes_max: ByteCount,
+}
+
+fn command_seconds_max() -> u64 {
+    600
+}
+
+/// Frameworks reserve much more address space than they use.
+fn command_memory_bytes_max() -> ByteCount {
+    ByteCount(32 << 30)
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Default)]

@@ -10,7 +10,6 @@ mod find;
 mod load;
 mod offer;
 mod outputs;
-mod permute;
 mod probing;
 mod refusal;
 mod registry;
@@ -139,6 +138,10 @@ impl Host {
 
     pub fn events(&self) -> &dyn Events {
         &*self.events
+    }
+
+    pub fn shared_events(&self) -> Arc<dyn Events> {
+        self.events.clone()
     }
 
     pub fn manifests(&self) -> impl Iterator<Item = (PluginId, &Manifest)> {

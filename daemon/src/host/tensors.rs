@@ -2,11 +2,11 @@
 //!
 //! A plain view costs nothing. One whose axes are permuted is made when it is asked for, and belongs to the asker.
 
-use super::permute::permuted;
 use crate::tree;
 use memmap2::{Mmap, UncheckedAdvice};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Data, Tensor};
+use recast_reference::permute::permuted;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fs::File;

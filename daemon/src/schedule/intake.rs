@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::Instant;
 
+use super::outcome::{quarantine_entry, release_entry};
 use super::station::Station;
 use super::{DISK_FULL_WAIT, Daemon, DaemonError, Message};
 use crate::digest::hex;
@@ -133,6 +134,14 @@ impl Daemon {
             gone.extend(known.into_iter().map(|row| row.name).filter(|name| !present.contains(name)));
         }
         self.ledger.record_entries(&rows, root, &gone)?;
+        let (state, settle_max) = (&self.config.state, self.config.limits.settle_max);
+        for row in &rows {
+            match row.state {
+                EntryState::Incomplete => quarantine_entry(state, row, settle_max)?,
+                _ => release_entry(state, root, &row.name)?,
+            }
+        }
+        gone.iter().try_for_each(|name| release_entry(state, root, name))?;
         self.withdraw_gone(root, &gone)
     }
 
@@ -291,6 +300,10 @@ impl Daemon {
             watch_digest: station.wants.clone(),
         };
         let root = station.key.clone();
+        // After a restart the same incomplete entry waits once more; that takes nothing back.
+        if state != EntryState::Settling {
+            release_entry(&self.config.state, &root, &row.name)?;
+        }
         // An entry that waits is claimed again and again, and mostly for the same reason.
         if self.ledger.entry(&root, &row.name)?.as_ref() != Some(&row) {
             self.ledger.record_entries(&[row], &root, &[])?;

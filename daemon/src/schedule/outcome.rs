@@ -1,15 +1,20 @@
 //! What comes of an attempt: published, parked, tried again, or put into quarantine.
 
 use recast_plugin_api::diag::Code;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{Daemon, DaemonError};
 use crate::attempt::Outcome;
+use crate::digest;
 use crate::job::{Finding, JobReport, Status, exit};
-use crate::ledger::{Job, backoff};
+use crate::ledger::{EntryRow, Job, backoff};
 use crate::report::{self, ArtifactReport};
+use crate::tree::printable;
 
 pub const QUARANTINE: &str = "quarantine";
 
@@ -113,6 +118,42 @@ impl Daemon {
         write_reason(&dir, job, report, why, &attempts)?;
         Ok(self.ledger.quarantine(job.id, report, why)?)
     }
+}
+
+/// Where the reason lies why an entry of a drop folder never became a job.
+fn entry_dir(state: &Path, root: &str, name: &OsStr) -> PathBuf {
+    let mut key = format!("recast-entry/1\n{root}\n").into_bytes();
+    key.extend_from_slice(name.as_bytes());
+    state.join(QUARANTINE).join(format!("entry-{}", digest::of_bytes(&key)))
+}
+
+/// An entry that stayed incomplete for longer than the configuration allows: there is no job and no report of one, but
+/// somebody who looks into the quarantine finds it there, with what is missing.
+pub(super) fn quarantine_entry(state: &Path, row: &EntryRow, settle_max: Duration) -> Result<(), DaemonError> {
+    let dir = entry_dir(state, &row.root, &row.name);
+    fs::create_dir_all(&dir)?;
+    let (name, noted) = (printable(&row.name), crate::lineage::stamp::rfc3339(crate::ledger::now_ms()));
+    let json = serde_json::json!({
+        "entry": name,
+        "root": row.root,
+        "state": row.state.as_str(),
+        "reason": row.reason,
+        "noted": noted,
+    });
+    fs::write(dir.join("reason.json"), format!("{json:#}\n"))?;
+    let waited = settle_max.as_secs_f64();
+    let text = format!(
+        "{name}\n\nincomplete: {}\n\nNothing about it changed for {waited} s (limits.settle_seconds_max), and it is \
+         still not complete.\nIt is in {}, and is looked at again as soon as it changes there: write it once more, under \
+         a temporary name first, or remove it.\n",
+        row.reason, row.root
+    );
+    Ok(fs::write(dir.join("reason.txt"), text)?)
+}
+
+/// It changed, was taken, or is gone.
+pub(super) fn release_entry(state: &Path, root: &str, name: &OsStr) -> Result<(), DaemonError> {
+    remove_reason(&entry_dir(state, root, name))
 }
 
 fn remove_reason(dir: &Path) -> Result<(), DaemonError> {

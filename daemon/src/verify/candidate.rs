@@ -29,7 +29,7 @@ impl<'a> Candidate<'a> {
                 let note = format!("{} lacks {what}: checked in a decomposed form", runtime.name());
                 Ok(Candidate { check, runtime, whole: None, note })
             }
-            Err(Refusal::Fails(why)) => Err(could_not(&runtime.name(), &why)),
+            Err(Refusal::Fails(why)) => Err(could_not(&runtime.name(), &why, RUNTIME_HINT)),
             Err(Refusal::Rejects(why)) => {
                 Err(Diag::new(Code::Mismatch, "", format!("{} does not load the written file: {why}", runtime.name())))
             }
@@ -85,16 +85,17 @@ impl<'a> Candidate<'a> {
     }
 
     fn failed(&self, why: &str) -> Diag {
-        could_not(&self.runtime.name(), why)
+        could_not(&self.runtime.name(), why, RUNTIME_HINT)
     }
 }
 
-/// What was configured to run the file did not get to an answer: that is never taken for agreement, whatever else was
+/// What was configured to answer did not get to an answer: that is never taken for agreement, whatever else was
 /// checked.
-fn could_not(runtime: &str, why: &str) -> Diag {
-    let hint = "mend the command under [verify.runtimes], or take it out to do without";
+pub(super) fn could_not(runtime: &str, why: &str, hint: &str) -> Diag {
     Diag::new(Code::NotVerified, runtime, why).hint(hint)
 }
+
+const RUNTIME_HINT: &str = "mend the command under [verify.runtimes], or take it out to do without";
 
 pub(super) fn question(set: &Set) -> Question {
     let graph = &set.bound.graph;

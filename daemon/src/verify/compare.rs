@@ -1,6 +1,7 @@
 //! Two arrays that should be equal: how far apart they are, how far apart they may be, and whether the comparison could
 //! have failed at all.
 
+use recast_plugin_api::ir::DType;
 use recast_reference::Array;
 
 /// Room between the rounding that one perturbed run shows and what a real float32 run may add up to: the runtime may
@@ -28,7 +29,13 @@ impl Tolerance {
         let finite = a.iter().zip(b.iter()).filter(|(x, y)| x.is_finite() && y.is_finite());
         let rounding = finite.map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
         let floor = ULPS * F32_EPSILON * scale(&a);
-        Tolerance { absolute: (ROUNDING_ROOM * rounding).max(floor), relative: ULPS * F32_EPSILON }
+        // Two results on either side of a rounding boundary are one unit of the narrow dtype apart, however near.
+        let relative = match exact.dtype {
+            DType::F16 => 2f64.powi(-10),
+            DType::BF16 => 2f64.powi(-7),
+            _ => ULPS * F32_EPSILON,
+        };
+        Tolerance { absolute: (ROUNDING_ROOM * rounding).max(floor), relative }
     }
 
     /// What was derived for one set of inputs, carried over to the result of another one by the ratio of their scales:

@@ -153,51 +153,10 @@ fn index_bound(graph: &Graph, input: ValueId) -> Option<u64> {
     bound
 }
 
-/// Ops whose output holds elements of the first input, unchanged.
+/// Ops whose output holds elements of the first input, unchanged where they are whole numbers.
 fn moves(op: &Op) -> bool {
-    match op {
-        Op::Unary(op) => matches!(op.function, UnaryFunction::Floor | UnaryFunction::Trunc | UnaryFunction::Round),
-        Op::Binary(op) => matches!(op.function, BinaryFunction::Max | BinaryFunction::Min),
-        Op::Cast(_)
-        | Op::Clip(_)
-        | Op::Dropout(_)
-        | Op::Reshape(_)
-        | Op::Transpose(_)
-        | Op::Concat(_)
-        | Op::Slice(_)
-        | Op::Pad(_)
-        | Op::Tile(_)
-        | Op::BroadcastTo(_)
-        | Op::Reverse(_) => true,
-        Op::Activation(_)
-        | Op::Where(_)
-        | Op::MatMul(_)
-        | Op::Einsum(_)
-        | Op::Conv(_)
-        | Op::ConvTranspose(_)
-        | Op::Pool(_)
-        | Op::BatchNorm(_)
-        | Op::LayerNorm(_)
-        | Op::GroupNorm(_)
-        | Op::RmsNorm(_)
-        | Op::Softmax(_)
-        | Op::LogSoftmax(_)
-        | Op::Reduce(_)
-        | Op::ArgReduce(_)
-        | Op::Cumulative(_)
-        | Op::TopK(_)
-        | Op::Gather(_)
-        | Op::GatherElements(_)
-        | Op::OneHot(_)
-        | Op::Triangle(_)
-        | Op::Resize(_)
-        | Op::Lstm(_)
-        | Op::Gru(_)
-        | Op::SimpleRnn(_)
-        | Op::Attention(_)
-        | Op::Scan(_)
-        | Op::Constant(_)
-        | Op::DimSize(_)
-        | Op::Iota(_) => false,
-    }
+    let keeps_whole = matches!(op, Op::Unary(op)
+        if matches!(op.function, UnaryFunction::Floor | UnaryFunction::Trunc | UnaryFunction::Round));
+    let picks = matches!(op, Op::Binary(op) if matches!(op.function, BinaryFunction::Max | BinaryFunction::Min));
+    op.carries() || keeps_whole || picks
 }

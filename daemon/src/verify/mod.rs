@@ -10,6 +10,7 @@ mod candidate;
 pub mod compare;
 mod golden;
 pub mod inputs;
+mod oracle;
 pub mod read_back;
 pub mod rounds;
 pub mod runtime;
@@ -22,9 +23,11 @@ use candidate::Candidate;
 use compare::{Distance, Tolerance};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Dim, Graph};
+use recast_plugin_api::messages::Runner;
 use recast_reference::{Array, Weights};
 use rounds::{Evaluator, Origin, Rounds, Set};
 use runtime::Runtime;
+use runtime::command::{Commands, Scripted};
 use std::path::{Path, PathBuf};
 
 /// Everything that a check of one output needs.
@@ -47,6 +50,11 @@ pub struct Check<'a> {
     pub golden: Option<&'a Path>,
     /// The same model as the framework that made the artifact traced it, lowered.
     pub witness: Option<&'a Graph>,
+    /// For the oracle.
+    pub artifact: &'a Path,
+    /// What runs the file where the configuration has a command for it.
+    pub runner: Option<&'a Runner>,
+    pub commands: Commands,
     pub threads: usize,
 }
 
@@ -99,7 +107,15 @@ pub fn verify(check: &Check<'_>) -> Outcome {
         Ok(None) => return unrun(check, read_back),
         Err(diag) => return Outcome::none("the runtime could not be loaded", diag.into()),
     };
-    against(check, runtime.as_ref()).unwrap_or_else(|diag| Outcome::none(&diag.detail.clone(), diag.into()))
+    match against(check, runtime.as_ref()) {
+        Ok(mut outcome) => {
+            let notes = [std::mem::take(&mut outcome.verification.note), read_back.map(|r| r.note).unwrap_or_default()];
+            let notes: Vec<String> = notes.into_iter().filter(|note| !note.is_empty()).collect();
+            outcome.verification.note = notes.join("; ");
+            outcome
+        }
+        Err(diag) => Outcome::none(&diag.detail.clone(), diag.into()),
+    }
 }
 
 /// Nothing here runs the output: it is as good as what reading it back showed.
@@ -111,11 +127,9 @@ fn unrun(check: &Check<'_>, read_back: Option<ReadBack>) -> Outcome {
         };
         return Outcome::none(&reason, Findings::new());
     };
-    if let Some(path) = check.golden {
-        if let Err(diag) = graph_gives(check, path) {
-            return Outcome::none(&diag.detail.clone(), diag.into());
-        }
-        note += "; the graph, evaluated, gives the recorded outputs";
+    match graph_gives(check) {
+        Ok(known) => note += known,
+        Err(diag) => return Outcome::none(&diag.detail.clone(), diag.into()),
     }
     let verification = Verification {
         level: Level::Structural,
@@ -128,15 +142,33 @@ fn unrun(check: &Check<'_>, read_back: Option<ReadBack>) -> Outcome {
     Outcome { verification, findings: Findings::new() }
 }
 
-/// The output is the graph, and no runtime runs the output: whether the graph gives the recorded outputs is for the
-/// evaluator to say.
-fn graph_gives(check: &Check<'_>, golden: &Path) -> Result<(), Diag> {
-    let set = golden::set(check, golden, &Rounds::default())?;
-    let found = check.evaluator().exact(&set.bound.graph, &set.inputs)?;
-    compare_set(check, None, &set, &found).map(drop)
+/// The output is the graph, and no runtime runs the output: whether the graph gives what was recorded, or what the
+/// original framework gives, is for the evaluator to say.
+fn graph_gives(check: &Check<'_>) -> Result<&'static str, Diag> {
+    let evaluator = check.evaluator();
+    if let Some(path) = check.golden {
+        let set = golden::set(check, path, &Rounds::default())?;
+        compare_set(check, None, &set, &evaluator.exact(&set.bound.graph, &set.inputs)?)?;
+    }
+    if check.spec.oracle.is_some() {
+        let sets = rounds::plan(&evaluator, check.graph, &mut Rounds::default())?;
+        for (set, ours) in oracle::sets(check, &sets)?.iter().zip(&sets) {
+            let found: Vec<Array> = ours.expected.iter().map(|(array, _)| array.clone()).collect();
+            compare_set(check, None, set, &found)?;
+        }
+    }
+    Ok(match (check.golden, &check.spec.oracle) {
+        (Some(_), _) => "; the graph, evaluated, gives the recorded outputs",
+        (None, Some(_)) => "; the graph, evaluated, gives the original framework's outputs",
+        (None, None) => "",
+    })
 }
 
 fn pick_runtime(check: &Check<'_>) -> Result<Option<Box<dyn Runtime>>, Diag> {
+    if let Some(runner) = check.runner.filter(|runner| check.spec.runtimes.contains_key(&runner.name)) {
+        let (commands, name, script) = (check.commands.clone(), runner.name.clone(), runner.script.clone());
+        return Ok(Some(Box::new(Scripted { commands, name, script })));
+    }
     if check.runtime != "onnx" {
         return Ok(None);
     }
@@ -164,14 +196,24 @@ fn against(check: &Check<'_>, runtime: &dyn Runtime) -> Result<Outcome, Diag> {
     }
     let mut candidate = Candidate::load(check, runtime)?;
     let found = candidate.run(&sets)?;
-    let mut total = Distance::default();
-    let mut samples = 0;
+    let (mut total, mut samples) = (Distance::default(), 0);
     for (set, found) in sets.iter().zip(&found) {
         total = total.join(compare_set(check, Some(runtime), set, found)?);
         samples += set.rows();
     }
+    if check.spec.oracle.is_some() {
+        let ours: Vec<Set> = sets.into_iter().filter(|set| set.origin == Origin::Evaluator).collect();
+        for (set, found) in oracle::sets(check, &ours)?.iter().zip(&found) {
+            total = total.join(compare_set(check, Some(runtime), set, found)?);
+        }
+    }
+    let level = match (check.golden, &check.spec.oracle) {
+        (Some(_), _) => Level::Golden,
+        (None, Some(_)) => Level::Oracle,
+        (None, None) => Level::Reference,
+    };
     let verification = Verification {
-        level: if check.golden.is_some() { Level::Golden } else { Level::Reference },
+        level,
         runtime: runtime.name(),
         max_abs_error: total.max_abs,
         max_rel_error: total.max_rel,

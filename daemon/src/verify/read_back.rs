@@ -14,7 +14,7 @@ use crate::host::{Host, TensorStore, format_claim};
 use crate::job::JobSpec;
 use crate::pipeline;
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::ir::{Graph, Op, Tensor};
+use recast_plugin_api::ir::{Graph, Node, Op, Tensor};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -105,10 +105,10 @@ fn compared(
 /// How many weights of the first graph are a weight or a constant of the second, bit for bit; and how many there are.
 fn kept_weights(mine: Placed<'_>, theirs: Placed<'_>) -> Result<(usize, usize), Diag> {
     let mut held = HashSet::new();
-    let constants = theirs.graph.nodes().iter().filter_map(|node| match &node.op {
-        Op::Constant(op) => Some(&op.tensor),
-        _ => None,
-    });
+    fn constant(node: &Node) -> Option<&Tensor> {
+        if let Op::Constant(op) = &node.op { Some(&op.tensor) } else { None }
+    }
+    let constants = theirs.graph.nodes().iter().filter_map(constant);
     for tensor in theirs.graph.all_params().into_iter().map(|param| &param.tensor).chain(constants) {
         held.insert(digest_of(tensor, theirs.store)?);
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::root::HOLE_PATIENCE;
 use super::scan::{Artifact, Fingerprint, Identity, Look, look, open_root};
-use super::{complete, names, saved_model};
+use super::{complete, names, saved_model, tfjs};
 use crate::attempt::Source;
 use crate::config::Watch;
 use crate::digest;
@@ -139,7 +139,10 @@ fn not_yet(root: BorrowedFd, watch: &Watch, wanted: &Wanted, artifact: &Artifact
     }
     if survey.is_dir {
         let dir = tree::open_dir_at(root, &wanted.name)?;
-        return saved_model::missing(dir.as_fd(), survey);
+        return match saved_model::missing(dir.as_fd(), survey)? {
+            None => tfjs::missing(dir.as_fd(), survey),
+            why => Ok(why),
+        };
     }
     Ok(None)
 }

@@ -6,6 +6,7 @@
 //! | zip (.keras, .npz) | `PK\x03\x04` | an end record stands at the very end, and its directory lies before it |
 //! | HDF5 | `\x89HDF\r\n\x1a\n` | the file is as long as the superblock's end-of-file address says |
 //! | SavedModel | `saved_model.pb` in a directory | see `saved_model` |
+//! | TensorFlow.js | `model.json` in a directory | see `tfjs` |
 //!
 //! Only that is judged here: a complete file may still be nonsense, which is for its reader to say.
 

@@ -3,7 +3,7 @@
 use super::ipc::{FromWorker, ToWorker, read_frame, write_frame};
 use super::sandbox;
 use crate::host::{Events, Host, HostSettings, TensorStore, tools};
-use crate::job::{Finding, JobReport, JobSpec};
+use crate::job::{CommandRequest, Finding, JobReport, JobSpec};
 use crate::pipeline::SCRATCH;
 use recast_plugin_api::diag::Code;
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -54,10 +54,13 @@ fn take_channel() -> io::Result<UnixStream> {
 }
 
 fn work(mut channel: UnixStream, pipeline: Pipeline) -> io::Result<()> {
-    let ToWorker::Start { spec, parent, log_level, case } = read_frame(&mut channel)?;
+    let ToWorker::Start { spec, parent, log_level, case } = read_frame(&mut channel)? else {
+        return Err(io::Error::other("the first message is no job"));
+    };
     die_with(parent)?;
     obey_sigterm();
-    let report = Arc::new(Reporter { channel: Mutex::new(channel), progress: Mutex::new(None) });
+    let answers = Mutex::new(channel.try_clone()?);
+    let report = Arc::new(Reporter { channel: Mutex::new(channel), answers, progress: Mutex::new(None) });
     let level = log_level.parse().unwrap_or(tracing::level_filters::LevelFilter::INFO);
     let subscriber = tracing_subscriber::registry().with(Forward(report.clone()).with_filter(level));
     // A test that is its own worker may have one already.
@@ -123,6 +126,8 @@ fn obey_sigterm() {
 /// Sends what happens to the daemon.
 struct Reporter {
     channel: Mutex<UnixStream>,
+    /// The same channel, to read from: held from a question to its answer.
+    answers: Mutex<UnixStream>,
     progress: Mutex<Option<Instant>>,
 }
 
@@ -162,6 +167,17 @@ impl Events for Reporter {
 
     fn is_cancelled(&self) -> bool {
         CANCELLED.load(Ordering::Relaxed)
+    }
+
+    fn run_command(&self, request: &CommandRequest) -> Result<(), String> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = self.try_send(&FromWorker::Run { request: request.clone() });
+        match asked.and_then(|()| read_frame(&mut *answers)) {
+            Ok(ToWorker::Ran { failure: None }) => Ok(()),
+            Ok(ToWorker::Ran { failure: Some(why) }) => Err(why),
+            Ok(ToWorker::Start { .. }) => Err("the daemon answered with another job".into()),
+            Err(error) => Err(format!("the daemon does not answer: {error}")),
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! | 4 | length of the message, little-endian, at most `FRAME_BYTES_MAX` |
 //! | n | the message, JSON |
 
-use crate::job::{JobReport, JobSpec};
+use crate::job::{CommandRequest, JobReport, JobSpec};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
@@ -26,6 +26,8 @@ pub enum ToWorker {
         #[serde(default)]
         case: Option<String>,
     },
+    /// A command that was asked for has ended; why not well, where it did not.
+    Ran { failure: Option<String> },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +56,10 @@ pub enum FromWorker {
         target: String,
         plugin: Option<String>,
         message: String,
+    },
+    /// Asks for a configured command to be run, and waits for `Ran`.
+    Run {
+        request: CommandRequest,
     },
     /// The last message.
     Done {

@@ -5,12 +5,15 @@
 //!   run_job(spec) ---- Start(spec) ------->  sandbox, then plugins, then the pipeline
 //!            <---- Entering(plugin, call) --
 //!            <---- Log, Progress ----------
+//!            <---- Run(request) -----------  waits
+//!   command  ---- Ran(failure?) --------->
 //!            <---- Done(report) ----------  _exit
 //! ```
 //! The messages cross a socket pair of their own; what plugins print goes into a pipe that becomes log lines. A worker
 //! that ends without `Done`, whatever its exit code, has failed, and the plugin that was entered last is to blame.
 
 mod child;
+mod command;
 mod ipc;
 mod output;
 mod parent;

@@ -1,5 +1,6 @@
 //! The daemon's side of a worker: starts it, listens, and ends it when its time is over.
 
+use super::command::Commands;
 use super::ipc::{Frames, FromWorker, ToWorker, write_frame};
 use super::output::Printed;
 use super::verdict::{Ended, Entered, Stopped};
@@ -87,6 +88,7 @@ struct Running<'s> {
     done: Option<JobReport>,
     stopped: Option<Stopped>,
     kill_at: Option<Instant>,
+    commands: Commands,
 }
 
 fn artifact_bytes(spec: &JobSpec) -> u64 {
@@ -122,6 +124,7 @@ impl<'s> Running<'s> {
             done: None,
             stopped: None,
             kill_at: None,
+            commands: Commands::default(),
         };
         // Warnings are kept for the report of a crash, even where nobody reads the log.
         let log_level = LevelFilter::current().max(LevelFilter::WARN).to_string();
@@ -239,6 +242,12 @@ impl<'s> Running<'s> {
                 }
                 say(&level, &target, plugin.as_deref().unwrap_or(""), &message);
             }
+            FromWorker::Run { request } => {
+                if let Err(why) = self.commands.start(self.spec, request, &self.channel) {
+                    self.stopped = Some(Stopped::Misspoke(why));
+                    self.stop_at(Instant::now());
+                }
+            }
             FromWorker::Done { report } => {
                 self.done = Some(*report);
                 self.stop_at(Instant::now() + EXIT_GRACE);
@@ -291,6 +300,7 @@ impl<'s> Running<'s> {
 
     /// The worker and whatever it may have started. It has not been waited for, so its number is still its own.
     fn kill(&self) {
+        self.commands.stop();
         let _ = kill_process_group(self.pid, Signal::KILL);
         let _ = kill_process(self.pid, Signal::KILL);
     }

@@ -1,6 +1,7 @@
 //! Arrays in memory: floating point as f64 whatever the dtype says, integers as i64, bools as bool.
 
 use half::{bf16, f16};
+use recast_plugin_api::ir::numbers::{decode_integers, int_to_float, widen};
 use recast_plugin_api::ir::{DType, Type};
 
 /// The elements, C order. `U64` values above 2^63 - 1 are held as the i64 of the same bits.
@@ -167,55 +168,8 @@ impl Array {
                 widen(dtype, bytes, &mut values);
                 Array::floats(dtype, shape, values)
             }
-            _ => Array::ints(dtype, shape, decode_ints(dtype, bytes)),
+            _ => Array::ints(dtype, shape, decode_integers(dtype, bytes)),
         })
-    }
-}
-
-/// Floating-point bytes as f64, into `out`.
-pub fn widen(dtype: DType, bytes: &[u8], out: &mut [f64]) {
-    match dtype {
-        DType::F32 => {
-            for (value, chunk) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                *value = f32::from_le_bytes(*chunk) as f64;
-            }
-        }
-        DType::F64 => {
-            for (value, chunk) in out.iter_mut().zip(bytes.as_chunks::<8>().0) {
-                *value = f64::from_le_bytes(*chunk);
-            }
-        }
-        DType::F16 => {
-            for (value, chunk) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *value = f16::from_le_bytes(*chunk).to_f64();
-            }
-        }
-        DType::BF16 => {
-            for (value, chunk) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *value = bf16::from_le_bytes(*chunk).to_f64();
-            }
-        }
-        // Callers ask for floats only; nothing to widen elsewhere.
-        _ => {}
-    }
-}
-
-fn decode_ints(dtype: DType, bytes: &[u8]) -> Vec<i64> {
-    macro_rules! read {
-        ($t:ty) => {
-            bytes.as_chunks::<{ size_of::<$t>() }>().0.iter().map(|chunk| <$t>::from_le_bytes(*chunk) as i64).collect()
-        };
-    }
-    match dtype {
-        DType::I8 => read!(i8),
-        DType::I16 => read!(i16),
-        DType::I32 => read!(i32),
-        DType::I64 => read!(i64),
-        DType::U8 => read!(u8),
-        DType::U16 => read!(u16),
-        DType::U32 => read!(u32),
-        DType::U64 => read!(u64),
-        DType::F16 | DType::BF16 | DType::F32 | DType::F64 | DType::Bool | DType::Str => Vec::new(),
     }
 }
 
@@ -240,10 +194,6 @@ fn float_to_int(dtype: DType, value: f64) -> i64 {
         DType::U64 => value as u64 as i64,
         _ => value as i64,
     }
-}
-
-pub fn int_to_float(dtype: DType, value: i64) -> f64 {
-    if dtype == DType::U64 { value as u64 as f64 } else { value as f64 }
 }
 
 /// Arithmetic of an integer dtype: what does not fit wraps around.

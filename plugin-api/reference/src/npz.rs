@@ -1,4 +1,4 @@
-//! Reader of `.npz`: a zip archive, stored or deflated, of `.npy` members. Each member is
+//! Reader and writer of `.npz`: a zip archive, stored or deflated, of `.npy` members. Each member is
 //!
 //! | bytes | what |
 //! |---|---|
@@ -8,14 +8,15 @@
 //! | n | a Python literal: `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }` |
 //! | rest | the elements |
 //!
-//! Whatever a file claims, no more than the bounds below is read.
+//! Whatever a file claims, no more than the bounds below is read. What is written is stored, version 1.0, C order.
 
 use crate::array::{Array, Data};
 use crate::weights::{Offsets, strides};
+use half::f16;
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::{DType, RANK_MAX};
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 /// Arrays in one archive.
@@ -96,6 +97,66 @@ pub fn read_npy(bytes: &[u8]) -> Result<Array, String> {
     let steps: Vec<usize> = strides(&stored).into_iter().rev().collect();
     let data: Data = array.data.picked(Offsets::new(&shape, &steps));
     Ok(Array { dtype, shape, data })
+}
+
+/// Writes arrays by name. numpy has no bfloat16: it becomes float32, which loses nothing.
+pub fn write_npz(path: &Path, arrays: &[(String, Array)]) -> Result<(), Diag> {
+    let failed = |e: &dyn std::fmt::Display| Diag::new(Code::Io, path.display().to_string(), e.to_string());
+    let file = File::create_new(path).map_err(|e| failed(&e))?;
+    let mut writer = zip::ZipWriter::new(BufWriter::new(file));
+    let options =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored).large_file(true);
+    for (name, array) in arrays {
+        let bytes = write_npy(array).map_err(|why| Diag::new(Code::UnsupportedType, name, why))?;
+        writer.start_file(format!("{name}.npy"), options).map_err(|e| failed(&e))?;
+        writer.write_all(&bytes).map_err(|e| failed(&e))?;
+    }
+    let mut file = writer.finish().map_err(|e| failed(&e))?;
+    file.flush().map_err(|e| failed(&e))
+}
+
+/// Bytes before the elements are a multiple of it.
+const NPY_ALIGN: usize = 64;
+
+/// One `.npy`; an error for strings, which have no elements here.
+pub fn write_npy(array: &Array) -> Result<Vec<u8>, String> {
+    let descr = match array.dtype {
+        DType::Bool => "|b1",
+        DType::I8 => "|i1",
+        DType::U8 => "|u1",
+        DType::I16 => "<i2",
+        DType::U16 => "<u2",
+        DType::I32 => "<i4",
+        DType::U32 => "<u4",
+        DType::I64 => "<i8",
+        DType::U64 => "<u8",
+        DType::F16 => "<f2",
+        DType::F32 | DType::BF16 => "<f4",
+        DType::F64 => "<f8",
+        DType::Str => return Err("arrays of strings are not written".into()),
+    };
+    let sizes: String = array.shape.iter().map(|size| format!("{size}, ")).collect();
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", sizes.trim_end());
+    let begin = (10 + header.len() + 1).next_multiple_of(NPY_ALIGN);
+    header.extend(std::iter::repeat_n(' ', begin - 11 - header.len()));
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend_from_slice(&(header.len() as u16).to_le_bytes());
+    bytes.extend_from_slice(header.as_bytes());
+    match &array.data {
+        Data::F(values) => values.iter().for_each(|&v| match array.dtype {
+            DType::F16 => bytes.extend_from_slice(&f16::from_f64(v).to_le_bytes()),
+            DType::F64 => bytes.extend_from_slice(&v.to_le_bytes()),
+            _ => bytes.extend_from_slice(&(v as f32).to_le_bytes()),
+        }),
+        // The low bytes of two's complement are the integer in any narrower type that holds it.
+        Data::I(values) => {
+            let size = array.dtype.size();
+            values.iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()[..size]));
+        }
+        Data::B(values) => bytes.extend(values.iter().map(|&v| u8::from(v))),
+    }
+    Ok(bytes)
 }
 
 /// What follows `'key':` in the header.
@@ -179,6 +240,27 @@ mod tests {
         for bytes in refused {
             assert!(read_npy(&bytes).is_err(), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let arrays = [
+            Array::from_numbers(DType::F32, vec![2, 3], vec![0.5, -1.25, 3.0, 1e9, -0.0, 7.0]),
+            Array::from_numbers(DType::F16, vec![2], vec![0.5, -2.0]),
+            Array::from_numbers(DType::F64, vec![], vec![0.1]),
+            Array::ints(DType::I8, vec![3], vec![-128, 0, 127]),
+            Array::ints(DType::U16, vec![1, 1], vec![65535]),
+            Array::ints(DType::I64, vec![0], vec![]),
+            Array::bools(vec![2], vec![true, false]),
+        ];
+        for array in &arrays {
+            let bytes = write_npy(array).unwrap();
+            let begin = bytes.len() - array.len() * array.dtype.size();
+            assert_eq!((begin % NPY_ALIGN, read_npy(&bytes).as_ref()), (0, Ok(array)));
+        }
+        let brain = Array::from_numbers(DType::BF16, vec![1], vec![1.5]);
+        assert_eq!(read_npy(&write_npy(&brain).unwrap()).unwrap().numbers(), [1.5]);
+        assert!(write_npy(&Array::from_numbers(DType::Str, vec![1], vec![])).is_err());
     }
 
     #[test]

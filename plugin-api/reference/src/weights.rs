@@ -1,8 +1,10 @@
 //! Where stored numbers come from. They stay in their stored dtype until an op needs them, and are widened block by
 //! block where they are large: a 400 MB kernel never becomes 800 MB of f64.
 
-use crate::array::{Array, widen};
+use crate::array::Array;
+use crate::permute;
 use recast_plugin_api::diag::{Code, Diag};
+use recast_plugin_api::ir::numbers::widen;
 use recast_plugin_api::ir::{DType, Data, Tensor};
 
 /// Bytes and whatever keeps them alive.
@@ -54,14 +56,7 @@ pub fn permuted(tensor: &Tensor, stored: &[u8]) -> Result<Vec<u8>, Diag> {
     if size == 0 || sizes.iter().product::<usize>() * size != stored.len() {
         return Err(Diag::new(Code::Malformed, "", format!("{} bytes for {}", stored.len(), tensor.ty())));
     }
-    let strides = strides(&sizes);
-    let view: Vec<usize> = tensor.perm.iter().map(|&axis| sizes[axis]).collect();
-    let steps: Vec<usize> = tensor.perm.iter().map(|&axis| strides[axis]).collect();
-    let mut bytes = Vec::with_capacity(stored.len());
-    for at in Offsets::new(&view, &steps) {
-        bytes.extend_from_slice(&stored[at * size..(at + 1) * size]);
-    }
-    Ok(bytes)
+    Ok(permute::permuted(stored, &sizes, &tensor.perm, size))
 }
 
 /// Distance between neighbours along each axis, in elements, C order.

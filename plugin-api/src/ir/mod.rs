@@ -13,6 +13,7 @@ pub mod attr;
 pub mod build;
 pub mod dim;
 pub mod infer;
+pub mod numbers;
 pub mod op;
 pub mod permute;
 pub mod text;

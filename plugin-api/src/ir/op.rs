@@ -261,8 +261,15 @@ fn take<T: AttrValue>(attrs: &mut Attrs, op: &str, name: &str) -> Result<T, Stri
     T::from_attr(&attr).ok_or(format!("{op}: attribute '{name}' has the wrong form"))
 }
 
+/// What may stand in brackets behind an op's family.
+macro_rules! mark {
+    (carries) => {
+        true
+    };
+}
+
 macro_rules! ops {
-    ($($family:ident: $(#[doc = $doc:literal])* $Name:ident = $text:literal {
+    ($($family:ident $([$carries:ident])?: $(#[doc = $doc:literal])* $Name:ident = $text:literal {
         $($(#[$fdoc:meta])* $field:ident: $ty:ty),* $(,)?
     })*) => {
         $($(#[doc = $doc])* #[derive(Debug, Clone, PartialEq)] pub struct $Name { $($(#[$fdoc])* pub $field: $ty),* })*
@@ -280,6 +287,12 @@ macro_rules! ops {
             pub fn name(&self) -> &'static str { match self { $(Op::$Name(_) => $text),* } }
 
             pub fn family(&self) -> &'static str { match self { $(Op::$Name(_) => stringify!($family)),* } }
+
+            /// Does the result hold elements of the first input (moved about, bounded, in another dtype), and at most
+            /// fill values beside them? `[carries]` in the table.
+            pub fn carries(&self) -> bool {
+                match self { $(Op::$Name(_) => false $(|| mark!($carries))?),* }
+            }
 
             /// Name, family and description of every op, for the documentation.
             pub fn table() -> Vec<(&'static str, &'static str, String)> {
@@ -315,15 +328,15 @@ ops! {
     Activation = "activation" { function: ActivationFunction, alpha: f64, beta: f64 }
     elementwise: /// a, b -> f(a, b)
     Binary = "binary" { function: BinaryFunction }
-    elementwise: /// x -> min(max(x, min), max); an absent bound does not bind
+    elementwise [carries]: /// x -> min(max(x, min), max); an absent bound does not bind
     Clip = "clip" { min: Option<f64>, max: Option<f64> }
     elementwise: /// condition (bool), a, b -> condition ? a : b; numpy broadcasting over all three
     Where = "where" {}
-    elementwise: /// x -> x as `to`; float to integer truncates toward zero, anything to bool is x != 0
+    elementwise [carries]: /// x -> x as `to`; float to integer truncates toward zero, anything to bool is x != 0
     Cast = "cast" { to: DType }
 
-    elementwise: /// x -> x. While training, one draw of `function` for each element; elements that differ along `shared`
-    /// only have one draw. Targets that do not list it get the graph without it.
+    elementwise [carries]: /// x -> x. While training, one draw of `function` for each element; those that differ
+    /// along `shared` only have one draw. Targets that do not list it get the graph without it.
     Dropout = "dropout" { function: DropoutFunction, rate: f64, shared: Vec<usize> }
 
     matmul: /// a (..., m, k), b (..., k, n) -> (..., m, n); leading axes broadcast; both of rank two or more
@@ -380,25 +393,25 @@ ops! {
     reduce: /// x -> the `k` largest along `axis`, largest first, and their i64 indices; equal values: lower index first
     TopK = "top_k" { axis: usize, k: Dim, largest: bool }
 
-    shape: /// x -> same elements in C order; the counts must be equal
+    shape [carries]: /// x -> same elements in C order; the counts must be equal
     Reshape = "reshape" { shape: Vec<Dim> }
-    shape: /// x -> axis i of the result is axis perm[i] of x
+    shape [carries]: /// x -> axis i of the result is axis perm[i] of x
     Transpose = "transpose" { perm: Vec<usize> }
-    shape: /// xs... -> joined along `axis`
+    shape [carries]: /// xs... -> joined along `axis`
     Concat = "concat" { axis: usize }
-    shape: /// x -> elements start, start + step, ... below stop of `axis`
+    shape [carries]: /// x -> elements start, start + step, ... below stop of `axis`
     Slice = "slice" { axis: usize, start: Dim, stop: Dim, step: u64 }
-    shape: /// x, [fill value (scalar); zero when absent] -> padded; `before`/`after` per axis
+    shape [carries]: /// x, [fill value (scalar); zero when absent] -> padded; `before`/`after` per axis
     Pad = "pad" { padding: Vec<(u64, u64)>, mode: PadMode }
-    shape: /// x -> whole array repeated per axis
+    shape [carries]: /// x -> whole array repeated per axis
     Tile = "tile" { repeats: Vec<Dim> }
-    shape: /// x -> numpy broadcast_to
+    shape [carries]: /// x -> numpy broadcast_to
     BroadcastTo = "broadcast_to" { shape: Vec<Dim> }
     shape: /// x, indices (integers, 0 <= i < x[axis]) -> numpy take: `axis` replaced by the shape of indices
     Gather = "gather" { axis: usize }
     shape: /// x, indices (integers, rank of x) -> numpy take_along_axis; axes other than `axis` equal
     GatherElements = "gather_elements" { axis: usize }
-    shape: /// x -> order of `axes` reversed
+    shape [carries]: /// x -> order of `axes` reversed
     Reverse = "reverse" { axes: Vec<usize> }
     shape: /// indices (integers) -> `depth` zeros and ones on a new axis `axis`; an index out of range gives zeros
     OneHot = "one_hot" { depth: u64, axis: usize, dtype: DType }

@@ -12,6 +12,7 @@ mod core;
 mod equalize;
 mod examples;
 mod geometry;
+mod lambda;
 mod legacy;
 mod local;
 mod merge;

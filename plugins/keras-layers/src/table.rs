@@ -2,8 +2,8 @@
 //! classes, the documentation and the README's matrix come from it.
 
 use crate::{
-    attention, audio, augmentation, conv, core, equalize, legacy, local, merge, norm, pooling, preprocess, recurrent,
-    refused, resample, reshape, wrappers,
+    attention, audio, augmentation, conv, core, equalize, lambda, legacy, local, merge, norm, pooling, preprocess,
+    recurrent, refused, resample, reshape, wrappers,
 };
 use recast_plugin_api::diag::Findings;
 use recast_plugin_api::lower::{Lowering, Val};
@@ -59,6 +59,7 @@ impl Row {
 const FAMILIES: &[&[Row]] = &[
     core::ROWS,
     equalize::ROWS,
+    lambda::ROWS,
     attention::ROWS,
     audio::ROWS,
     augmentation::ROWS,

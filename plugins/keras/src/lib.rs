@@ -11,7 +11,8 @@ pub mod write;
 
 pub use recast_keras_model::{config, io, json};
 
-use container::{archive, h5};
+use container::package::Package;
+use container::{archive, h5, tfjs};
 use io::{Files, Io, Limits};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::messages::{Caps, ReadRequest, WriteRequest};
@@ -19,12 +20,16 @@ use recast_plugin_api::model::LayerModel;
 use recast_plugin_api::plugin::{Format, ReadCx, SampleFile, Source, Target, WriteCx};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// What decides what a file is.
+const HEAD_BYTES: usize = 4096;
+
 pub struct Keras;
 
 impl Source for Keras {
     const FORMATS: &'static [Format] = &[
         Format { name: h5::FORMAT, suffixes: &[".h5", ".hdf5", ".keras"], magic: &hdf5::SIGNATURE },
         Format { name: archive::FORMAT, suffixes: &[".keras"], magic: &archive::MAGIC },
+        Format { name: tfjs::FORMAT, suffixes: &["model.json"], magic: &tfjs::MAGIC },
     ];
 
     fn probe(&self, head: &[u8], name: &str) -> u8 {
@@ -39,6 +44,10 @@ impl Source for Keras {
             }
             // Many things are zip archives.
             _ if head.starts_with(&archive::MAGIC) && named(&[".keras"]) => 95,
+            _ if name.ends_with(".json") && tfjs::is_topology(head) => 80,
+            // A directory: its listing.
+            _ if lists(head, archive::CONFIG) && lists(head, archive::METADATA) => 70,
+            _ if lists(head, tfjs::FILE) && !lists(head, "saved_model.pb") => 60,
             _ => 0,
         }
     }
@@ -89,18 +98,47 @@ pub fn read<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Fi
 
 fn read_file<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Findings> {
     let limits = Limits::from(request.limits.as_ref());
-    let bytes = io.map(&request.path)?;
-    let architecture = match &request.architecture {
-        Some(path) => Some(json::parse(io.map(path)?, path, &limits)?),
-        None => None,
-    };
     let mut files = Files::new(io);
-    let mut model = if bytes.starts_with(&archive::MAGIC) {
-        archive::read(&request.path, bytes, &limits, &mut files)?
-    } else {
-        let input = h5::Input { place: (files.number(&request.path), 0), bytes, architecture, limits: &limits };
-        hdf5::with_file(bytes, &request.path, |file| h5::read(&input, file, &mut files))?
+    let mut model = match request.files.is_empty() {
+        true => read_one(io, request, &limits, &mut files)?,
+        false if request.files.iter().any(|file| file == archive::CONFIG) => {
+            archive::read(&Package::directory(&request.path, &request.files)?, &limits, &mut files)?
+        }
+        false => {
+            let path = format!("{}/{}", request.path, tfjs::FILE);
+            tfjs::read(&path, &request.path, io.map(&path)?, &limits, &mut files)?
+        }
     };
     model.files = files.into_paths();
     Ok(model)
+}
+
+/// The artifact is one file.
+fn read_one<'a>(
+    io: &dyn Io<'a>,
+    request: &ReadRequest,
+    limits: &Limits,
+    files: &mut Files<'_, 'a>,
+) -> Result<LayerModel, Findings> {
+    let bytes = io.map(&request.path)?;
+    let architecture = match &request.architecture {
+        Some(path) => Some(json::parse(io.map(path)?, path, limits)?),
+        None => None,
+    };
+    if bytes.starts_with(&archive::MAGIC) {
+        return archive::read(&Package::zip(&request.path, bytes)?, limits, files);
+    }
+    if tfjs::is_topology(&bytes[..bytes.len().min(HEAD_BYTES)]) {
+        let detail = "the numbers of a TensorFlow.js model are in files of their own, which belong to the artifact";
+        return Err(Diag::new(Code::UnsupportedContainer, request.path.as_str(), detail)
+            .hint("give the directory that holds model.json and the files beside it")
+            .into());
+    }
+    let input = h5::Input { place: (files.number(&request.path), 0), bytes, architecture, limits };
+    hdf5::with_file(bytes, &request.path, |file| h5::read(&input, file, files))
+}
+
+/// Does a directory's listing hold this file?
+fn lists(head: &[u8], name: &str) -> bool {
+    head.split(|&byte| byte == b'\n').any(|line| line == name.as_bytes())
 }

@@ -6,6 +6,7 @@
 //!
 //! `safetensors`: the weights alone under Keras' paths, as Keras stores them, and the architecture as JSON.
 
+pub mod check;
 pub mod class;
 pub mod emit;
 pub mod facts;
@@ -22,8 +23,8 @@ pub mod weights;
 use crate::facts::Facts;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{DType, Graph, Op};
-use recast_plugin_api::messages::{Caps, Runner, WriteRequest};
-use recast_plugin_api::plugin::{Target, WriteCx};
+use recast_plugin_api::messages::{Caps, CheckReply, CheckRequest, Runner, WriteRequest};
+use recast_plugin_api::plugin::{Cx, Target, WriteCx};
 use std::io::{BufWriter, Write};
 
 pub struct Torch;
@@ -52,6 +53,7 @@ pub fn caps() -> Caps {
         dtypes: dtypes.map(|dtype| dtype.as_str().to_string()).collect(),
         suffix: "_torch/".into(),
         wants_layers: true,
+        checks: true,
         runner: Some(Runner { name: "torch".into(), script: include_str!("runner.py").into() }),
         ..Caps::default()
     }
@@ -115,6 +117,13 @@ impl Target for Torch {
         match target {
             "torch" => write_torch(cx, request),
             _ => keras::write(cx, request),
+        }
+    }
+
+    fn check(&self, _cx: &Cx<'_>, target: &str, request: &CheckRequest) -> Result<CheckReply, Findings> {
+        match target {
+            "torch" => check::check(request),
+            _ => keras::check(request),
         }
     }
 }

@@ -57,7 +57,21 @@ pub const MODULE_ATTRIBUTES: &[&str] = &[
 ];
 
 /// Names that a module's text uses for itself.
-pub const TAKEN: &[&str] = &["F", "Tensor", "math", "nn", "self", "torch", "range", "reversed", "len", "t"];
+pub const TAKEN: &[&str] = &[
+    "F",
+    "math",
+    "nn",
+    "self",
+    "torch",
+    "range",
+    "reversed",
+    "attention",
+    "average_pool",
+    "pad_edges",
+    "pad_same",
+    "resize_axis",
+    "run_steps",
+];
 
 /// A legal name, as near to `text` as can be.
 pub fn identifier(text: &str) -> String {

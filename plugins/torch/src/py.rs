@@ -205,22 +205,31 @@ pub fn lay_out(before: &str, value: &Py, after: &str, indent: usize) -> Vec<Stri
         return vec![whole];
     }
     match value {
+        // Not even the function's name fits behind the target.
+        Py::Call(callee, _)
+            if after.is_empty() && before.ends_with("= ") && {
+                indent + before.len() + callee.within(POSTFIX).len() + 1 > WIDTH
+            } =>
+        {
+            let inner = lay_out("", value, "", indent + INDENT);
+            let begin = std::iter::once(format!("{pad}{before}("));
+            begin.chain(inner).chain([format!("{pad})")]).collect()
+        }
         Py::Call(callee, args) if !args.is_empty() => {
             let head = format!("{pad}{before}{}(", callee.within(POSTFIX));
             let items: Vec<(String, &Py)> = args
                 .iter()
                 .map(|arg| (arg.name.map_or(String::new(), |name| format!("{name}=")), &arg.value))
                 .collect();
-            bracketed(head, &items, format!("{pad}){after}"), indent, false)
+            bracketed(head, &items, format!("{pad}){after}"), indent, Fill::OneLine)
         }
         Py::List(items) => {
             let items: Vec<(String, &Py)> = items.iter().map(|item| (String::new(), item)).collect();
-            bracketed(format!("{pad}{before}["), &items, format!("{pad}]{after}"), indent, false)
+            bracketed(format!("{pad}{before}["), &items, format!("{pad}]{after}"), indent, Fill::EachLine)
         }
         Py::Tuple(items) => {
-            let single = items.len() == 1;
             let items: Vec<(String, &Py)> = items.iter().map(|item| (String::new(), item)).collect();
-            bracketed(format!("{pad}{before}("), &items, format!("{pad}){after}"), indent, single)
+            bracketed(format!("{pad}{before}("), &items, format!("{pad}){after}"), indent, Fill::EachLine)
         }
         Py::Binary(..) if after.is_empty() => {
             let inner = " ".repeat(indent + INDENT);
@@ -250,12 +259,21 @@ fn operands(value: &Py, pad: &str, lines: &mut Vec<String>) {
     }
 }
 
-fn bracketed(head: String, items: &[(String, &Py)], tail: String, indent: usize, comma: bool) -> Vec<String> {
+/// How what stands between brackets is broken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fill {
+    /// All arguments of a call on one line, if they fit there.
+    OneLine,
+    /// One item a line.
+    EachLine,
+}
+
+fn bracketed(head: String, items: &[(String, &Py)], tail: String, indent: usize, fill: Fill) -> Vec<String> {
     let inner = indent + INDENT;
     let texts: Vec<String> = items.iter().map(|(name, value)| format!("{name}{}", value.inline())).collect();
-    let one = format!("{}{}{}", " ".repeat(inner), texts.join(", "), if comma { "," } else { "" });
+    let one = format!("{}{}", " ".repeat(inner), texts.join(", "));
     let mut lines = vec![head];
-    if one.len() <= WIDTH {
+    if one.len() <= WIDTH && fill == Fill::OneLine {
         lines.push(one);
     } else {
         for (name, value) in items {

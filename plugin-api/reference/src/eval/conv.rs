@@ -82,6 +82,14 @@ pub fn before(padding: &[Padding]) -> Result<Vec<usize>, Diag> {
     padding.iter().map(one).collect()
 }
 
+/// The spatial sizes of a kernel.
+pub fn window(kernel: &[usize], order: KernelOrder) -> Vec<usize> {
+    match order {
+        KernelOrder::Hwio | KernelOrder::Hwoi => kernel[..kernel.len() - 2].to_vec(),
+        KernelOrder::Oihw | KernelOrder::Iohw => kernel[2..].to_vec(),
+    }
+}
+
 pub fn spatial(shape: &[usize], layout: Layout) -> Vec<usize> {
     match layout {
         Layout::ChannelsLast => shape[1..shape.len() - 1].to_vec(),
@@ -200,10 +208,7 @@ pub fn conv(op: &Conv, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome {
     let bias = ins.optional(2)?;
     let shape = cx.shape();
     let kernel = Kernel::new(ins.operand(1)?, op.kernel);
-    let window = match op.kernel {
-        KernelOrder::Hwio | KernelOrder::Hwoi => ins.operand(1)?.shape()[..op.strides.len()].to_vec(),
-        KernelOrder::Oihw | KernelOrder::Iohw => ins.operand(1)?.shape()[2..].to_vec(),
-    };
+    let window = window(ins.operand(1)?.shape(), op.kernel);
     let slide = Slide {
         input: spatial(&x.shape, op.layout),
         output: spatial(&shape, op.layout),

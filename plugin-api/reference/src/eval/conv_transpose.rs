@@ -1,10 +1,10 @@
 //! The gradient of a convolution: each input pixel, times the kernel, is added to the output under its window.
 
-use super::conv::{Kernel, Slide, channels, channels_last, laid_out, spatial, wide};
+use super::conv::{Kernel, Slide, channels, channels_last, laid_out, spatial, wide, window};
 use super::gemm::{Matrix, Sizes, gemm};
 use super::{Cx, Ins, Outcome, floats};
 use crate::noise::Noise;
-use recast_plugin_api::ir::{ConvTranspose, KernelOrder};
+use recast_plugin_api::ir::ConvTranspose;
 
 /// Input pixels that are multiplied at a time.
 const ROWS_ELEMENTS: usize = 1 << 21;
@@ -13,10 +13,7 @@ pub fn conv_transpose(op: &ConvTranspose, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome
     let x = ins.array(0)?;
     let shape = cx.shape();
     let kernel = Kernel::new(ins.operand(1)?, op.kernel);
-    let window = match op.kernel {
-        KernelOrder::Hwio | KernelOrder::Hwoi => ins.operand(1)?.shape()[..op.strides.len()].to_vec(),
-        KernelOrder::Oihw | KernelOrder::Iohw => ins.operand(1)?.shape()[2..].to_vec(),
-    };
+    let window = window(ins.operand(1)?.shape(), op.kernel);
     // Seen backwards: the output is what the windows slide over, the input is where they stand.
     let slide = Slide {
         input: spatial(&shape, op.layout),

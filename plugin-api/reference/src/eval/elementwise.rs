@@ -2,6 +2,7 @@ use super::{Cx, Ins, Outcome, bools, broadcast_strides, floats, into_floats, int
 use crate::array::{Array, Data, wrap};
 use crate::weights::Offsets;
 use recast_plugin_api::diag::{Code, Diag};
+use recast_plugin_api::ir::numbers::int_to_float;
 use recast_plugin_api::ir::{
     Activation, ActivationFunction, Binary, BinaryFunction, Cast, Clip, DType, Unary, UnaryFunction,
 };
@@ -356,7 +357,7 @@ pub fn clip(op: &Clip, ins: &mut Ins<'_>, cx: &Cx<'_>) -> Outcome {
             cx.floats(values)
         }
         Data::I(values) => {
-            let clip = |v: i64| match crate::array::int_to_float(x.dtype, v) {
+            let clip = |v: i64| match int_to_float(x.dtype, v) {
                 number if number < low => low as i64,
                 number if number > high => high as i64,
                 _ => v,

@@ -79,6 +79,16 @@ pub fn expects(layer: &Layer, facts: &HashMap<String, Facts>) -> Option<bool> {
     if unknown.is_empty() { Some(false) } else { None }
 }
 
+/// How many arrays the layer holds, with what is in it. None where only the file knows.
+pub fn count(layer: &Layer, facts: &HashMap<String, Facts>) -> Option<usize> {
+    expects(layer, facts).map(|_| slots(layer, facts, Order::Layers).len())
+}
+
+/// Does an array of this name belong to the layer, or to one in it?
+pub fn is_inside(name: &str, layer: &Layer) -> bool {
+    names(name, &layer.name) || inside(layer).any(|inner| is_inside(name, inner))
+}
+
 fn slots<'l>(layer: &'l Layer, facts: &HashMap<String, Facts>, order: Order) -> Vec<Slot<'l>> {
     let (mut first, mut last) = (Vec::new(), Vec::new());
     collect(layer, facts, order, order == Order::Layers, &mut first, &mut last);

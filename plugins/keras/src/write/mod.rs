@@ -85,9 +85,11 @@ pub fn write(output: &dyn Output, target: &str, request: &WriteRequest) -> Resul
     let source = source.ok_or_else(|| Diag::new(Code::Bug, target, "a target of layers was given none"))?;
     let root = source.root.as_ref();
     let root = root.ok_or_else(|| Diag::new(Code::PluginMisbehaved, target, "a layer model without root"))?;
+    let (root, notes) = upgrade::prepare(root)?;
+    notes.iter().for_each(|note| output.report(note));
     match target {
-        "keras" => keras(output, source, root, &request.name),
-        "h5" => h5(output, source, root, &request.name),
+        "keras" => keras(output, source, &root, &request.name),
+        "h5" => h5(output, source, &root, &request.name),
         other => Err(Diag::new(Code::UnknownTarget, other, "the keras plugin writes no such target").into()),
     }
 }

@@ -1,6 +1,6 @@
 use super::{Emit, Emitting, unsupported};
 use recast_plugin_api::diag::{Code, Diag};
-use recast_plugin_api::ir::infer::same_padding;
+use recast_plugin_api::ir::infer::{reach, same_padding};
 use recast_plugin_api::ir::{Conv, ConvTranspose, Dim, KernelOrder, Layout, Node, Padding};
 
 /// How an ONNX node says its padding.
@@ -29,13 +29,19 @@ pub fn pads(
     dilations: &[u64],
     node: &Node,
 ) -> Result<Pads, Diag> {
-    let numbers = padding.iter().map(|padding| match padding {
-        Padding::Explicit(before, after) => Some((*before as i64, *after as i64)),
+    let numbers = (0..padding.len()).map(|i| match padding[i] {
+        Padding::Explicit(before, after) => Some((before as i64, after as i64)),
+        // At most one element is missing, always at the end: where none is, the window does not reach the one too many.
+        Padding::Same if reach(window[i], dilations[i]) <= 2 => Some((0, reach(window[i], dilations[i]) as i64 - 1)),
         Padding::Same => None,
     });
     if let Some(pairs) = numbers.collect::<Option<Vec<_>>>() {
         let (before, after): (Vec<i64>, Vec<i64>) = pairs.into_iter().unzip();
         return Ok(Pads::Explicit([before, after].concat()));
+    }
+    // What lies behind the last window would be a padding below zero, which runtimes refuse.
+    if (0..padding.len()).any(|i| padding[i] == Padding::Same && strides[i] > reach(window[i], dilations[i])) {
+        return Err(unsupported(node, "a stride above the window, padded to the same length, with symbolic lengths"));
     }
     // SAME_UPPER speaks for all axes: each axis given in numbers must be "same" too.
     let is_same = |i: usize| match (padding[i], sizes[i].known()) {

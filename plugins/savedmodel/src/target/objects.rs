@@ -92,7 +92,8 @@ pub fn saved(graph: &Graph, variables: &[Variable], functions: &Functions) -> Sa
         Some(ObjectKind::BareConcreteFunction(SavedBareConcreteFunction {
             concrete_function_name: functions.wrapper.into(),
             argument_keywords: inputs.clone(),
-            allowed_positional_arguments: 0,
+            // One input alone may go without its name: Keras' TFSMLayer calls it so.
+            allowed_positional_arguments: (inputs.len() == 1).into(),
             function_spec: Some(FunctionSpec::new(&[], &keywords, StructuredValue::none())),
         }))
     };

@@ -21,7 +21,8 @@ pub fn attention(op: &Attention, node: &Node, e: &mut Emit) -> Making {
         args.extend(op.causal.then(|| kw("is_causal", true)));
         args.push(kw("scale", op.scale));
         args.extend((heads.0 != heads.1).then(|| kw("enable_gqa", true)));
-        return Ok(turned(call("F.scaled_dot_product_attention", args)).into());
+        let attended = e.temporary(&call("F.scaled_dot_product_attention", args));
+        return Ok(turned(attended).into());
     }
     e.out.helpers.insert(Helper::Attention);
     let mut args: Vec<Arg> = vec![q.into(), k.into(), v.into()];

@@ -10,6 +10,7 @@ mod functional;
 pub mod keras1;
 mod layer;
 mod ops;
+mod raw_ops;
 mod sequential;
 
 use crate::io::{CALLS_MAX, Limits};
@@ -54,6 +55,8 @@ pub struct Architecture {
 pub fn read(value: &Value, at: &str, version: &Version, limits: &Limits) -> Result<Architecture, Diag> {
     let upgraded = if version.major == 1 { Some(keras1::upgrade(value, at)?) } else { None };
     let value = upgraded.as_ref().unwrap_or(value);
+    let replaced = raw_ops::replaced(value)?;
+    let value = replaced.as_ref().unwrap_or(value);
     let mut build = Build { version, limits, facts: HashMap::new(), layers: 0, calls: 0, at };
     let stored = Stored::of(value, at)?;
     let shape = value.get("build_config").and_then(|build| build.get("input_shape"));

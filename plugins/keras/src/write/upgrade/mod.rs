@@ -3,12 +3,15 @@
 
 mod calls;
 mod classes;
+mod functions;
 mod gone;
 mod layer;
 mod order;
+mod prepare;
 mod values;
 
 pub use order::{Operation, order};
+pub use prepare::prepare;
 
 use recast_keras_model::config::Version;
 use recast_plugin_api::diag::{Diag, Findings};

@@ -153,32 +153,32 @@ fn around(values: &[u64]) -> Vec<i64> {
 
 /// The kernel with zeros between its elements. Kernels for the CPU dilate plain two-dimensional convolutions alone.
 fn spread(kernel: &Val, dims: &mut [u64], windows: &mut Windows, e: &mut Emit) -> Val {
-    let n = windows.window.len();
-    if windows.dilations.iter().all(|&dilation| dilation == 1) {
-        return kernel.clone();
+    let mut y = kernel.clone();
+    for axis in 0..windows.window.len() {
+        let dilation = std::mem::replace(&mut windows.dilations[axis], 1);
+        if dilation > 1 {
+            y = spread_axis(&y, dims, axis, dilation, e);
+            windows.window[axis] = dims[axis];
+        }
     }
-    let to_i64 = |values: &[u64]| values.iter().map(|&value| value as i64).collect::<Vec<_>>();
-    let tail = to_i64(&dims[n..]);
-    let (mut apart, mut pads, mut wide) = (Vec::new(), Vec::new(), Vec::new());
-    for (&size, &dilation) in dims[..n].iter().zip(&windows.dilations) {
-        apart.extend([size as i64, 1]);
-        pads.extend([(0, 0), (0, dilation - 1)]);
-        wide.push((size * dilation) as i64);
-    }
-    pads.extend([(0, 0), (0, 0)]);
-    let shape = e.ints(&[apart, tail.clone()].concat());
-    let y = e.call("Reshape", &[kernel, &shape]);
-    let pads = e.pairs(&pads);
+    y
+}
+
+/// One axis of it, all axes before and after taken together: kernels pad six axes at most.
+fn spread_axis(kernel: &Val, dims: &mut [u64], axis: usize, dilation: u64, e: &mut Emit) -> Val {
+    let (before, after): (u64, u64) = (dims[..axis].iter().product(), dims[axis + 1..].iter().product());
+    let size = dims[axis];
+    let apart = e.ints(&[(before * size) as i64, 1, after as i64]);
+    let y = e.call("Reshape", &[kernel, &apart]);
+    let pads = e.pairs(&[(0, 0), (0, dilation - 1), (0, 0)]);
     let y = e.call("Pad", &[&y, &pads]);
-    let shape = e.ints(&[wide, tail].concat());
-    let y = e.call("Reshape", &[&y, &shape]);
-    for (i, size) in dims[..n].iter_mut().enumerate() {
-        *size = reach(*size, windows.dilations[i]);
-    }
-    windows.window.copy_from_slice(&dims[..n]);
-    windows.dilations.fill(1);
-    let (begin, end, one) = (e.ints(&vec![0; n]), e.ints(&to_i64(&dims[..n])), e.ints(&vec![1; n]));
-    e.call("StridedSlice", &[&y, &begin, &end, &one])
+    let wide = e.ints(&[before as i64, (size * dilation) as i64, after as i64]);
+    let y = e.call("Reshape", &[&y, &wide]);
+    dims[axis] = reach(size, dilation);
+    let (begin, end, one) = (e.ints(&[0, 0]), e.ints(&[0, dims[axis] as i64]), e.ints(&[1, 1]));
+    let y = e.op("StridedSlice", &[&y, &begin, &end, &one]).int("begin_mask", 1).int("end_mask", 1).tmp();
+    let shape = e.ints(&dims.iter().map(|&size| size as i64).collect::<Vec<_>>());
+    e.call("Reshape", &[&y, &shape])
 }
 
 fn known_sizes(shape: &[Dim], node: &Node) -> Result<Vec<u64>, Diag> {
@@ -225,7 +225,7 @@ pub fn conv(op: &Conv, node: &Node, e: &mut Emit) -> Emitting {
     let making = Making { x, kernel, dims, windows };
     let mut y = if depthwise && equal_strides {
         depthwise_conv(making, op.groups, e)?
-    } else if op.groups > 1 {
+    } else if op.groups > 1 && n == 3 {
         grouped(making, op.groups, node, e)?
     } else {
         plain(making, e)?
@@ -291,7 +291,7 @@ fn depthwise_conv(mut making: Making, channels: u64, e: &mut Emit) -> Result<Val
 /// Groups beyond this would make a graph of as many nodes.
 const GROUPS_MAX: u64 = 1024;
 
-/// Group by group: kernels for the CPU know no others.
+/// Group by group: of three-dimensional convolutions, kernels for the CPU know no others.
 fn grouped(making: Making, groups: u64, node: &Node, e: &mut Emit) -> Result<Val, Diag> {
     if groups > GROUPS_MAX {
         return Err(unsupported(node, format!("{groups} groups")).hint(format!("at most {GROUPS_MAX}")));

@@ -1,5 +1,7 @@
 //! Axes of an array in another order, moved element by element with the cache in mind.
 
+use crate::weights::strides;
+
 /// Elements of a tile's side: a tile of each array fits the first-level cache.
 const TILE: usize = 32;
 
@@ -33,14 +35,6 @@ fn merged(dims: &[usize], perm: &[usize]) -> (Vec<usize>, Vec<usize>) {
     let sizes = stored.iter().map(|&group| groups[group].iter().map(|&axis| dims[axis]).product());
     let order = (0..groups.len()).map(|group| stored.iter().position(|&g| g == group).unwrap_or(0));
     (sizes.collect(), order.collect())
-}
-
-fn strides(dims: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; dims.len()];
-    for axis in (1..dims.len()).rev() {
-        strides[axis - 1] = strides[axis] * dims[axis];
-    }
-    strides
 }
 
 fn copy<const N: usize>(from: &[u8], into: &mut [u8], dims: &[usize], perm: &[usize]) {

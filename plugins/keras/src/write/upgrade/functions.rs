@@ -1,0 +1,239 @@
+//! TensorFlow's functions as Keras 3's operations. Keras 2 wrapped a function that a model called into a layer: its
+//! first tensor is an argument, everything else goes by TensorFlow's names. Keras 3 wants the tensors as arguments and
+//! the rest in the operation's configuration.
+
+use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, NamedArg};
+use serde_json::{Map, Value, json};
+
+/// (function, operation, its tensors in Keras' order by TensorFlow's names, options).
+/// An option is `tensorflow>keras=DEFAULT`, the default as JSON; without one it has to be given.
+type Rule = (&'static str, &'static str, &'static str, &'static str);
+
+const REDUCE: &str = "axis>axis=null keepdims>keepdims=false";
+
+/// Sorted by function, without `tf.`.
+const RULES: &[Rule] = &[
+    ("__operators__.add", "numpy.Add", "x y", ""),
+    ("__operators__.eq", "numpy.Equal", "x y", ""),
+    ("__operators__.getitem", "numpy.GetItem", "tensor slice_spec", ""),
+    ("__operators__.ne", "numpy.NotEqual", "x y", ""),
+    ("cast", "core.Cast", "x", "dtype>dtype"),
+    ("clip_by_value", "numpy.Clip", "t", "clip_value_min>x_min clip_value_max>x_max"),
+    ("compat.v1.transpose", "numpy.Transpose", "a", "perm>axes=null"),
+    ("concat", "numpy.Concatenate", "values", "axis>axis"),
+    ("expand_dims", "numpy.ExpandDims", "input", "axis>axis"),
+    ("linalg.matmul", "numpy.Matmul", "a b", ""),
+    ("math.abs", "numpy.Absolute", "x", ""),
+    ("math.acos", "numpy.Arccos", "x", ""),
+    ("math.acosh", "numpy.Arccosh", "x", ""),
+    ("math.add", "numpy.Add", "x y", ""),
+    ("math.argmax", "numpy.Argmax", "input", "axis>axis=0"),
+    ("math.argmin", "numpy.Argmin", "input", "axis>axis=0"),
+    ("math.asin", "numpy.Arcsin", "x", ""),
+    ("math.asinh", "numpy.Arcsinh", "x", ""),
+    ("math.atan", "numpy.Arctan", "x", ""),
+    ("math.atan2", "numpy.Arctan2", "y x", ""),
+    ("math.atanh", "numpy.Arctanh", "x", ""),
+    ("math.ceil", "numpy.Ceil", "x", ""),
+    ("math.cos", "numpy.Cos", "x", ""),
+    ("math.cosh", "numpy.Cosh", "x", ""),
+    ("math.cumprod", "numpy.Cumprod", "x", "axis>axis=0"),
+    ("math.cumsum", "numpy.Cumsum", "x", "axis>axis=0"),
+    ("math.divide", "numpy.Divide", "x y", ""),
+    ("math.divide_no_nan", "numpy.DivideNoNan", "x y", ""),
+    ("math.equal", "numpy.Equal", "x y", ""),
+    ("math.erf", "math.Erf", "x", ""),
+    ("math.exp", "numpy.Exp", "x", ""),
+    ("math.expm1", "numpy.Expm1", "x", ""),
+    ("math.floor", "numpy.Floor", "x", ""),
+    ("math.floordiv", "numpy.FloorDivide", "x y", ""),
+    ("math.floormod", "numpy.Mod", "x y", ""),
+    ("math.greater", "numpy.Greater", "x y", ""),
+    ("math.greater_equal", "numpy.GreaterEqual", "x y", ""),
+    ("math.is_finite", "numpy.Isfinite", "x", ""),
+    ("math.is_inf", "numpy.Isinf", "x", ""),
+    ("math.is_nan", "numpy.Isnan", "x", ""),
+    ("math.less", "numpy.Less", "x y", ""),
+    ("math.less_equal", "numpy.LessEqual", "x y", ""),
+    ("math.log", "numpy.Log", "x", ""),
+    ("math.log1p", "numpy.Log1p", "x", ""),
+    ("math.log_sigmoid", "nn.LogSigmoid", "x", ""),
+    ("math.logical_and", "numpy.LogicalAnd", "x y", ""),
+    ("math.logical_not", "numpy.LogicalNot", "x", ""),
+    ("math.logical_or", "numpy.LogicalOr", "x y", ""),
+    ("math.logical_xor", "numpy.LogicalXor", "x y", ""),
+    ("math.maximum", "numpy.Maximum", "x y", ""),
+    ("math.minimum", "numpy.Minimum", "x y", ""),
+    ("math.multiply", "numpy.Multiply", "x y", ""),
+    ("math.negative", "numpy.Negative", "x", ""),
+    ("math.not_equal", "numpy.NotEqual", "x y", ""),
+    ("math.pow", "numpy.Power", "x y", ""),
+    ("math.reciprocal", "numpy.Reciprocal", "x", ""),
+    ("math.reduce_all", "numpy.All", "input_tensor", REDUCE),
+    ("math.reduce_any", "numpy.Any", "input_tensor", REDUCE),
+    ("math.reduce_logsumexp", "math.Logsumexp", "input_tensor", REDUCE),
+    ("math.reduce_max", "numpy.Max", "input_tensor", REDUCE),
+    ("math.reduce_mean", "numpy.Mean", "input_tensor", REDUCE),
+    ("math.reduce_min", "numpy.Min", "input_tensor", REDUCE),
+    ("math.reduce_prod", "numpy.Prod", "input_tensor", REDUCE),
+    ("math.reduce_std", "numpy.Std", "input_tensor", REDUCE),
+    ("math.reduce_sum", "numpy.Sum", "input_tensor", REDUCE),
+    ("math.reduce_variance", "numpy.Var", "input_tensor", REDUCE),
+    ("math.rsqrt", "math.Rsqrt", "x", ""),
+    ("math.scalar_mul", "numpy.Multiply", "scalar x", ""),
+    ("math.sigmoid", "nn.Sigmoid", "x", ""),
+    ("math.sign", "numpy.Sign", "x", ""),
+    ("math.sin", "numpy.Sin", "x", ""),
+    ("math.sinh", "numpy.Sinh", "x", ""),
+    ("math.softplus", "nn.Softplus", "features", ""),
+    ("math.sqrt", "numpy.Sqrt", "x", ""),
+    ("math.square", "numpy.Square", "x", ""),
+    ("math.subtract", "numpy.Subtract", "x y", ""),
+    ("math.tan", "numpy.Tan", "x", ""),
+    ("math.tanh", "numpy.Tanh", "x", ""),
+    ("math.truediv", "numpy.TrueDivide", "x y", ""),
+    ("nn.elu", "nn.Elu", "features", ""),
+    ("nn.gelu", "nn.Gelu", "features", "approximate>approximate=false"),
+    ("nn.leaky_relu", "nn.LeakyRelu", "features", "alpha>negative_slope=0.2"),
+    ("nn.log_softmax", "nn.LogSoftmax", "logits", "axis>axis=-1"),
+    ("nn.relu", "nn.Relu", "features", ""),
+    ("nn.relu6", "nn.Relu6", "features", ""),
+    ("nn.selu", "nn.Selu", "features", ""),
+    ("nn.silu", "nn.Silu", "features", ""),
+    ("nn.softmax", "nn.Softmax", "logits", "axis>axis=-1"),
+    ("nn.softsign", "nn.Softsign", "features", ""),
+    ("ones_like", "numpy.OnesLike", "input", ""),
+    ("reshape", "numpy.Reshape", "tensor", "shape>newshape"),
+    ("reverse", "numpy.Flip", "tensor", "axis>axis"),
+    ("roll", "numpy.Roll", "input", "shift>shift axis>axis"),
+    ("squeeze", "numpy.Squeeze", "input", "axis>axis=null"),
+    ("stack", "numpy.Stack", "values", "axis>axis=0"),
+    ("tile", "numpy.Tile", "input", "multiples>repeats"),
+    ("transpose", "numpy.Transpose", "a", "perm>axes=null"),
+    ("where", "numpy.Where", "condition x y", ""),
+    ("zeros_like", "numpy.ZerosLike", "input", ""),
+];
+
+fn find(function: &str) -> Option<&'static Rule> {
+    let found = RULES.binary_search_by_key(&function, |rule| rule.0).ok()?;
+    Some(&RULES[found])
+}
+
+/// Makes an operation of a layer of a TensorFlow function, and of all of its calls, where Keras 3 has that operation.
+pub fn rewrite(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Findings> {
+    let Some(function) = layer.class.strip_prefix("tf.") else { return Ok(()) };
+    let Some(rule) = find(function) else { return Ok(()) };
+    let mut config: Option<Map<String, Value>> = None;
+    for call in calls {
+        let found = rewrite_call(rule, &layer.path, call)?;
+        if config.as_ref().is_some_and(|config| *config != found) {
+            let detail =
+                format!("{function} is called with different options, which are the operation's own in Keras 3");
+            return Err(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail).into());
+        }
+        config = Some(found);
+    }
+    let mut whole = Map::new();
+    whole.insert("name".into(), json!(layer.name));
+    whole.extend(config.unwrap_or_default());
+    layer.config = Value::Object(whole).to_string();
+    layer.class = format!("ops.{}", rule.1);
+    layer.module = String::new();
+    Ok(())
+}
+
+/// Puts a call's tensors into their places; the options are the operation's configuration.
+fn rewrite_call(rule: &Rule, path: &str, call: &mut Call) -> Result<Map<String, Value>, Findings> {
+    let (function, _, tensors, options) = *rule;
+    let refuse = |detail: String| Diag::new(Code::UnsupportedLayer, path, format!("{function}: {detail}"));
+    let mut given: Vec<NamedArg> = std::mem::take(&mut call.kwargs);
+    let mut names = tensors.split(' ');
+    for arg in std::mem::take(&mut call.args) {
+        let name = names.next().ok_or_else(|| refuse("more arguments than it has tensors".into()))?;
+        given.push(NamedArg { name: name.to_owned(), arg: Some(arg) });
+    }
+    let mut take = |name: &str| {
+        let found = given.iter().position(|named| named.name == name)?;
+        given.remove(found).arg
+    };
+    for name in tensors.split(' ') {
+        let arg = take(name).ok_or_else(|| refuse(format!("called without `{name}`")))?;
+        call.args.push(arg);
+    }
+    let mut config = Map::new();
+    for option in options.split(' ').filter(|option| !option.is_empty()) {
+        let (name, rest) = option.split_once('>').unwrap_or((option, option));
+        let (key, default) = rest.split_once('=').map_or((rest, None), |(key, default)| (key, Some(default)));
+        let value = match take(name).and_then(|arg| arg.kind) {
+            Some(ArgKind::Json(text)) => text,
+            Some(_) => return Err(refuse(format!("`{name}` is computed by the model")).into()),
+            None => default.ok_or_else(|| refuse(format!("called without `{name}`")))?.to_owned(),
+        };
+        let value: Value = serde_json::from_str(&value).unwrap_or_default();
+        config.insert(key.to_owned(), tuple(value));
+    }
+    let spare = given.iter().find(|named| named.name != "name" && !is_neutral(named.arg.as_ref()));
+    match spare {
+        Some(named) => Err(refuse(format!("Keras 3 has no word for its argument `{}`", named.name)).into()),
+        None => Ok(config),
+    }
+}
+
+/// Absent, null, false or zero: what TensorFlow's optional arguments are when they do nothing.
+fn is_neutral(arg: Option<&Arg>) -> bool {
+    match arg.and_then(|arg| arg.kind.as_ref()) {
+        None => true,
+        Some(ArgKind::Json(text)) => matches!(text.as_str(), "null" | "false"),
+        Some(_) => false,
+    }
+}
+
+/// A list as Keras 3 stores it, whatever tag it had.
+fn tuple(value: Value) -> Value {
+    match value.get("items") {
+        Some(items) => items.clone(),
+        None => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use recast_plugin_api::model::ValueRef;
+
+    fn call(args: Vec<Arg>, kwargs: &[(&str, Value)]) -> Call {
+        let named = |(name, value): &(&str, Value)| NamedArg { name: name.to_string(), arg: Some(Arg::json(value)) };
+        Call { layer: 0, args, kwargs: kwargs.iter().map(named).collect() }
+    }
+
+    fn layer(class: &str) -> Layer {
+        Layer { name: "f".into(), path: "f".into(), class: class.into(), ..Layer::default() }
+    }
+
+    #[test]
+    fn rules_are_sorted() {
+        assert!(RULES.is_sorted_by_key(|rule| rule.0));
+    }
+
+    #[test]
+    fn options_become_configuration_and_tensors_arguments() {
+        let x = Arg::value(ValueRef { call: None, index: 0 });
+        let mut sum = layer("tf.math.reduce_sum");
+        let mut one = call(vec![x.clone()], &[("axis", json!([1])), ("name", json!(null))]);
+        rewrite(&mut sum, &mut [&mut one]).unwrap();
+        assert_eq!((sum.class.as_str(), one.args.len(), one.kwargs.len()), ("ops.numpy.Sum", 1, 0));
+        assert_eq!(sum.config, r#"{"name":"f","axis":[1],"keepdims":false}"#);
+        let mut minus = layer("tf.math.subtract");
+        let mut one = call(vec![Arg::json(&json!(1.0))], &[]);
+        one.kwargs.push(NamedArg { name: "y".into(), arg: Some(x.clone()) });
+        rewrite(&mut minus, &mut [&mut one]).unwrap();
+        assert_eq!(one.args, [Arg::json(&json!(1.0)), x.clone()]);
+        let mut product = layer("tf.linalg.matmul");
+        let mut one = call(vec![x.clone(), x.clone()], &[("transpose_b", json!(true))]);
+        assert_eq!(rewrite(&mut product, &mut [&mut one]).unwrap_err()[0].code, Code::UnsupportedLayer);
+        let mut reshape = layer("tf.reshape");
+        let mut one = call(vec![x.clone(), x], &[]);
+        assert!(rewrite(&mut reshape, &mut [&mut one]).is_err());
+    }
+}

@@ -1,0 +1,142 @@
+"""Every network of keras.applications, weights made as the zoo makes them: saved, converted, compared, deleted.
+
+    keras3/bin/python applications.py [--recast PATH] [--plugins DIR] [--families] [NAME]...     (and with keras2)
+
+The smallest input that a network takes, 100 classes. --families: only the first network of each family. In the Keras 2
+environment ONNX Runtime is that environment's own. Results are printed and written to HOME/applications-keras{2,3}.json.
+"""
+import argparse
+import inspect
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+
+import kit
+import zoo
+from kit import KERAS, keras, np
+
+ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+SIZES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71, "NASNetLarge": 331, "NASNetMobile": 224}
+SIZE = 64
+# What run.py accepts, and twice that of the spread: a hundred layers of random weights amplify rounding.
+RTOL, ATOL, SPREAD = 1e-3, 1e-5, 1e-3
+
+
+def networks():
+    """Names by family, the smallest first."""
+    found = [name for name in dir(keras.applications) if name[0].isupper()]
+    families = {}
+    for name in sorted(found, key=lambda n: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", n)]):
+        family = re.sub(r"(B\d|\d+|L|M|S|Tiny|Small|Base|Large|XLarge|Mobile|X\d+|Y\d+|RS\d+)+$", "", name)
+        families.setdefault(re.sub(r"\d+", "", family), []).append(name)
+    return families
+
+
+def build(name):
+    make = getattr(keras.applications, name)
+    size = SIZES.get(name, SIZE)
+    options = {"weights": None, "input_shape": (size, size, 3), "classes": 100, "classifier_activation": None}
+    known = inspect.signature(make).parameters
+    return make(**{key: value for key, value in options.items() if key in known})
+
+
+def prepared(name):
+    kit.begin(name)
+    rng = np.random.default_rng(kit.seed_of(name))
+    model = build(name)
+    for weight in model.weights:
+        path = getattr(weight, "path", None) or weight.name
+        if np.issubdtype(np.dtype(getattr(weight.dtype, "as_numpy_dtype", weight.dtype)), np.floating):
+            weight.assign(zoo.he(rng, path, tuple(weight.shape), "float32"))
+    for layer in kit.all_layers(model):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+    zoo.fit_batch_norms(model, rng)
+    xs = [zoo.inputs(model, rng, kit.BATCH)]
+    zoo.scale_outputs(model, xs)
+    return model, xs, kit.call(model, xs)
+
+
+def convert(args, path, out):
+    command = [args.recast, "convert", path, "--to", "onnx", "--out", out, "--no-verify", "--format", "json"]
+    command += ["--plugins", args.plugins] if args.plugins else []
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=1800)
+    report = json.loads(done.stdout.splitlines()[0])
+    if report["status"] not in ("verified", "unverified"):
+        errors = [d for d in report["diagnostics"] if d["severity"] == "error"]
+        raise ValueError("; ".join(f"{d['code']} {d['at']}: {d['detail']}" for d in errors[:3]))
+    return os.path.join(report["bundle"], report["outputs"][0]["path"]), time.monotonic() - began
+
+
+def compare(path, xs, ys):
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    got = session.run(None, {each.name: x for each, x in zip(session.get_inputs(), xs)})
+    worst = 0.0
+    for g, y in zip(got, ys):
+        error = np.abs(g.astype("f8") - y.astype("f8"))
+        if g.shape != y.shape or (error > ATOL + SPREAD * float(y.max() - y.min()) + RTOL * np.abs(y)).any():
+            raise ValueError(f"off by up to {error.max():.3g} of a spread of {float(y.max() - y.min()):.3g}")
+        worst = max(worst, float(error.max()))
+    return worst
+
+
+def check(args, name):
+    model, xs, ys = prepared(name)
+    rows = []
+    for container in ("h5", "keras"):
+        row = {"network": name, "container": container, "layers": len(model.layers), "ok": False}
+        rows.append(row)
+        folder = tempfile.mkdtemp(prefix="recast-applications-")
+        try:
+            path = os.path.join(folder, f"{name}.{container}")
+            model.save(path, include_optimizer=False) if container == "h5" else model.save(path)
+            row["mb"] = round(os.path.getsize(path) / 1e6, 1)
+            onnx, seconds = convert(args, path, os.path.join(folder, "out"))
+            row.update(seconds=round(seconds, 2), error=compare(onnx, xs, ys), ok=True)
+        except Exception as error:
+            row["why"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recast", default=os.path.join(ROOT, "target", "release", "recast"))
+    parser.add_argument("--plugins", help="passed on to recast convert")
+    parser.add_argument("--families", action="store_true", help="only the first network of each family")
+    parser.add_argument("names", nargs="*")
+    args = parser.parse_args()
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    families = networks()
+    names = args.names or [n for all_of in families.values() for n in (all_of[:1] if args.families else all_of)]
+    rows = []
+    for name in names:
+        try:
+            rows += check(args, name)
+        except Exception as error:
+            rows.append({"network": name, "ok": False, "why": f"not made: {type(error).__name__}: {str(error)[:300]}"})
+        for row in rows[-2:]:
+            if row["network"] == name:
+                print(json.dumps(row), flush=True)
+        with open(os.path.join(kit.home(), f"applications-keras{KERAS}.json"), "w") as file:
+            json.dump(rows, file, indent=0)
+    good = sum(row["ok"] for row in rows)
+    print(f"{good} of {len(rows)} files of {len(names)} networks, Keras {keras.__version__}")
+    return 0 if rows and good == len(rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""Converts models to .keras and .h5 with the recast binary, loads the outputs with the real Keras, and compares what
+they compute with what was recorded when the models were saved.
+
+    python3 keras_targets.py convert OUT [--recast BINARY] [--plugins DIR] [--set fixtures|v3|zoo|samples]... [--only PART]
+    keras3/bin/python keras_targets.py check OUT --target keras       (KERAS_BACKEND=torch, jax or numpy for the others)
+    keras2/bin/python keras_targets.py check OUT --target h5
+
+Two steps, because the frameworks live in environments of their own. Weights are compared bit by bit as a multiset:
+recast may move none and change none. Exit code 1 when a number is wrong or a file does not load.
+"""
+import argparse
+import collections
+import glob
+import json
+import os
+import subprocess
+import sys
+import traceback
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+FIXTURES = os.path.join(HERE, "..", "fixtures")
+RTOL, ATOL = 1e-3, 1e-5
+TARGETS = ("keras", "h5")
+SETS = ("fixtures", "v3", "samples", "zoo")
+
+
+def home():
+    default = os.path.join(os.path.expanduser("~"), ".cache", "recast-conformance")
+    return os.environ.get("RECAST_CONFORMANCE_HOME", default)
+
+
+# --- what there is --------------------------------------------------------------------------------------------------
+def folders(which):
+    if which == "fixtures":
+        return [(f"keras{k}/", os.path.join(FIXTURES, f"keras{k}")) for k in (1, 2, 3)]
+    if which == "v3":
+        return [("v3/", os.path.join(FIXTURES, "keras_v3"))]
+    if which == "samples":
+        return [("samples/", os.path.join(HERE, "..", "samples"))]
+    return [("zoo/", os.path.join(home(), "zoo"))]
+
+
+def models(which):
+    for prefix, folder in folders(which):
+        for path in sorted(glob.glob(os.path.join(glob.escape(folder), "**", "*"), recursive=True)):
+            end = next((e for e in (".weights.h5", ".hdf5", ".h5", ".keras") if path.endswith(e)), None)
+            if end is None:
+                continue
+            stem = path[:-len(end)]
+            golden = next((g for g in (path + ".golden.npz", stem + ".golden.npz") if os.path.exists(g)), None)
+            architecture = stem + ".json" if os.path.exists(stem + ".json") else None
+            # A .keras beside an .h5 of the same name is another model.
+            mark = "@keras" if end == ".keras" else ""
+            yield prefix + os.path.relpath(stem, folder) + mark, path, architecture, golden
+
+
+# --- convert --------------------------------------------------------------------------------------------------------
+def convert_one(args, target, artifact, architecture, out):
+    command = [args.recast, "convert", artifact, "--to", target, "--out", out, "--format", "json"]
+    command += [] if args.verify else ["--no-verify"]
+    command += ["--architecture", architecture] if architecture else []
+    command += ["--plugins", args.plugins] if args.plugins else []
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=600)
+    lines = done.stdout.splitlines()
+    report = json.loads(lines[-1]) if lines else {"status": "crashed", "diagnostics": [], "outputs": []}
+    errors = [d for d in report["diagnostics"] if d["severity"] == "error"]
+    row = {"status": report["status"], "codes": sorted({d["code"] for d in errors}),
+           "why": "; ".join(f"{d['at']}: {d['detail']}" for d in errors[:2]) or done.stderr[-300:]}
+    if report["outputs"]:
+        row["path"] = os.path.join(report["bundle"], report["outputs"][0]["path"])
+        row["level"] = report["outputs"][0]["verification"]["level"]
+    return row
+
+
+def convert(args):
+    rows = []
+    for which in args.set or SETS:
+        for name, artifact, architecture, golden in models(which):
+            if args.only and not any(part in name for part in args.only):
+                continue
+            for target in args.target or TARGETS:
+                out = os.path.join(args.out, target, name)
+                row = convert_one(args, target, artifact, architecture, out)
+                rows.append({"name": name, "target": target, "golden": golden, "artifact": artifact, **row})
+    with open(os.path.join(args.out, "index.json"), "w") as file:
+        json.dump(rows, file, indent=1)
+    for target in args.target or TARGETS:
+        of = [row for row in rows if row["target"] == target]
+        print(f"{target}: {sum('path' in r for r in of)} of {len(of)} converted")
+        refused = collections.Counter(", ".join(r["codes"]) or r["status"] for r in of if "path" not in r)
+        for codes, count in refused.most_common():
+            print(f"  {count:4} {codes}")
+        for row in of:
+            if "path" not in row:
+                print(f"       {row['name']}: {row['why'][:150]}")
+    return 0
+
+
+# --- check ----------------------------------------------------------------------------------------------------------
+def load(keras, path):
+    class Scale(keras.layers.Layer):
+        pass
+
+    return keras.models.load_model(path, compile=False)
+
+
+def arrays_of(model):
+    """Every weight's bytes; counters and random states are no weights."""
+    counter = collections.Counter()
+    for weight in model.weights:
+        value = np.asarray(weight.numpy() if hasattr(weight, "numpy") else weight)
+        name = (getattr(weight, "path", None) or weight.name).split("/")[-1].split(":")[0]
+        if name not in ("count", "seed_generator_state"):
+            counter[(value.shape, value.tobytes())] += 1
+    return counter
+
+
+def stored_arrays(artifact):
+    """Every floating-point array of an .h5 or .keras, optimizer and counters left out."""
+    import h5py
+    import io
+    import zipfile
+    counter = collections.Counter()
+
+    def visit(name, node):
+        skip = ("optimizer", "seed_generator", "_random_generator")
+        if isinstance(node, h5py.Dataset) and not any(part in name for part in skip):
+            if name.split("/")[-1].split(":")[0] != "count" and node.dtype != np.uint32:
+                counter[(node.shape, np.asarray(node).tobytes())] += 1
+
+    source = io.BytesIO(zipfile.ZipFile(artifact).read("model.weights.h5")) if zipfile.is_zipfile(artifact) else artifact
+    with h5py.File(source, "r") as file:
+        file.visititems(visit)
+    return counter
+
+
+def flatten(value):
+    if isinstance(value, dict):
+        return [leaf for key in sorted(value) for leaf in flatten(value[key])]
+    if isinstance(value, (list, tuple)):
+        return [leaf for item in value for leaf in flatten(item)]
+    return [value]
+
+
+def as_numpy(value):
+    value = value.detach() if hasattr(value, "detach") else value
+    return np.asarray(value)
+
+
+def check_one(keras, row):
+    model = load(keras, row["path"])
+    stored, found = stored_arrays(row["artifact"]), arrays_of(model)
+    strange = found - stored
+    if strange:
+        raise AssertionError(f"{sum(strange.values())} weights are not those of the source: "
+                             f"{[shape for shape, _ in strange][:3]}")
+    if not row["golden"]:
+        return None
+    with np.load(row["golden"]) as file:
+        arrays = {key: file[key] for key in file.files}
+    xs = [arrays[f"x{i}"] for i in range(sum(key.startswith("x") for key in arrays))]
+    ys = [arrays[f"y{i}"] for i in range(sum(key.startswith("y") for key in arrays))]
+    got = flatten(model(xs if len(xs) > 1 else xs[0], training=False))
+    if len(got) != len(ys):
+        raise AssertionError(f"{len(got)} outputs, {len(ys)} recorded")
+    largest = 0.0
+    for i, (g, w) in enumerate(zip(map(as_numpy, got), ys)):
+        if g.shape != w.shape:
+            raise AssertionError(f"output {i}: shape {g.shape}, recorded {w.shape}")
+        error = np.abs(g.astype(np.float64) - w.astype(np.float64))
+        tolerance = ATOL + RTOL * np.abs(w.astype(np.float64))
+        if g.dtype == np.float16 or w.dtype == np.float16 or g.dtype.name == "bfloat16":
+            tolerance = tolerance + 2e-2 * max(1.0, float(np.abs(w.astype(np.float64)).max()))
+        if not (error <= tolerance).all():
+            raise AssertionError(f"output {i}: off by up to {error.max():.3g}")
+        largest = max(largest, float(error.max()))
+    return largest
+
+
+def check(args):
+    import keras
+    backend = getattr(keras, "backend", None).backend()
+    with open(os.path.join(args.out, "index.json")) as file:
+        rows = [row for row in json.load(file) if row["target"] in (args.target or TARGETS) and "path" in row]
+    rows = [row for row in rows if not args.only or any(part in row["name"] for part in args.only)]
+    passed, failed, largest = 0, [], 0.0
+    for row in rows[::args.every]:
+        keras.backend.clear_session()
+        try:
+            largest = max(largest, check_one(keras, row) or 0.0)
+            passed += 1
+        except Exception as error:
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            failed.append((row["name"], row["target"], why))
+            if args.trace:
+                traceback.print_exc()
+    print(f"Keras {keras.__version__} on {backend}: {passed} of {passed + len(failed)} load with the source's weights and "
+          f"give the recorded outputs; largest error {largest:.3g}")
+    for name, target, why in failed:
+        print(f"  {target} {name}: {why[:args.width]}")
+    return 1 if failed else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=("convert", "check"))
+    parser.add_argument("out")
+    parser.add_argument("--recast", default=os.path.join(HERE, "..", "..", "target", "release", "recast"))
+    parser.add_argument("--plugins")
+    parser.add_argument("--verify", action="store_true")
+    parser.add_argument("--set", action="append", choices=SETS)
+    parser.add_argument("--only", action="append")
+    parser.add_argument("--target", action="append", choices=TARGETS)
+    parser.add_argument("--every", type=int, default=1, help="check only every N-th output")
+    parser.add_argument("--trace", action="store_true")
+    parser.add_argument("--width", type=int, default=200)
+    args = parser.parse_args()
+    os.makedirs(args.out, exist_ok=True)
+    return convert(args) if args.step == "convert" else check(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
