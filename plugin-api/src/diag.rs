@@ -131,6 +131,11 @@ impl Diag {
         Diag { code, severity, at: at.into(), detail: detail.into(), hint: String::new() }
     }
 
+    /// The machine refused something at `at`: a path, a file's name.
+    pub fn io(at: impl Into<String>, error: &std::io::Error) -> Diag {
+        Diag::new(Code::Io, at, error.to_string())
+    }
+
     pub fn hint(mut self, hint: impl Into<String>) -> Diag {
         self.hint = hint.into();
         self

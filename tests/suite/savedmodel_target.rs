@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 /// A written directory, in memory.
 #[derive(PartialEq)]
-struct Written {
+pub struct Written {
     model: Vec<u8>,
     data: Vec<u8>,
     index: Vec<u8>,
@@ -33,7 +33,7 @@ impl bundle::Weights for Source<'_> {
     }
 }
 
-fn written(graph: &Graph) -> Result<Written, String> {
+pub fn written(graph: &Graph) -> Result<Written, String> {
     let said = |findings: recast_plugin_api::diag::Findings| findings[0].to_string();
     let graph = passes::fit(graph.clone(), &recast_savedmodel::target::caps()).map_err(said)?;
     let (model, variables) = meta::plan(&graph).map_err(said)?;
@@ -44,7 +44,7 @@ fn written(graph: &Graph) -> Result<Written, String> {
 }
 
 impl Written {
-    fn decoded(&self) -> SavedModel {
+    pub fn decoded(&self) -> SavedModel {
         SavedModel::decode(self.model.as_slice()).expect("what was encoded decodes")
     }
 
@@ -65,7 +65,7 @@ impl Written {
     }
 }
 
-fn all() -> Vec<Case> {
+pub fn all() -> Vec<Case> {
     let groups = [
         onnx_basic::elementwise(),
         onnx_basic::products(),

@@ -80,7 +80,7 @@ mod tests {
         let mut graph = Graph::new("g");
         let x = graph.input("x", Type::new(DType::F32, vec![Dim::symbol("batch"), Dim::Known(2)]));
         let weight = Tensor::from_numbers(DType::BF16, &[2], &[1.0, 2.0]);
-        let weight = graph.push_param("dense", "bias", weight);
+        let weight = graph.param("dense", "bias", weight);
         let narrow = graph.cast("dense", x, DType::BF16).unwrap();
         let sum = graph.binary("dense", BinaryFunction::Add, narrow, weight).unwrap();
         let scaled = graph.binary_scalar("dense", BinaryFunction::Mul, sum, 0.5).unwrap();

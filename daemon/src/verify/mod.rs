@@ -48,13 +48,13 @@ pub struct Check<'a> {
     /// Reads the output back; `None` where the target has no way to.
     pub read_back: &'a dyn Fn() -> Result<Option<ReadBack>, Findings>,
     pub golden: Option<&'a Path>,
-    /// The same model as the framework that made the artifact traced it, lowered.
-    pub witness: Option<&'a Graph>,
     /// For the oracle.
     pub artifact: &'a Path,
     /// What runs the file where the configuration has a command for it.
     pub runner: Option<&'a Runner>,
     pub commands: Commands,
+    /// The same model as the framework that made the artifact traced it, lowered.
+    pub witness: Option<&'a Graph>,
     pub threads: usize,
 }
 
@@ -77,6 +77,19 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What was read back is what was to be written.
+    pub fn structural(ReadBack { by, note, distance, samples }: ReadBack) -> Outcome {
+        let verification = Verification {
+            level: Level::Structural,
+            runtime: by,
+            max_abs_error: distance.max_abs,
+            max_rel_error: distance.max_rel,
+            samples,
+            note,
+        };
+        Outcome { verification, findings: Findings::new() }
+    }
+
     pub fn none(reason: &str, findings: Findings) -> Outcome {
         let verification = Verification {
             level: Level::None,
@@ -120,7 +133,7 @@ pub fn verify(check: &Check<'_>) -> Outcome {
 
 /// Nothing here runs the output: it is as good as what reading it back showed.
 fn unrun(check: &Check<'_>, read_back: Option<ReadBack>) -> Outcome {
-    let Some(ReadBack { by, mut note, distance, samples }) = read_back else {
+    let Some(mut read_back) = read_back else {
         let reason = match check.runtime {
             "" => "nothing here reads or runs this format".into(),
             runtime => format!("no runtime for '{runtime}' files"),
@@ -128,18 +141,10 @@ fn unrun(check: &Check<'_>, read_back: Option<ReadBack>) -> Outcome {
         return Outcome::none(&reason, Findings::new());
     };
     match graph_gives(check) {
-        Ok(known) => note += known,
+        Ok(known) => read_back.note += known,
         Err(diag) => return Outcome::none(&diag.detail.clone(), diag.into()),
     }
-    let verification = Verification {
-        level: Level::Structural,
-        runtime: by,
-        max_abs_error: distance.max_abs,
-        max_rel_error: distance.max_rel,
-        samples,
-        note,
-    };
-    Outcome { verification, findings: Findings::new() }
+    Outcome::structural(read_back)
 }
 
 /// The output is the graph, and no runtime runs the output: whether the graph gives what was recorded, or what the

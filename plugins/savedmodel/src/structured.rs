@@ -90,6 +90,18 @@ impl StructuredValue {
         Structured::None(NoneValue {}).value()
     }
 
+    /// Names of the tensors in it, in the order in which Python flattens it.
+    pub fn tensor_names(&self) -> Vec<&str> {
+        match &self.kind {
+            Some(Structured::TensorSpec(spec)) => vec![spec.name.as_str()],
+            Some(Structured::List(values) | Structured::Tuple(values)) => {
+                values.values.iter().flat_map(StructuredValue::tensor_names).collect()
+            }
+            Some(Structured::Dict(dict)) => dict.fields.values().flat_map(StructuredValue::tensor_names).collect(),
+            Some(Structured::None(_) | Structured::String(_) | Structured::NamedTuple(_)) | None => Vec::new(),
+        }
+    }
+
     pub fn text(text: &str) -> StructuredValue {
         Structured::String(text.into()).value()
     }

@@ -11,7 +11,7 @@ use recast_plugin_api::messages::{Caps, CheckReply, CheckRequest, FoundWeight, P
 use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, LayerModel, Model, NamedArg, ValueRef};
 use recast_plugin_api::plugin::WriteCx;
 use serde_json::{Map, Value, json};
-use std::io::{BufWriter, Write};
+use std::io::BufWriter;
 use std::path::Path;
 
 /// No layout, no kernel order: the graph's params stay as they are stored.
@@ -47,16 +47,13 @@ pub fn write(cx: &WriteCx<'_>, request: &WriteRequest) -> Result<(), Findings> {
     let path = format!("{}.config.json", request.name);
     let text = serde_json::to_string_pretty(&architecture(model, root))
         .map_err(|e| Diag::new(Code::Bug, &path, e.to_string()))?;
-    let mut file = cx.create(&path)?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.write_all(b"\n"))
-        .map_err(|e| Diag::new(Code::Io, path, e.to_string()))?;
+    cx.create_with(&path, (text + "\n").as_bytes())?;
     Ok(())
 }
 
 /// Reads the file back: every param of the graph is there under its own name, as it is stored.
 pub fn check(request: &CheckRequest) -> Result<CheckReply, Findings> {
-    let graph = request.graph.clone().unwrap_or_default().decode_graph()?;
+    let graph = request.decoded_graph()?;
     let entries = header::read(Path::new(&request.path))?;
     let mut weights = Vec::new();
     let mut findings = Findings::new();

@@ -6,7 +6,8 @@ use super::objects::Objects;
 use super::restore;
 use crate::graph::def::{self, Body};
 use crate::graph::{CLASS, GRAPH, wire};
-use crate::proto::{SavedObjectGraph, SaverDef, SignatureDef, TensorInfo, dtype};
+use crate::proto::{SavedConcreteFunction, SavedObjectGraph, SaverDef, SignatureDef, TensorInfo, dtype};
+use crate::structured::Structured;
 use recast_keras_model::io::{Files, Limits, region};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::DType;
@@ -64,7 +65,8 @@ pub fn read(
     files: &mut Files<'_, '_>,
 ) -> Result<LayerModel, Findings> {
     let (body, library) = def::read(found.graph)?;
-    let (given, wanted) = (sorted(&signature.inputs), sorted(&signature.outputs));
+    let (mut given, mut wanted) = (sorted(&signature.inputs), sorted(&signature.outputs));
+    as_called(found.saved, &mut given, &mut wanted);
     let mut inputs = Vec::new();
     let mut findings = Findings::new();
     for (name, info) in &given {
@@ -128,6 +130,33 @@ pub fn read(
         root: Some(root),
         ..LayerModel::default()
     })
+}
+
+/// A signature has its tensors by name. The function behind it, where the model has one with the same names, has them in
+/// the model's order.
+fn as_called(saved: &SavedObjectGraph, given: &mut [(&String, &TensorInfo)], wanted: &mut [(&String, &TensorInfo)]) {
+    let positional = |function: &SavedConcreteFunction| {
+        let Some(Structured::Tuple(both)) = function.canonicalized_input_signature.clone()?.kind else { return None };
+        both.values.into_iter().next()
+    };
+    for function in saved.concrete_functions.values() {
+        let order = positional(function);
+        order.iter().for_each(|order| arrange(given, &order.tensor_names()));
+        // Results in a dict are in no order of the model's.
+        if let Some(result) = &function.output_signature
+            && matches!(result.kind, Some(Structured::List(_) | Structured::Tuple(_)))
+        {
+            arrange(wanted, &result.tensor_names());
+        }
+    }
+}
+
+/// Puts a list into the order of these names, if they are all of its names.
+fn arrange(list: &mut [(&String, &TensorInfo)], names: &[&str]) {
+    let place = |name: &str| names.iter().position(|known| *known == name);
+    if list.len() == names.len() && list.iter().all(|(name, _)| place(name).is_some()) {
+        list.sort_by_key(|(name, _)| place(name));
+    }
 }
 
 /// Names in the order in which people count: `output_2` before `output_10`.

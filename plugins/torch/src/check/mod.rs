@@ -39,7 +39,7 @@ fn mismatch(at: &str, detail: impl Into<String>) -> Diag {
 }
 
 pub fn check(request: &CheckRequest) -> Result<CheckReply, Findings> {
-    let graph = request.graph.clone().unwrap_or_default().decode_graph()?;
+    let graph = request.decoded_graph()?;
     let dir = Path::new(&request.path);
     let file = dir.join("model.safetensors");
     let entries = header::read(&file)?;
@@ -101,15 +101,18 @@ fn expand(
                     owner = inner;
                     nested = Some(made.kind.as_str());
                 }
+                None if matches!(made.kind.as_str(), "nn.Parameter" | "buffer") => {
+                    out.push(Step::Weight(key.clone()));
+                    // `self.kernel.to(..)`
+                    out.extend(path[index + 1..].iter().map(|method| Step::Function(format!(".{method}"))));
+                    nested = None;
+                    break;
+                }
                 None if index + 1 < path.len() => {
                     // `self.embedding.weight`
                     out.push(Step::Weight([key.as_str(), &path[index + 1..].join(".")].join(".")));
                     nested = None;
                     break;
-                }
-                None if matches!(made.kind.as_str(), "nn.Parameter" | "buffer") => {
-                    out.push(Step::Weight(key.clone()));
-                    nested = None;
                 }
                 None => {
                     out.push(Step::Module { key: key.clone(), made: made.clone() });

@@ -122,8 +122,11 @@ fn attribute(line: &str, class: &mut Class) -> Result<(), String> {
     if name.contains('.') {
         return Ok(());
     }
-    let (kind, arguments) = value.split_once('(').ok_or_else(|| format!("'{line}' makes no module"))?;
-    let arguments = arguments.trim().strip_suffix(')').ok_or_else(|| format!("'{line}' does not end"))?;
+    // A long one stands in brackets of its own.
+    let value = value.strip_prefix('(').and_then(|value| value.trim().strip_suffix(')')).unwrap_or(value).trim();
+    // What is no call is a number or a function that a helper keeps.
+    let Some((kind, arguments)) = value.split_once('(') else { return Ok(()) };
+    let Some(arguments) = arguments.trim().strip_suffix(')') else { return Ok(()) };
     let mut made = Made { kind: kind.into(), ..Made::default() };
     for part in split(arguments) {
         match part.split_once('=').filter(|(name, _)| name.chars().all(|c| c.is_alphanumeric() || c == '_')) {
@@ -184,7 +187,25 @@ struct Reader<'t, 'e> {
     depth: usize,
 }
 
-const OPERATORS: &[&str] = &["//", "==", "!=", "<=", ">=", "**", "+", "-", "*", "/", "%", "@", "&", "|", "<", ">"];
+/// Operators and how tightly they bind; longer ones come first.
+const OPERATORS: &[(&str, u8)] = &[
+    ("//", 6),
+    ("==", 2),
+    ("!=", 2),
+    ("<=", 2),
+    (">=", 2),
+    ("**", 8),
+    ("+", 5),
+    ("-", 5),
+    ("*", 6),
+    ("/", 6),
+    ("%", 6),
+    ("@", 6),
+    ("&", 4),
+    ("|", 3),
+    ("<", 2),
+    (">", 2),
+];
 
 impl Reader<'_, '_> {
     fn skip(&mut self) {
@@ -217,7 +238,7 @@ impl Reader<'_, '_> {
                 continue;
             }
             self.argument_name();
-            self.expression()?;
+            self.expression(0)?;
         }
         self.depth -= 1;
         if end.is_empty() || self.eat(end) { Ok(()) } else { Err(format!("no '{end}'")) }
@@ -231,16 +252,15 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Operands and operators from left to right; an operator is noted behind its right operand.
-    fn expression(&mut self) -> Result<(), String> {
+    /// Operands and operators that bind tighter than `least`; an operator is noted behind its right operand.
+    fn expression(&mut self, least: u8) -> Result<(), String> {
         self.operand()?;
         loop {
             self.skip();
-            let Some(operator) = OPERATORS.iter().find(|operator| self.rest.starts_with(**operator)) else {
-                return Ok(());
-            };
+            let found = OPERATORS.iter().find(|(operator, _)| self.rest.starts_with(operator));
+            let Some((operator, binds)) = found.filter(|(_, binds)| *binds > least) else { return Ok(()) };
             self.rest = &self.rest[operator.len()..];
-            self.operand()?;
+            self.expression(*binds)?;
             self.events.push(Event::Call(operator.to_string()));
         }
     }
@@ -251,7 +271,7 @@ impl Reader<'_, '_> {
         if self.rest.starts_with("lambda ") {
             let body = self.rest.split_once(':').map_or("", |(_, body)| body);
             self.rest = body;
-            return self.expression();
+            return self.expression(0);
         }
         let mut path: Vec<String> = Vec::new();
         if self.eat("(") {
@@ -290,7 +310,7 @@ impl Reader<'_, '_> {
     }
 
     fn postfix(&mut self, path: Vec<String>) -> Result<(), String> {
-        let own = path.first().is_some_and(|first| first == "self");
+        let mut own = path.first().is_some_and(|first| first == "self");
         let mut pending = (!path.is_empty()).then_some(path);
         loop {
             if self.rest.starts_with('(') {
@@ -313,6 +333,8 @@ impl Reader<'_, '_> {
             } else if self.rest.starts_with('.') {
                 self.eat(".");
                 let name = self.name()?;
+                // Of what came before, which is no attribute of the module any more.
+                own = false;
                 pending = Some(vec![String::new(), name]);
             } else {
                 break;

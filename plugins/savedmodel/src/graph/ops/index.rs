@@ -6,7 +6,7 @@ use super::super::value::{Int, Ints, Val};
 use super::{axis, inputs, one};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
-    BinaryFunction, Concat, DType, Dim, Gather, OneHot, Reverse, Slice, Triangle, ValueId, Where,
+    BinaryFunction, Concat, DType, Dim, Gather, GatherElements, OneHot, Op, Reverse, Slice, Triangle, ValueId, Where,
 };
 
 type Out = Result<Vec<Val>, Diag>;
@@ -287,11 +287,16 @@ pub fn gather<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out
         let elements = elements.ok_or_else(|| node.bad("an index out of range"))?;
         return Ok(vec![Ints { dtype: ints.dtype, shape: places.shape, elements }.val()]);
     }
-    if node.int("batch_dims", 0)? != 0 {
-        return Err(node.unsupported("batch_dims"));
-    }
     let pair = super::values(interp, node, &[x.clone(), indices.clone()])?;
-    let out = interp.add(node, Gather { axis: at }, &pair)?;
+    let op: Op = match node.int("batch_dims", 0)? {
+        0 => Gather { axis: at }.into(),
+        // Each row by its own indices: what numpy calls take_along_axis.
+        batch if batch + 1 == rank as i64 && at + 1 == rank && interp.shape(pair[1]).len() == rank => {
+            GatherElements { axis: at }.into()
+        }
+        _ => return Err(node.unsupported("batch_dims")),
+    };
+    let out = interp.add(node, op, &pair)?;
     one(interp, out)
 }
 

@@ -212,6 +212,7 @@ static TABLE: &[Row] = &[
     row("Roll", index::roll),
     row("Round", math::unary),
     row("Rsqrt", math::unary),
+    row("ScaleAndTranslate", nn::translate),
     row("Select", math::select_rows),
     row("SelectV2", math::select),
     row("Selu", math::unary),

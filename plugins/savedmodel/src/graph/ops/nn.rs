@@ -272,6 +272,50 @@ pub fn softmax<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Ou
 }
 
 /// images (b, h, w, c), size (2). The result is f32, except for nearest.
+/// Resizing with kernels that widen when an image shrinks; as `tf.image.resize` uses it: scaled to its size, not moved.
+pub fn translate<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [x, _, scale, moved] = inputs(node, vals)?;
+    let sizes = interp.sizes_of(node, vals, 1, "size")?;
+    let sizes: Option<Vec<u64>> = sizes.iter().map(|size| size.dim()?.known()).collect();
+    let sizes =
+        sizes.filter(|sizes| sizes.len() == 2).ok_or_else(|| node.unsupported("a size that is not constant"))?;
+    let mut x = interp.value(node, x)?;
+    let numbers = |val: &Val| match val {
+        Val::Known(tensor) => super::super::value::numbers(tensor),
+        _ => None,
+    };
+    let whole = |(i, scale): (usize, &f64)| {
+        let have = interp.shape(x).get(i + 1).and_then(Dim::known);
+        have.is_some_and(|have| (sizes[i] as f64 / have as f64 - scale).abs() <= 1e-6 * scale.abs())
+    };
+    let scales = numbers(scale).filter(|scales| scales.len() == 2);
+    let plain = scales.is_some_and(|scales| scales.iter().enumerate().all(whole));
+    if !plain || numbers(moved).is_none_or(|moved| moved.iter().any(|&by| by != 0.0)) {
+        return Err(node.unsupported("an image that is moved, or scaled beyond its size"));
+    }
+    let mode = match node.text("kernel_type", "lanczos3")?.as_str() {
+        "triangle" => ResizeMode::Linear,
+        "keyscubic" => ResizeMode::Cubic,
+        "lanczos3" => ResizeMode::Lanczos3,
+        "lanczos5" => ResizeMode::Lanczos5,
+        other => return Err(node.unsupported(format!("kernel '{other}'"))),
+    };
+    if interp.ty(x).dtype != DType::F32 {
+        x = interp.graph().cast(node.name, x, DType::F32)?;
+    }
+    let op = Resize {
+        axes: vec![1, 2],
+        sizes: sizes.into_iter().map(Dim::Known).collect(),
+        mode,
+        coordinates: ResizeCoordinates::HalfPixel,
+        rounding: NearestRounding::Floor,
+        cubic_a: -0.5,
+        antialias: node.flag("antialias", true)?,
+    };
+    let out = interp.add(node, op, &[x])?;
+    one(interp, out)
+}
+
 pub fn resize<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
     let [x, _] = inputs(node, vals)?;
     let sizes = interp.sizes_of(node, vals, 1, "size")?;

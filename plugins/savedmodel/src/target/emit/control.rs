@@ -32,14 +32,14 @@ fn element(dims: &[Dim]) -> Vec<i64> {
     dims.iter().map(|dim| dim.known().map_or(-1, |size| size as i64)).collect()
 }
 
-/// The index in time of a step, counted from the end for a loop that runs backwards.
-pub fn place(step: &Step, backwards: bool, e: &mut Emit) -> Val {
+/// Time (the first axis) turned around for a loop that runs backwards, as Keras does it: readers of loops know a step
+/// by its number.
+pub fn turned(x: Val, backwards: bool, e: &mut Emit) -> Val {
     if !backwards {
-        return step.number.clone();
+        return x;
     }
-    let one = e.int(1);
-    let last = e.call("Sub", &[&step.count, &one]);
-    e.call("Sub", &[&last, &step.number])
+    let time = e.ints(&[0]);
+    e.call("ReverseV2", &[&x, &time])
 }
 
 pub fn scan<'a>(op: &'a Scan, node: &'a Node, e: &mut Emit<'a>) -> Emitting {
@@ -50,8 +50,9 @@ pub fn scan<'a>(op: &'a Scan, node: &'a Node, e: &mut Emit<'a>) -> Emitting {
     for (i, input) in body.inputs.iter().enumerate().skip(op.states) {
         let value = e.value(node, i)?;
         let (x, rank) = (e.val(value)?, e.ty(value).rank());
-        let turned = time_first(&x, rank, e);
-        lists.push(e.list_of(&turned, &element(body.shape(input.value))));
+        let steps = time_first(&x, rank, e);
+        let steps = turned(steps, op.reverse, e);
+        lists.push(e.list_of(&steps, &element(body.shape(input.value))));
     }
     let mut shapes = Vec::new();
     for output in &body.outputs[op.states..] {
@@ -65,6 +66,7 @@ pub fn scan<'a>(op: &'a Scan, node: &'a Node, e: &mut Emit<'a>) -> Emitting {
         if i >= op.states {
             let ty = e.ty(value);
             let stacked = e.list_stacked(&y, &shapes[i - op.states], ty.dtype);
+            let stacked = turned(stacked, op.reverse, e);
             y = time_first(&stacked, ty.rank(), e);
         }
         e.bind(value, y);
@@ -74,14 +76,14 @@ pub fn scan<'a>(op: &'a Scan, node: &'a Node, e: &mut Emit<'a>) -> Emitting {
 
 /// States first, then a list for each stacked output.
 fn one_step<'a>(op: &Scan, body: &'a Graph, lists: &[Val], step: &Step, e: &mut Emit<'a>) -> Result<Vec<Val>, Diag> {
-    let at = place(step, op.reverse, e);
+    let at = &step.number;
     for (i, input) in body.inputs.iter().enumerate() {
         let val = if i < op.states {
             step.states[i].clone()
         } else {
             let list = e.capture(&lists[i - op.states]);
             let ty = body.ty(input.value);
-            e.list_item(&list, &at, &element(&ty.shape), ty.dtype)
+            e.list_item(&list, at, &element(&ty.shape), ty.dtype)
         };
         e.bind(input.value, val);
     }
@@ -92,7 +94,7 @@ fn one_step<'a>(op: &Scan, body: &'a Graph, lists: &[Val], step: &Step, e: &mut 
     let mut next = Vec::new();
     for (i, output) in body.outputs.iter().enumerate() {
         let val = e.val(output.value)?;
-        next.push(if i < op.states { val } else { e.call("TensorListSetItem", &[&step.states[i], &at, &val]) });
+        next.push(if i < op.states { val } else { e.call("TensorListSetItem", &[&step.states[i], at, &val]) });
     }
     Ok(next)
 }

@@ -1,7 +1,7 @@
 //! LSTM, GRU and SimpleRNN as loops. The product of the whole input and the kernel is made once, before the loop; its
 //! rows, one for each step, are a list that the loop takes one element after the other from.
 
-use super::control::{place, time_first};
+use super::control::{time_first, turned};
 use super::elementwise::activate;
 use super::matmul::product;
 use super::{Emit, Emitting, Step, Val, unsupported};
@@ -56,7 +56,7 @@ struct Layer {
     x: Val,
     /// Steps; rank-0 i32.
     count: Val,
-    /// A list of bool (batch, 1).
+    /// bool (time, batch, 1).
     mask: Option<Val>,
     /// (batch, units) as a vector of i32.
     state_shape: Val,
@@ -87,9 +87,8 @@ fn recurrent<'a>(
     let batch = ty.shape[0].clone();
     let mask = match e.opt_arg(node, 1)? {
         Some(mask) => {
-            let turned = time_first(&mask, 2, e);
-            let column = e.expand(&turned, 2);
-            Some(e.list_of(&column, &[-1, 1]))
+            let steps = time_first(&mask, 2, e);
+            Some(e.expand(&steps, 2))
         }
         None => None,
     };
@@ -161,7 +160,12 @@ fn one_direction<'a>(
         inputs = e.call("AddV2", &[&inputs, bias]);
     }
     let inputs = time_first(&inputs, 3, e);
+    let inputs = turned(inputs, backwards, e);
     let inputs = e.list_of(&inputs, &[-1, width]);
+    let mask = layer.mask.clone().map(|mask| {
+        let mask = turned(mask, backwards, e);
+        e.list_of(&mask, &[-1, 1])
+    });
     let mut loop_states = weights.states.clone();
     let own = loop_states.len();
     if layer.wants_sequence {
@@ -173,16 +177,16 @@ fn one_direction<'a>(
     }
     let graph = e.graph();
     let results = e.repeat(&layer.count, &loop_states, graph, |e, step| {
-        let at = place(step, backwards, e);
         let list = e.capture(&inputs);
-        let row = e.list_item(&list, &at, &[-1, width], layer.dtype);
+        let row = e.list_item(&list, &step.number, &[-1, width], layer.dtype);
         let states = &step.states[..own];
         let next = cell(layer, weights, &row, states, e);
-        shown(layer, step, &at, own, next, e)
+        shown(layer, step, mask.as_ref(), own, next, e)
     })?;
     let mut made = vec![None];
     if layer.wants_sequence {
         let stacked = e.list_stacked(&results[own], &layer.state_shape, layer.dtype);
+        let stacked = turned(stacked, backwards, e);
         made[0] = Some(time_first(&stacked, 3, e));
     }
     made.extend(results.into_iter().take(own).map(Some));
@@ -190,10 +194,18 @@ fn one_direction<'a>(
 }
 
 /// The loop's states after a step: the layer's own, then the list of outputs, then the last output.
-fn shown(layer: &Layer, step: &Step, at: &Val, own: usize, next: Vec<Val>, e: &mut Emit) -> Result<Vec<Val>, Diag> {
+fn shown(
+    layer: &Layer,
+    step: &Step,
+    mask: Option<&Val>,
+    own: usize,
+    next: Vec<Val>,
+    e: &mut Emit,
+) -> Result<Vec<Val>, Diag> {
+    let at = &step.number;
     let mut output = next[0].clone();
     let mut after = next;
-    if let Some(mask) = &layer.mask {
+    if let Some(mask) = mask {
         let mask = e.capture(mask);
         let counts = e.list_item(&mask, at, &[-1, 1], DType::Bool);
         let before = match step.states.get(own + 1) {

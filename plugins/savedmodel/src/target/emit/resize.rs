@@ -100,16 +100,27 @@ fn kernel_type(op: &Resize) -> Option<&'static str> {
 
 fn translated(x: &Val, op: &Resize, shape: &[Dim], e: &mut Emit) -> Result<Val, Diag> {
     let size = sizes(op, e)?;
-    let mut scales = Vec::new();
-    for (&axis, want) in op.axes.iter().zip(&op.sizes) {
-        let (want, have) = (e.size(want)?, e.size(&shape[axis])?);
-        let (want, have) = (e.cast(&want, DType::F32), e.cast(&have, DType::F32));
-        scales.push(e.call("RealDiv", &[&want, &have]));
-    }
-    let scale = e.call_list("Pack", &scales);
+    let scale = scales(op, shape, e)?;
     let translation = e.numbers(DType::F32, &[2], &[0.0, 0.0]);
     let build = e.op("ScaleAndTranslate", &[x, &size, &scale, &translation]);
     Ok(build.str("kernel_type", kernel_type(op).unwrap_or_default()).flag("antialias", op.antialias).tmp())
+}
+
+/// Want over have, for each axis.
+fn scales(op: &Resize, shape: &[Dim], e: &mut Emit) -> Result<Val, Diag> {
+    let both = || op.axes.iter().zip(&op.sizes).map(|(&axis, want)| (want, &shape[axis]));
+    let known: Option<Vec<f64>> =
+        both().map(|(want, have)| Some(want.known()? as f64 / have.known()? as f64)).collect();
+    if let Some(known) = known {
+        return Ok(e.numbers(DType::F32, &[known.len() as u64], &known));
+    }
+    let mut scales = Vec::new();
+    for (want, have) in both() {
+        let (want, have) = (e.size(want)?, e.size(have)?);
+        let (want, have) = (e.cast(&want, DType::F32), e.cast(&have, DType::F32));
+        scales.push(e.call("RealDiv", &[&want, &have]));
+    }
+    Ok(e.call_list("Pack", &scales))
 }
 
 /// Nearest along any axes: a gather of elements that are known now, or that the run counts.
