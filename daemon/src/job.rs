@@ -29,6 +29,7 @@ pub enum Level {
     None,
     Structural,
     Reference,
+    Witness,
     Oracle,
     Golden,
 }

@@ -43,6 +43,8 @@ struct Job<'a> {
     host: &'a Host,
     spec: &'a JobSpec,
     report: JobReport,
+    /// The model as its framework traced it, where the artifact holds that, too.
+    witness: Option<Graph>,
     /// Files written for checks so far: each gets a directory of its own.
     variants: Mutex<usize>,
 }
@@ -61,7 +63,7 @@ struct Written<'a> {
 /// Runs one job to its report; what the artifact holds never makes it panic.
 pub fn run(spec: &JobSpec, host: &Host) -> JobReport {
     let started = Instant::now();
-    let mut job = Job { host, spec, report: JobReport::blank(), variants: Mutex::new(0) };
+    let mut job = Job { host, spec, report: JobReport::blank(), witness: None, variants: Mutex::new(0) };
     let result = if spec.inspect { job.inspect() } else { job.run() };
     let mut findings = host.take_notes();
     findings.extend(result.err().unwrap_or_default());
@@ -141,10 +143,15 @@ impl Job<'_> {
             let graph = model.and_then(|read| {
                 self.report.source_format = read.format;
                 self.report.source_version = read.model.keras_version.clone();
-                let missing = lower::missing_classes(&read.model, host);
+                let mut model = read.model;
+                let missing = self.settle_missing(&mut model);
                 self.report.waits_for = missing.iter().map(|m| crate::host::layer_claim(&m.class)).collect();
-                let graph = self.timed("lower", |_| lower(&read.model, host))?;
-                Ok((read.model, graph))
+                let graph = match self.timed("lower", |_| lower(&model, host)) {
+                    Ok(graph) => Some(graph),
+                    Err(found) => self.layers_alone(found)?,
+                };
+                self.witness = self.timed("lower", |job| job.traced(&model));
+                Ok((model, graph))
             });
             self.report.digest = match (hashing.map(|thread| thread.join()), &spec.digest) {
                 (Some(Ok(Ok(found))), _) => found,
@@ -153,8 +160,20 @@ impl Job<'_> {
                 (None, known) => known.clone().unwrap_or_default(),
             };
             let (model, graph) = graph?;
-            self.targets(&model, &graph)
+            self.targets(&model, graph.as_ref())
         })
+    }
+
+    /// A class that nothing lowers stops targets of ops, not those that write layers as they are: then there is no
+    /// graph.
+    fn layers_alone(&self, found: Findings) -> Result<Option<Graph>, Findings> {
+        let unknown = found.iter().all(|diag| diag.code == Code::UnknownLayer);
+        for target in &self.spec.targets {
+            if !unknown || !self.host.capabilities(&target.name)?.wants_layers {
+                return Err(found);
+            }
+        }
+        Ok(None)
     }
 
     fn timed<T>(&mut self, stage: &str, work: impl FnOnce(&mut Self) -> T) -> T {
@@ -165,8 +184,37 @@ impl Job<'_> {
         result
     }
 
+    /// Classes that no plugin owns; none where the traced graph takes the place of the layers.
+    fn settle_missing(&mut self, model: &mut LayerModel) -> Vec<lower::Missing> {
+        let missing = lower::missing_classes(model, self.host);
+        let Some(traced) = model.traced.take_if(|_| !missing.is_empty()) else { return missing };
+        let instead = LayerModel { root: Some(traced), ..model.clone() };
+        if !lower::missing_classes(&instead, self.host).is_empty() {
+            return missing;
+        }
+        let classes: Vec<&str> = missing.iter().map(|missing| missing.class.as_str()).collect();
+        let detail = format!("no plugin lowers {}: the graph that the artifact holds is used", classes.join(", "));
+        self.report.diagnostics.push(Finding::from(&Diag::new(Code::Traced, "", detail).note()));
+        *model = instead;
+        Vec::new()
+    }
+
+    /// The traced graph beside the layers, where a check can use it; what it can't be lowered for is a note.
+    fn traced(&mut self, model: &LayerModel) -> Option<Graph> {
+        let traced = model.traced.clone().filter(|_| self.spec.verify.policy != Policy::Off)?;
+        match lower(&LayerModel { root: Some(traced), traced: None, ..model.clone() }, self.host) {
+            Ok(graph) => Some(graph),
+            Err(findings) => {
+                let why = findings.first().map_or(String::new(), |diag| format!("{}: {}", diag.at, diag.detail));
+                let detail = format!("the graph that the artifact holds is no witness: {why}");
+                self.report.diagnostics.push(Finding::from(&Diag::new(Code::Traced, "", detail).note()));
+                None
+            }
+        }
+    }
+
     /// Every target, even when one of them can't be written: all findings at once.
-    fn targets(&mut self, model: &LayerModel, graph: &Graph) -> Result<(), Findings> {
+    fn targets(&mut self, model: &LayerModel, graph: Option<&Graph>) -> Result<(), Findings> {
         let mut findings = Findings::new();
         for target in &self.spec.targets {
             match self.target(target, model, graph) {
@@ -177,17 +225,22 @@ impl Job<'_> {
         if findings.is_empty() { Ok(()) } else { Err(findings) }
     }
 
-    fn target(&mut self, target: &TargetSpec, model: &LayerModel, graph: &Graph) -> Result<Output, Findings> {
+    fn target(&mut self, target: &TargetSpec, model: &LayerModel, graph: Option<&Graph>) -> Result<Output, Findings> {
         let caps = self.host.capabilities(&target.name)?;
-        let fitted = self.timed("passes", |_| passes::fit(graph.clone(), &caps))?;
+        let fitted = self.timed("passes", |_| graph.map(|graph| passes::fit(graph.clone(), &caps)).transpose())?;
         let layers = caps.wants_layers.then_some(model);
         let staging = self.spec.staging.clone();
-        let files = self.timed("write", |job| job.write(target, &caps, &fitted, layers, &staging))?;
+        let files = self.timed("write", |job| job.write(target, &caps, fitted.as_ref(), layers, &staging))?;
         let primary = files.first().cloned();
         let primary = primary.ok_or_else(|| Diag::new(Code::PluginMisbehaved, &target.name, "it wrote no file"))?;
         let path = primary_path(&primary.path);
-        let written = Written { target, caps: &caps, fitted: &fitted, files: &files, path: staging.join(&path) };
-        let outcome = self.timed("verify", |job| job.verify(&written, graph));
+        let outcome = self.timed("verify", |job| match (graph, &fitted) {
+            (Some(graph), Some(fitted)) => {
+                let written = Written { target, caps: &caps, fitted, files: &files, path: staging.join(&path) };
+                job.verify(&written, graph)
+            }
+            _ => job.verify_layers(&caps, model, &staging.join(&path)),
+        });
         let verification = self.judge(outcome)?;
         Ok(Output { target: target.name.clone(), path, sha256: primary.sha256.clone(), verification, files })
     }
@@ -196,15 +249,16 @@ impl Job<'_> {
         &self,
         target: &TargetSpec,
         caps: &Caps,
-        graph: &Graph,
+        graph: Option<&Graph>,
         layers: Option<&LayerModel>,
         dir: &Path,
     ) -> Result<Vec<OutputFile>, Findings> {
-        let admitted = admit(graph, caps, Some(&self.host.tensors().file_lens()))?;
+        let lens = self.host.tensors().file_lens();
+        let admitted = graph.map(|graph| admit(graph, caps, Some(&lens))).transpose()?;
         let options = options_text(target)?;
         let request = WriteRequest {
             schema_rev: SCHEMA_REV,
-            graph: Some(GraphProto::from(admitted.graph())),
+            graph: admitted.map(|admitted| GraphProto::from(admitted.graph())),
             name: self.spec.name.clone(),
             options,
             source_digest: self.report.digest.clone(),
@@ -234,8 +288,23 @@ impl Job<'_> {
             artifact: &self.spec.artifact,
             runner: caps.runner.as_ref(),
             commands: Commands { events: self.host.shared_events(), scratch: self.spec.staging.join(SCRATCH) },
+            witness: self.witness.as_ref(),
             threads: self.spec.threads,
         })
+    }
+
+    /// An output of layers whose ops nobody knows: what can be compared is what is stored.
+    fn verify_layers(&self, caps: &Caps, model: &LayerModel, file: &Path) -> Outcome {
+        if self.spec.verify.policy == Policy::Off {
+            return Outcome::none("verification is off", Findings::new());
+        }
+        match verify::read_back::layers_by_source(self.host, self.spec, model, file, &caps.read_back) {
+            Ok(read_back) => Outcome::structural(read_back),
+            Err(findings) => {
+                let reason = findings.first().map_or(String::new(), |diag| diag.detail.clone());
+                Outcome::none(&reason, findings)
+            }
+        }
     }
 
     /// The output as somebody else than its writer finds it.
@@ -273,7 +342,7 @@ impl Job<'_> {
         let dir = self.spec.staging.join(SCRATCH).join(format!("{what}-{count}"));
         std::fs::create_dir_all(&dir).map_err(|e| io(&dir, &e))?;
         let fitted = passes::fit(graph.clone(), caps)?;
-        let files = self.write(target, caps, &fitted, None, &dir)?;
+        let files = self.write(target, caps, Some(&fitted), None, &dir)?;
         let primary = files.first();
         let primary = primary.ok_or_else(|| Diag::new(Code::PluginMisbehaved, &target.name, "it wrote no file"))?;
         Ok(dir.join(primary_path(&primary.path)))

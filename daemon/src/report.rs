@@ -77,6 +77,7 @@ pub fn level_word(level: Level) -> &'static str {
         Level::None => "none",
         Level::Structural => "structural",
         Level::Reference => "reference",
+        Level::Witness => "witness",
         Level::Oracle => "oracle",
         Level::Golden => "golden",
     }
@@ -88,6 +89,7 @@ fn level_meaning(level: Level) -> &'static str {
         Level::None => "not checked",
         Level::Structural => "read back: same structure, same weights",
         Level::Reference => "agrees with the reference evaluator",
+        Level::Witness => "agrees with the reference evaluator, and with the graph that the artifact holds",
         Level::Oracle => "agrees with the original framework",
         Level::Golden => "agrees with your recorded outputs",
     }

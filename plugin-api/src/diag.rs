@@ -93,6 +93,7 @@ codes! {
     CustomObject = "custom-object", Loss, "A class of the user's own, kept by name: who loads the output registers it.";
     OptionIgnored = "option-ignored", Loss, "An option has no meaning in this target.";
     Precision = "precision", Loss, "Values were stored in a narrower dtype.";
+    Traced = "traced", Loss, "The graph that the artifact holds beside its layers was used, or could not be.";
     Decomposed = "decomposed", Loss, "An op was checked in a decomposed form.";
 }
 
@@ -128,6 +129,11 @@ impl Diag {
     pub fn new(code: Code, at: impl Into<String>, detail: impl Into<String>) -> Diag {
         let severity = if code.class() == Class::Loss { Severity::Warning } else { Severity::Error };
         Diag { code, severity, at: at.into(), detail: detail.into(), hint: String::new() }
+    }
+
+    /// The machine refused something at `at`: a path, a file's name.
+    pub fn io(at: impl Into<String>, error: &std::io::Error) -> Diag {
+        Diag::new(Code::Io, at, error.to_string())
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Diag {

@@ -1,6 +1,8 @@
 //! Requests and replies of the three plugin kinds, as they cross the boundary (protobuf by `prost`).
 //! Unknown fields are ignored by older builds, so options grow without touching the ABI.
 
+use crate::diag::{Code, Diag};
+use crate::ir::Graph;
 use crate::ir::wire::{GraphProto, TypeProto};
 use crate::model::{Arg, Layer, NamedArg};
 use prost::Message;
@@ -154,6 +156,42 @@ pub struct Caps {
     /// `Target::check` reads the output back (formats that no source reads).
     #[prost(bool, tag = "13")]
     pub checks: bool,
+    /// Dtypes that the target stores and casts from, but does not compute in (`bf16`): the shared passes compute in f32
+    /// instead.
+    #[prost(string, repeated, tag = "14")]
+    pub widens: Vec<String>,
+}
+
+impl Caps {
+    /// A target that takes graphs in any layout and with any dtype, and writes `NAME` + `suffix` first.
+    pub fn of(target: &str, suffix: &str, ops: &[&str]) -> Caps {
+        Caps {
+            schema_rev: crate::model::SCHEMA_REV,
+            target: target.into(),
+            ops: ops.iter().map(|op| op.to_string()).collect(),
+            suffix: suffix.into(),
+            ..Caps::default()
+        }
+    }
+}
+
+fn decoded(graph: &Option<GraphProto>, name: &str) -> Result<Graph, Diag> {
+    let missing = || Diag::new(Code::PluginMisbehaved, name, "a request without a graph");
+    graph.clone().ok_or_else(missing)?.decode_graph()
+}
+
+impl WriteRequest {
+    /// The graph, checked and typed.
+    pub fn decoded_graph(&self) -> Result<Graph, Diag> {
+        decoded(&self.graph, &self.name)
+    }
+}
+
+impl CheckRequest {
+    /// The graph, checked and typed.
+    pub fn decoded_graph(&self) -> Result<Graph, Diag> {
+        decoded(&self.graph, &self.name)
+    }
 }
 
 /// A script for an interpreter that the machine's owner configures: `[verify.runtimes.NAME] command = [...]`. It is

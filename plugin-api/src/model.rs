@@ -31,6 +31,11 @@ pub struct LayerModel {
     /// Files that tensors point into (`TensorProto::file` is an index here), absolute paths.
     #[prost(string, repeated, tag = "6")]
     pub files: Vec<String>,
+    /// Where the artifact holds the model a second time, as its framework traced it: the same inputs and outputs (under
+    /// the same names, in any order), by layers of other classes. It is lowered beside `root` as a witness, and in its
+    /// place where no plugin owns a class of `root`.
+    #[prost(message, optional, tag = "7")]
+    pub traced: Option<Model>,
 }
 
 /// A Sequential or Functional model, at the top or as a layer of another one.

@@ -61,36 +61,55 @@ def models(which):
 
 
 # --- convert --------------------------------------------------------------------------------------------------------
-def convert_one(args, target, artifact, architecture, out):
-    command = [args.recast, "convert", artifact, "--to", target, "--out", out, "--format", "json"]
+BATCH = 40
+
+
+def run(args, targets, artifacts, architecture, out):
+    """artifact -> report, of one command for all of them."""
+    command = [args.recast, "convert", *artifacts, "--to", ",".join(targets), "--out", out, "--format", "json"]
     command += [] if args.verify else ["--no-verify"]
     command += ["--architecture", architecture] if architecture else []
     command += ["--plugins", args.plugins] if args.plugins else []
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=600)
-    lines = done.stdout.splitlines()
-    report = json.loads(lines[-1]) if lines else {"status": "crashed", "diagnostics": [], "outputs": []}
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    reports = [json.loads(line) for line in done.stdout.splitlines()]
+    return {report["artifact"]: report for report in reports}
+
+
+def row_of(report):
+    if report is None:
+        return {"status": "crashed", "codes": [], "why": "no report"}
     errors = [d for d in report["diagnostics"] if d["severity"] == "error"]
     row = {"status": report["status"], "codes": sorted({d["code"] for d in errors}),
-           "why": "; ".join(f"{d['at']}: {d['detail']}" for d in errors[:2]) or done.stderr[-300:]}
-    if report["outputs"]:
-        row["path"] = os.path.join(report["bundle"], report["outputs"][0]["path"])
-        row["level"] = report["outputs"][0]["verification"]["level"]
+           "why": "; ".join(f"{d['at']}: {d['detail']}" for d in errors[:2])}
+    for output in report["outputs"]:
+        row[output["target"]] = {"path": os.path.join(report["bundle"], output["path"]),
+                                 "level": output["verification"]["level"]}
     return row
 
 
 def convert(args):
+    todo = [model for which in args.set or SETS for model in models(which)]
+    todo = [model for model in todo if not args.only or any(part in model[0] for part in args.only)]
+    targets = args.target or TARGETS
+    plain = [os.path.abspath(model[1]) for model in todo if not model[2]]
+    together = {}
+    for first in range(0, len(plain), BATCH):
+        together.update(run(args, targets, plain[first:first + BATCH], None, os.path.join(args.out, "bundles")))
     rows = []
-    for which in args.set or SETS:
-        for name, artifact, architecture, golden in models(which):
-            if args.only and not any(part in name for part in args.only):
-                continue
-            for target in args.target or TARGETS:
-                out = os.path.join(args.out, target, name)
-                row = convert_one(args, target, artifact, architecture, out)
-                rows.append({"name": name, "target": target, "golden": golden, "artifact": artifact, **row})
+    for name, artifact, architecture, golden in todo:
+        artifact = os.path.abspath(artifact)
+        both = row_of(together.get(artifact))
+        for target in targets:
+            row = {"name": name, "target": target, "golden": golden, "artifact": artifact}
+            found = both
+            if target not in found:
+                # One target's refusal hides the other's output.
+                alone = run(args, [target], [artifact], architecture, os.path.join(args.out, "alone", target))
+                found = row_of(next(iter(alone.values()), None))
+            rows.append({**row, **{key: found[key] for key in ("status", "codes", "why")}, **found.get(target, {})})
     with open(os.path.join(args.out, "index.json"), "w") as file:
         json.dump(rows, file, indent=1)
-    for target in args.target or TARGETS:
+    for target in targets:
         of = [row for row in rows if row["target"] == target]
         print(f"{target}: {sum('path' in r for r in of)} of {len(of)} converted")
         refused = collections.Counter(", ".join(r["codes"]) or r["status"] for r in of if "path" not in r)

@@ -14,6 +14,7 @@ import h5py
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import layers as L
 from keras.src.engine.base_layer import TensorFlowOpLayer
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures")
@@ -129,6 +130,53 @@ def raw_op(name, op, attrs, constants, shapes):
     kit.save_golden(os.path.join(OUT, f"raw_op_{name}.golden.npz"), feeds, ys)
 
 
+def wrapped_cell(keep):
+    x = keras.Input((4, 5))
+    return keras.Model(x, L.RNN(tf.nn.RNNCellDropoutWrapper(L.GRUCell(3), input_keep_prob=keep))(x))
+
+
+def fourier():
+    x = keras.Input((5,))
+    y = L.experimental.RandomFourierFeatures(6, kernel_initializer="gaussian", scale=1.5)(x)
+    return keras.Model(x, L.Dense(2)(y))
+
+
+def residual_cell():
+    x = keras.Input((4, 5))
+    return keras.Model(x, L.RNN(tf.nn.RNNCellResidualWrapper(L.GRUCell(5)))(x))
+
+
+def built(name, build):
+    kit.begin(name)
+    rng = np.random.default_rng(kit.seed_of(name))
+    model = build()
+    kit.randomise(model, rng)
+    xs, others = (kit.feed(model, rng) for _ in range(2))
+    ys = kit.call(model, xs)
+    kit.check_alive(ys, kit.call(model, others), share=1e-3)
+    kit.save_h5(model, os.path.join(OUT, f"{name}.h5"))
+    kit.save_golden(os.path.join(OUT, f"{name}.golden.npz"), xs, ys)
+
+
+def as_tensorflow(name):
+    """A file of Keras 1 on Theano as it would be on TensorFlow: names that end in `:0`, kernels the other way round."""
+    path = os.path.join(OUT, f"{name}_keras_1_on_tensorflow.h5")
+    shutil.copy(os.path.join(HERE, "keras1", f"{name}.h5"), path)
+    shutil.copy(os.path.join(HERE, "keras1", f"{name}.golden.npz"), path.replace(".h5", ".golden.npz"))
+    with h5py.File(path, "r+") as file:
+        channels_first = '"th"' in str(file.attrs["model_config"])
+        for layer in file["model_weights"].values():
+            names = [str(name) for name in layer.attrs["weight_names"]]
+            for name in names:
+                array = layer[name][()]
+                if array.ndim == 4:
+                    array = array[:, :, ::-1, ::-1] if channels_first else array[::-1, ::-1]
+                del layer[name]
+                layer[f"{name}:0"] = array
+            if names:
+                layer.attrs["weight_names"] = [f"{name}:0".encode() for name in names]
+
+
 def check(path, loads=True):
     golden = np.load(path.replace(".h5", ".golden.npz"))
     model = keras.models.load_model(path, compile=False)
@@ -148,6 +196,12 @@ def main():
         # Only a GPU runs these layers.
         rewrite(source, f"cudnn_{source}", lambda c, p=plain: classes(c, p, f"CuDNN{p}", PLAIN), cudnn)
         rewrite(source, f"cudnn_{source}_plain", lambda c, p=plain: classes(c, p, f"CuDNN{p}", PLAIN))
+    built("dropout_wrapper", lambda: wrapped_cell(1.0))
+    built("dropout_wrapper_drops", lambda: wrapped_cell(0.5))
+    built("residual_wrapper", residual_cell)
+    built("random_fourier_features", fourier)
+    for name in ("conv2d_th", "conv2d_tf", "conv1d", "small_cnn_th", "lstm", "merge_concat"):
+        as_tensorflow(name)
     check(rewrite("conv2d", "conv2d_turned", change=turned))
     check(rewrite("conv2d_transpose", "conv2d_transpose_turned", change=turned))
     check(rewrite("conv2d", "conv2d_theano", change=theano, attrs=[("backend", b"theano")]), loads=False)

@@ -110,20 +110,21 @@ for (name, kind), activation in product(RECURRENT.items(), ODD):
         case(f"{name}_gate_{activation}", lambda k=kind, a=activation: k(3, recurrent_activation=a), (2, 4, 3),
              masks=(mask("1101", "1011"),))
 
-# Convolutions: all options of one rank against each other
+# Convolutions: all options of one rank against each other. With channels first, no width is the number of filters: there
+# Keras 3.15 on TensorFlow adds the bias along the wrong axis.
 for filters, size, padding, strides, groups, bias in product((4,), (2, 3), ("valid", "same"), (1, 2), (1, 2),
                                                              (True, False)):
     options = dict(kernel_size=size, padding=padding, strides=strides, groups=groups, use_bias=bias)
     case("conv3d_options", lambda o=options, f=filters: L.Conv3D(f, **o), (2, 4, 5, 4, 2)) if groups == 1 else None
-    case("conv2d_first", lambda o=options, f=filters: L.Conv2D(f, data_format=FIRST, **o), (2, 2, 5, 6))
+    case("conv2d_first", lambda o=options, f=filters: L.Conv2D(f, data_format=FIRST, **o), (2, 2, 5, 13))
 for rank, padding, strides, extra in product((1, 2, 3), ("valid", "same"), (2, 3), (None, 1)):
     cls = {1: L.Conv1DTranspose, 2: L.Conv2DTranspose, 3: L.Conv3DTranspose}[rank]
     options = dict(kernel_size=3, padding=padding, strides=strides, output_padding=extra)
     case(f"conv{rank}d_transpose_options", lambda c=cls, o=options: c(2, **o), (2,) + (4, 3, 3)[:rank] + (2,))
 for padding, strides in product(("valid", "same"), (1, 2)):
     options = dict(kernel_size=2, padding=padding, strides=strides)
-    case("conv3d_first", lambda o=options: L.Conv3D(3, data_format=FIRST, **o), (2, 2, 4, 5, 4))
-    case("separable_first", lambda o=options: L.SeparableConv2D(3, data_format=FIRST, **o), (2, 2, 4, 5))
+    case("conv3d_first", lambda o=options: L.Conv3D(3, data_format=FIRST, **o), (2, 2, 4, 5, 9))
+    case("separable_first", lambda o=options: L.SeparableConv2D(3, data_format=FIRST, **o), (2, 2, 4, 9))
     for kind in ("Max", "Average"):
         case("pooling3d_first", lambda k=kind, p=padding, s=strides: getattr(L, k + "Pooling3D")(2, strides=s,
              padding=p, data_format=FIRST), (2, 2, 4, 5, 4))

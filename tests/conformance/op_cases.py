@@ -253,11 +253,20 @@ def convolutions():
                [(0, 0)] * 3, [0, 0, 1])
 
 
+def dropout():
+    """Last of all, so that the draws of the others stay as they were."""
+    x = normal(2, 3, 4)
+    for function, shared in (("dropout", []), ("dropout", [1]), ("alpha", []), ("gaussian", []), ("noise", [])):
+        attrs = {"function": function, "rate": 0.5, "shared": shared}
+        case(f"dropout_{function}_{len(shared)}", "dropout", attrs, [x], [x])
+
+
 def main():
     for part in [unary, activation, binary, choices, products, control, convolutions]:
         part()
     op_cases_shape.main()
     op_cases_layers.main()
+    dropout()
     here = os.path.dirname(os.path.abspath(__file__))
     write(os.path.join(here, "..", "..", "plugin-api", "reference", "tests"))
     print(f"{len(CASES)} cases")

@@ -262,6 +262,8 @@ def main():
     parser.add_argument("--set", action="append", choices=SETS + ("matrix",), help="default: all but the matrix")
     parser.add_argument("--sets", action="append", choices=matrix_run.SETS, help="of the matrix; default: both")
     parser.add_argument("--sample", type=int, default=1, help="of the matrix: every Nth model")
+    parser.add_argument("--once", action="store_true", help="of the matrix: each case in one container, by turns")
+    parser.add_argument("--shard", default="0/1", help="of the matrix: K/N, the Kth of N parts (matrix_run.py joins them)")
     parser.add_argument("--batch", type=int, default=100, help="of the matrix: models to one conversion")
     parser.add_argument("--verify", action="store_true", help="of the matrix: recast itself verifies, too")
     parser.add_argument("--only", action="append", default=[], help="only models whose name contains this")

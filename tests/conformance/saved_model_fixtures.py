@@ -8,6 +8,7 @@ Without --all, only the cases that are committed. Ways:
     traces  as Keras 2 writes it when nothing else is asked for: a graph for every layer, and a signature
     plain   tf.saved_model.save, as for any tf.Module
     export  Keras 3's model.export
+    module  what no Keras made (saved_model_modules.py)
 """
 import argparse
 import os
@@ -19,6 +20,7 @@ import kit
 import numpy as np
 import tensorflow as tf
 import registry
+import saved_model_modules
 import cases_basic, cases_conv, cases_rnn, cases_attention, cases_graph, cases_beyond  # noqa: F401,E401  they fill the table
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -31,14 +33,15 @@ COMMITTED = {
              "bidirectional_lstm_masked", "mha", "transformer_block", "embedding_mask_average", "nested_two_in_two_out",
              "several_inputs_outputs", "shared_dense", "layer_norm", "sequential", "time_distributed_dense",
              "beyond_rnn_stacked_cells", "layer_prelu", "normalization_adapted", "beyond_functions"],
-    "traces": ["dense_relu", "nested_trainable"],
-    "plain": ["dense_relu", "conv_batch_norm_relu", "lstm"],
+    "traces": ["dense_relu", "conv_batch_norm_relu", "several_inputs_outputs"],
+    "plain": ["dense_relu", "conv_batch_norm_relu"],
     "export": ["dense_relu", "conv_batch_norm_relu", "depthwise_conv2d", "conv2d_transpose_same", "lstm", "lstm_mask_middle",
                "gru", "bidirectional_lstm_sequences", "mha", "transformer_block", "embedding_mask_average",
                "several_inputs_outputs", "layer_norm", "reshape_dynamic", "average_pooling_2d_same",
                "upsampling_2d_bilinear"],
+    "module": list(saved_model_modules.CASES),
 }
-WAYS = {2: ["save", "traces", "plain"], 3: ["export", "plain"]}
+WAYS = {2: ["save", "traces", "plain", "module"], 3: ["export", "plain"]}
 
 
 def write(model, way, path):
@@ -82,6 +85,16 @@ def signature_golden(model, xs, path):
     return {**fed, **outs}
 
 
+def make_module(name, out):
+    path = os.path.join(out, "module", name)
+    shutil.rmtree(path, ignore_errors=True)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    kit.begin(name)
+    arrays = saved_model_modules.CASES[name](path, saved_model_modules.rng_of(name))
+    np.savez(f"{path}.golden.npz", **arrays)
+    trim(path)
+
+
 def make(name, way, case, out, largest):
     kit.begin(name)
     rng = np.random.default_rng(kit.seed_of(name))
@@ -96,7 +109,11 @@ def make(name, way, case, out, largest):
         kit.save_golden(f"{path}.golden.npz", xs, kit.call(model, xs))
     else:
         arrays = signature_golden(model, xs, path)
-        np.savez(f"{path}.golden.npz", **arrays)
+        if way == "traces":
+            # Read by its layers: inputs and outputs in the model's order.
+            kit.save_golden(f"{path}.golden.npz", xs, kit.call(model, xs))
+        else:
+            np.savez(f"{path}.golden.npz", **arrays)
     trim(path)
     if largest and size_of(path) > LARGEST:
         raise AssertionError(f"{size_of(path)} bytes is too large for a fixture")
@@ -111,6 +128,12 @@ def main():
     args = parser.parse_args()
     made, failed = 0, 0
     for way in args.way or WAYS[kit.KERAS]:
+        if way == "module":
+            for name in saved_model_modules.CASES:
+                if not args.only or any(part in name for part in args.only):
+                    make_module(name, args.out)
+                    made += 1
+            continue
         for name, case in registry.CASES.items():
             chosen = args.all or name in COMMITTED[way]
             if not chosen or case.only not in (None, kit.KERAS) or case.compiled or case.save != "h5":

@@ -66,11 +66,39 @@ def make(conversion, name, quantization, shard):
     kit.save_golden(f"{folder}.golden.npz", xs, ys)
 
 
+def as_javascript(name):
+    """A model as TensorFlow.js itself saves it: the configuration at the top, all trainable weights first."""
+    kit.begin(name)
+    case = registry.CASES[name]
+    rng = np.random.default_rng(kit.seed_of(name))
+    model = case.build()
+    kit.randomise(model, rng)
+    folder = os.path.join(OUT, f"{name}_javascript")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    weights = model.trainable_weights + model.non_trainable_weights
+    topology = {"class_name": type(model).__name__, "config": json.loads(model.to_json())["config"],
+                "keras_version": "tfjs-layers 4.22.0", "backend": "tensor_flow.js"}
+    declared = [{"name": w.name.split(":")[0], "shape": list(w.shape), "dtype": "float32"} for w in weights]
+    manifest = [{"paths": ["./model.weights.bin"], "weights": declared}]
+    with open(os.path.join(folder, "model.json"), "w") as file:
+        json.dump({"modelTopology": topology, "format": "layers-model", "generatedBy": "TensorFlow.js tfjs-layers v4.22.0",
+                   "convertedBy": None, "weightsManifest": manifest}, file)
+    with open(os.path.join(folder, "model.weights.bin"), "wb") as file:
+        file.write(b"".join(np.asarray(w, "<f4").tobytes() for w in weights))
+    xs, others = (kit.feed(model, rng, case.makers) for _ in range(2))
+    ys = kit.call(model, xs)
+    kit.check_alive(ys, kit.call(model, others), share=1e-3)
+    kit.save_golden(f"{folder}.golden.npz", xs, ys)
+
+
 def main():
     os.makedirs(OUT, exist_ok=True)
     conversion = converter(sys.argv[1])
     for name, quantization, shard in MODELS:
         make(conversion, name, quantization, shard)
+    for name in ("residual_net", "conv_batch_norm_relu", "lstm_sequences"):
+        as_javascript(name)
     kit.say(f"{len(MODELS)} models by Keras {keras.__version__}")
 
 

@@ -18,9 +18,13 @@ fn cases() -> Vec<Case> {
     let text = std::fs::read_to_string(dir.join("fixtures/expected.json")).expect("expected.json");
     let expected: Json = serde_json::from_str(&text).expect("expected.json is JSON");
     let mut cases = Vec::new();
-    for folder in
-        ["fixtures/keras1", "fixtures/keras2", "fixtures/keras3", "fixtures/legacy", "fixtures/tfjs", "samples"]
-    {
+    let fixed = ["keras1", "keras2", "keras3", "containers", "legacy", "tfjs"].map(|name| format!("fixtures/{name}"));
+    let mut folders = fixed.to_vec();
+    folders.push("samples".into());
+    // One folder for each way to make a SavedModel.
+    let ways = std::fs::read_dir(dir.join("fixtures/saved_model")).expect("saved_model").map(|way| way.expect("a way"));
+    folders.extend(ways.map(|way| format!("fixtures/saved_model/{}", way.file_name().to_string_lossy())));
+    for folder in &folders {
         let mut models: Vec<PathBuf> = std::fs::read_dir(dir.join(folder))
             .expect(folder)
             .map(|entry| entry.expect("an entry").path())

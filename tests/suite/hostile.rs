@@ -78,7 +78,7 @@ fn what_the_architecture_does_not_say_is_not_guessed() {
 fn archives_that_lie_are_refused() {
     refused("member_bomb.keras", Code::LimitExceeded);
     refused("no_weights.keras", Code::Malformed);
-    refused("npz_weights.keras", Code::UnsupportedContainer);
+    refused("npz_weights.keras", Code::UnsafeCode);
     refused("no_config.keras", Code::Malformed);
 }
 

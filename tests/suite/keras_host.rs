@@ -68,6 +68,14 @@ impl<'a> TestHost<'a> {
         )
     }
 
+    /// Reads the directory `/m`, all of whose files the host has as `/m/NAME`.
+    pub fn read_directory(&self) -> Result<LayerModel, Findings> {
+        let mut files: Vec<String> =
+            self.files.keys().filter_map(|path| path.strip_prefix("/m/")).map(str::to_owned).collect();
+        files.sort();
+        recast_keras::read(self, &ReadRequest { schema_rev: 1, path: "/m".into(), files, ..ReadRequest::default() })
+    }
+
     /// The bytes that a tensor points at; panics where it points outside, which no reply may do.
     pub fn bytes(&self, model: &LayerModel, tensor: &TensorProto) -> Vec<u8> {
         let path = &model.files[tensor.file as usize];

@@ -2,7 +2,7 @@
 
 use crate::onnx_kit::{Build, Case, Runs, batched, check, difference, dims, fitted, inputs, written};
 use crate::onnx_layers::{conv_of, pool_of};
-use crate::{onnx_layers, onnx_rnn};
+use crate::{onnx_basic, onnx_layers, onnx_rnn};
 use recast::passes::decompose;
 use recast::verify::runtime::embedded_lacks;
 use recast_plugin_api::ir::*;
@@ -336,8 +336,14 @@ fn shape_ops_on_weights_become_views() {
 #[test]
 fn what_the_embedded_runtime_lacks_is_spelled_out() {
     let scratch = tempfile::tempdir().expect("a scratch folder");
-    let cases =
-        [onnx_layers::windows(), onnx_layers::resizes(), onnx_rnn::recurrent(), onnx_rnn::masked(), onnx_rnn::scans()];
+    let cases = [
+        onnx_basic::reductions(),
+        onnx_layers::windows(),
+        onnx_layers::resizes(),
+        onnx_rnn::recurrent(),
+        onnx_rnn::masked(),
+        onnx_rnn::scans(),
+    ];
     let mut spelled = 0;
     for case in cases.into_iter().flatten() {
         if !embedded_lacks(&case.graph).contains(&true) {
@@ -361,6 +367,8 @@ fn what_the_embedded_runtime_lacks_is_spelled_out() {
         spelled += 1;
     }
     assert!(spelled > 60, "{spelled} cases");
+    let scans = onnx_rnn::scans().iter().filter(|case| embedded_lacks(&case.graph).contains(&true)).count();
+    assert_eq!(scans, 0, "a loop over what it has is nothing that it lacks");
 }
 
 #[test]

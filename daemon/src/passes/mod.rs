@@ -4,17 +4,20 @@
 mod clean;
 mod decompose;
 mod layout;
+mod widen;
 
 pub use clean::{Keep, clean};
 pub use decompose::{Lacking, decompose};
 pub use layout::{Wanted, layout};
+pub use widen::widen;
 
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::validate::{refused, validate};
-use recast_plugin_api::ir::{Graph, Layout};
+use recast_plugin_api::ir::{DType, Graph, Layout};
 use recast_plugin_api::messages::Caps;
 
-/// Makes a graph fit a target, in this order: `clean`, `layout` where the target has one, `clean` of what that left.
+/// Makes a graph fit a target, in this order: `widen` where the target wants it, `clean`, `layout` where the target has
+/// one, `clean` of what that left.
 pub fn fit(graph: Graph, caps: &Caps) -> Result<Graph, Findings> {
     let wanted = Wanted {
         layout: Layout::parse(&caps.layout),
@@ -25,6 +28,10 @@ pub fn fit(graph: Graph, caps: &Caps) -> Result<Graph, Findings> {
         },
     };
     let keep = Keep { dropout: caps.ops.iter().any(|op| op == "dropout") };
+    let mut graph = graph;
+    for narrow in caps.widens.iter().filter_map(|name| DType::parse(name)) {
+        graph = checked("widen", widen(&graph, narrow, DType::F32)?)?;
+    }
     let graph = checked("clean", clean(&graph, keep)?)?;
     if wanted.layout.is_none() && wanted.channels_first_kernel.is_none() {
         return Ok(graph);

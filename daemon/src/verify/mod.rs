@@ -16,6 +16,7 @@ pub mod rounds;
 pub mod runtime;
 pub mod same;
 pub mod structural;
+pub mod witness;
 
 use crate::job::{Level, Policy, Verification, VerifySpec};
 use candidate::Candidate;
@@ -52,6 +53,8 @@ pub struct Check<'a> {
     /// What runs the file where the configuration has a command for it.
     pub runner: Option<&'a Runner>,
     pub commands: Commands,
+    /// The same model as the framework that made the artifact traced it, lowered.
+    pub witness: Option<&'a Graph>,
     pub threads: usize,
 }
 
@@ -74,6 +77,19 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What was read back is what was to be written.
+    pub fn structural(ReadBack { by, note, distance, samples }: ReadBack) -> Outcome {
+        let verification = Verification {
+            level: Level::Structural,
+            runtime: by,
+            max_abs_error: distance.max_abs,
+            max_rel_error: distance.max_rel,
+            samples,
+            note,
+        };
+        Outcome { verification, findings: Findings::new() }
+    }
+
     pub fn none(reason: &str, findings: Findings) -> Outcome {
         let verification = Verification {
             level: Level::None,
@@ -117,7 +133,7 @@ pub fn verify(check: &Check<'_>) -> Outcome {
 
 /// Nothing here runs the output: it is as good as what reading it back showed.
 fn unrun(check: &Check<'_>, read_back: Option<ReadBack>) -> Outcome {
-    let Some(ReadBack { by, mut note, distance, samples }) = read_back else {
+    let Some(mut read_back) = read_back else {
         let reason = match check.runtime {
             "" => "nothing here reads or runs this format".into(),
             runtime => format!("no runtime for '{runtime}' files"),
@@ -125,18 +141,10 @@ fn unrun(check: &Check<'_>, read_back: Option<ReadBack>) -> Outcome {
         return Outcome::none(&reason, Findings::new());
     };
     match graph_gives(check) {
-        Ok(known) => note += known,
+        Ok(known) => read_back.note += known,
         Err(diag) => return Outcome::none(&diag.detail.clone(), diag.into()),
     }
-    let verification = Verification {
-        level: Level::Structural,
-        runtime: by,
-        max_abs_error: distance.max_abs,
-        max_rel_error: distance.max_rel,
-        samples,
-        note,
-    };
-    Outcome { verification, findings: Findings::new() }
+    Outcome::structural(read_back)
 }
 
 /// The output is the graph, and no runtime runs the output: whether the graph gives what was recorded, or what the
@@ -185,6 +193,7 @@ impl Check<'_> {
 fn against(check: &Check<'_>, runtime: &dyn Runtime) -> Result<Outcome, Diag> {
     let mut rounding = Rounds::default();
     let mut sets = rounds::plan(&check.evaluator(), check.graph, &mut rounding)?;
+    let witnessed = witness::agrees(check, &sets)?;
     match check.golden {
         // Recorded outputs say more than any input of ours: where there are some, they decide.
         Some(path) => sets.push(golden::set(check, path, &rounding)?),
@@ -220,7 +229,7 @@ fn against(check: &Check<'_>, runtime: &dyn Runtime) -> Result<Outcome, Diag> {
         true => Findings::new(),
         false => Diag::new(Code::Decomposed, "", candidate.note).note().into(),
     };
-    Ok(Outcome { verification, findings })
+    Ok(witness::raised(Outcome { verification, findings }, witnessed))
 }
 
 fn compare_set(check: &Check<'_>, runtime: Option<&dyn Runtime>, set: &Set, found: &[Array]) -> Result<Distance, Diag> {

@@ -10,21 +10,19 @@ use super::compare::{self, Distance, Tolerance};
 use super::rounds::{self, Evaluator, Rounds};
 use super::same::{Placed, Sameness, same, signatures_differ};
 use super::structural::as_verdicts;
-use crate::host::{Host, TensorStore, format_claim};
+use crate::host::{Host, PluginId, TensorStore, format_claim};
 use crate::job::JobSpec;
+use crate::lower::{layers_of, missing_classes};
 use crate::pipeline;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Graph, Node, Op, Tensor};
+use recast_plugin_api::model::LayerModel;
 use std::collections::HashSet;
 use std::path::Path;
 
 /// Reads the output at `path`, of this `format`, and compares it with `graph` as it was lowered.
 pub fn by_source(host: &Host, spec: &JobSpec, graph: &Graph, path: &Path, format: &str) -> Result<ReadBack, Findings> {
-    let Some(plugin) = host.owner(&format_claim(format))? else {
-        let detail = format!("no plugin reads the format {format:?} back");
-        let hint = "install the plugin that reads it, or policy = \"best-effort\"";
-        return Err(Diag::new(Code::NotVerified, "", detail).hint(hint).into());
-    };
+    let plugin = reader(host, format)?;
     let scratch = spec.staging.join(pipeline::SCRATCH);
     let other = host.sibling(TensorStore::new(&[path.to_owned()], &scratch, spec.limits.output_bytes_max));
     let request = pipeline::read_request(path, None)?;
@@ -48,6 +46,57 @@ pub fn by_source(host: &Host, spec: &JobSpec, graph: &Graph, path: &Path, format
         }
         Sameness::Differs(how) => equal_outputs(spec, mine, theirs, by, &how).map_err(Findings::from),
     }
+}
+
+/// The plugin that reads what was written.
+fn reader(host: &Host, format: &str) -> Result<PluginId, Findings> {
+    host.owner(&format_claim(format))?.ok_or_else(|| {
+        let detail = format!("no plugin reads the format {format:?} back");
+        let hint = "install the plugin that reads it, or policy = \"best-effort\"";
+        Diag::new(Code::NotVerified, "", detail).hint(hint).into()
+    })
+}
+
+/// As `by_source`, for a model with classes that nothing lowers: there are no outputs to compare, only what is stored.
+pub fn layers_by_source(
+    host: &Host,
+    spec: &JobSpec,
+    model: &LayerModel,
+    path: &Path,
+    format: &str,
+) -> Result<ReadBack, Findings> {
+    let plugin = reader(host, format)?;
+    let scratch = spec.staging.join(pipeline::SCRATCH);
+    let other = host.sibling(TensorStore::new(&[path.to_owned()], &scratch, spec.limits.output_bytes_max));
+    let found = other.read(plugin, &pipeline::read_request(path, None)?).map_err(as_verdicts)?;
+    let (mine, theirs) = (stored(model, host.tensors())?, stored(&found, other.tensors())?);
+    if mine != theirs {
+        return Err(Diag::new(Code::Mismatch, "", "read back, it has other layers or other weights").into());
+    }
+    let unknown: Vec<String> = missing_classes(model, host).into_iter().map(|missing| missing.class).collect();
+    let note = format!(
+        "identical layers, {} weights bit-identical; what {} compute is known to nobody here, so no outputs were compared",
+        mine.1.len(),
+        unknown.join(", ")
+    );
+    let by = format!("read back by {}", host.id_of(plugin));
+    Ok(ReadBack { by, note, distance: Distance::default(), samples: 0 })
+}
+
+/// Classes of all layers, and all weights by shape and bytes, sorted: a stranger's weights have no names of their own.
+type Stored = (Vec<String>, Vec<(Vec<u64>, String)>);
+
+fn stored(model: &LayerModel, store: &TensorStore) -> Result<Stored, Findings> {
+    let layers = layers_of(model);
+    let mut classes: Vec<String> = layers.iter().map(|layer| layer.class.clone()).collect();
+    let mut weights = Vec::new();
+    for tensor in layers.iter().flat_map(|layer| &layer.weights).filter_map(|weight| weight.tensor.as_ref()) {
+        let tensor = tensor.decode_tensor()?;
+        weights.push((tensor.shape.clone(), digest_of(&tensor, store)?));
+    }
+    classes.sort();
+    weights.sort();
+    Ok((classes, weights))
 }
 
 /// Both graphs, evaluated on the same inputs; level `structural` all the same, as no other runtime ran the file.

@@ -78,7 +78,11 @@ fn lacks(node: &Node, cell_state_used: bool) -> bool {
     let sigmoid = ActivationSpec::plain(ActivationFunction::Sigmoid);
     let masked = node.inputs.get(1).is_some_and(Option::is_some);
     match &node.op {
-        Op::SimpleRnn(_) | Op::Scan(_) => true,
+        Op::SimpleRnn(_) => true,
+        // Written as a Loop, which it has: what counts is what the body holds.
+        Op::Scan(op) => embedded_lacks(&op.body).contains(&true),
+        // Of equal values it takes the last one.
+        Op::ArgReduce(_) => true,
         // It ignores `sequence_lens`, which masked layers of two directions and masked cell states need.
         Op::Lstm(op) => {
             let lengths = masked && (op.directions.len() > 1 || cell_state_used);
@@ -109,7 +113,6 @@ fn lacks(node: &Node, cell_state_used: bool) -> bool {
         | Op::Softmax(_)
         | Op::LogSoftmax(_)
         | Op::Reduce(_)
-        | Op::ArgReduce(_)
         | Op::Cumulative(_)
         | Op::TopK(_)
         | Op::Reshape(_)

@@ -36,7 +36,7 @@ fn missing_of(model: &Value, sizes: &BTreeMap<&Path, u64>) -> Option<String> {
     groups.iter().find_map(|group| {
         let mut held = 0u64;
         for path in group.get("paths").and_then(Value::as_array)?.iter().filter_map(Value::as_str) {
-            match sizes.get(Path::new(path)) {
+            match sizes.get(Path::new(path.strip_prefix("./").unwrap_or(path))) {
                 Some(size) => held = held.saturating_add(*size),
                 None => return Some(format!("there is no {path:?} yet")),
             }

@@ -37,6 +37,8 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 #[derive(Default)]
 pub(super) struct Commands {
     running: Option<JoinHandle<()>>,
+    /// From the question until just before the answer: the thread itself ends a little later than the worker hears.
+    is_busy: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
 }
 
@@ -49,20 +51,30 @@ impl Commands {
         request: CommandRequest,
         channel: &UnixStream,
     ) -> Result<(), String> {
-        if self.running.as_ref().is_some_and(|thread| !thread.is_finished()) {
+        if self.is_busy.load(Ordering::Acquire) {
             return Err("a second command was asked for while one ran".into());
         }
+        self.join();
         let (command, limits) = (allowed(spec, &request)?, Limits::of(spec));
+        let is_busy = self.is_busy.clone();
+        is_busy.store(true, Ordering::Release);
         let (stop, mut channel) = (self.stop.clone(), channel.try_clone().map_err(|e| e.to_string())?);
         // The kernel ties the command's life to this thread, which waits for its end.
         self.running = Some(std::thread::spawn(move || {
             let failure = run(&command, &limits, &request, &stop).err();
+            is_busy.store(false, Ordering::Release);
             // A worker that is gone needs no answer; its end is seen by who watches it.
             if let Err(error) = write_frame(&mut channel, &ToWorker::Ran { failure }) {
                 tracing::debug!("the end of a command was not told: {error}");
             }
         }));
         Ok(())
+    }
+
+    fn join(&mut self) {
+        if self.running.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of a command panicked");
+        }
     }
 
     pub(super) fn stop(&self) {
@@ -73,9 +85,7 @@ impl Commands {
 impl Drop for Commands {
     fn drop(&mut self) {
         self.stop();
-        if self.running.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread of a command panicked");
-        }
+        self.join();
     }
 }
 

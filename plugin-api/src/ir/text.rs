@@ -90,6 +90,15 @@ fn print_node(graph: &Graph, node: &Node, depth: usize, out: &mut String) -> fmt
     write!(out, " @ {}", quoted(&node.path))
 }
 
+/// As in the text of a graph.
+impl fmt::Display for Attr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        print_attr(self, 0, &mut text)?;
+        f.write_str(&text)
+    }
+}
+
 fn print_attr(attr: &Attr, depth: usize, out: &mut String) -> fmt::Result {
     match attr {
         Attr::None => out.write_str("none"),

@@ -237,6 +237,14 @@ impl<'a> WriteCx<'a> {
     }
 }
 
+impl WriteCx<'_> {
+    /// A whole output file at once, for small ones.
+    pub fn create_with(&self, name: &str, content: &[u8]) -> Result<(), Diag> {
+        let mut file = self.create(name)?;
+        io::Write::write_all(&mut file, content).map_err(|error| Diag::io(name, &error))
+    }
+}
+
 /// An output file. Each write goes from where the bytes lie straight to the disk: hand over whole tensors, and collect
 /// small pieces in a buffer first.
 pub struct OutputFile<'a> {

@@ -168,8 +168,26 @@ pub fn from_layer(class: &str, config: &Config, keras_major: u32) -> Result<Opti
             Some(inner) => resolve(inner, keras_major, config.path())?,
             None => Activation::Linear,
         },
+        "Pipeline" => match scaled_and_clipped(config) {
+            Some((alpha, beta)) => spec(ActivationFunction::HardSigmoid, alpha, beta),
+            None => return Ok(None),
+        },
         _ => return Ok(None),
     }))
+}
+
+/// Keras 2's hard sigmoid in Keras 3's words, which calls another function so: a Rescaling, then a ReLU that ends at 1.
+fn scaled_and_clipped(config: &Config) -> Option<(f64, f64)> {
+    let layers: Vec<(&str, &Json)> = config.object().get("layers")?.as_array()?.iter().map(class_and_config).collect();
+    let [("Rescaling", scale), ("ReLU", clip)] = layers.as_slice() else { return None };
+    let number = |json: &Json, key: &str| json.get(key).and_then(Json::as_f64);
+    let plain = ["negative_slope", "threshold"].iter().all(|key| number(clip, key).is_none_or(|value| value == 0.0));
+    let clipped = plain && number(clip, "max_value") == Some(1.0);
+    Some((number(scale, "scale")?, number(scale, "offset").unwrap_or(0.0))).filter(|_| clipped)
+}
+
+fn class_and_config(layer: &Json) -> (&str, &Json) {
+    (layer.get("class_name").and_then(Json::as_str).unwrap_or_default(), layer.get("config").unwrap_or(&Json::Null))
 }
 
 /// `axis`: a number or a list of them, -1 when absent.

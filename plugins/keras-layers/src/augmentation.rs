@@ -1,12 +1,11 @@
 //! Image augmentations. At inference the random ones leave images as they are; `AutoContrast` is not random.
 
 use crate::core::{ignore_seeds, is_training};
-use crate::geometry::layout;
 use crate::policy::{compute_dtype, one, version};
 use crate::resample::{image, narrowed, resized, smart_resized, target, window};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::ir::{BinaryFunction, Clip, Dim, Layout, ReduceFunction, UnaryFunction, ValueId, Where};
+use recast_plugin_api::ir::{BinaryFunction, Clip, Dim, ReduceFunction, UnaryFunction, ValueId, Where};
 use recast_plugin_api::lower::{Lowering, Val};
 use serde_json::Value as Json;
 
@@ -51,9 +50,10 @@ type Outcome = Result<Vec<Val>, Findings>;
 /// Each channel of an image stretched to the whole range; a channel of one value stays.
 fn auto_contrast(l: &mut Lowering<'_>) -> Outcome {
     let given = l.input()?.value;
-    let (_, axes) = image(l)?;
-    if l.rank(given) != 4 || layout(l)? == Layout::ChannelsFirst {
-        return Err(l.unsupported("an input that is no channels-last batch of images").into());
+    // Whatever the data format: so does Keras.
+    let axes = [1, 2];
+    if l.rank(given) != 4 {
+        return Err(l.unsupported("an input that is no batch of images").into());
     }
     let range = match l.config.get("value_range") {
         Some(Json::Array(ends)) if ends.len() == 2 => ends[0].as_f64().zip(ends[1].as_f64()),

@@ -49,13 +49,57 @@ fn dense(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let last = l.rank(x).checked_sub(1).ok_or_else(|| l.unsupported("a scalar input"))?;
     let size = l.known(x, last)?;
     let units = l.config.u64("units")?;
-    let kernel = weight(l, "kernel", &[Some(size), Some(units)])?;
-    let mut y = l.add(MatMul {}, &[x, kernel])?;
+    let mut y = match is_quantized(l) {
+        true => {
+            let kernel = weight(l, "kernel", &[Some(size), Some(units)])?;
+            let x = rounded(l, x, &[last])?;
+            let y = l.add(MatMul {}, &[x, kernel])?;
+            unscaled(l, y, "kernel_scale")?
+        }
+        false => {
+            let kernel = weight(l, "kernel", &[Some(size), Some(units)])?;
+            l.add(MatMul {}, &[x, kernel])?
+        }
+    };
     if l.config.bool_or("use_bias", true)? {
         let bias = weight(l, "bias", &[Some(units)])?;
         y = l.binary(BinaryFunction::Add, y, bias)?;
     }
     Ok(one(activated(l, y)?))
+}
+
+/// Does Keras 3 compute it with whole numbers of eight bits?
+fn is_quantized(l: &Lowering<'_>) -> bool {
+    let mode = l.config.object().get("dtype").and_then(|dtype| dtype.get("config")).and_then(|c| c.get("mode"));
+    mode.is_some_and(|mode| mode == "int8")
+}
+
+/// The input as the quantized layer sees it: rounded to 127 steps on either side of zero, the largest absolute value
+/// over `axes` being the last. Keras takes the scale out of the product; here it goes in again at once.
+fn rounded(l: &mut Lowering<'_>, x: ValueId, axes: &[usize]) -> Result<ValueId, Diag> {
+    let size = l.unary(UnaryFunction::Abs, x)?;
+    let largest = l.reduce(ReduceFunction::Max, size, axes, true)?;
+    let largest = l.binary_scalar(BinaryFunction::Add, largest, 1e-7)?;
+    let steps = l.scalar_like(x, 127.0)?;
+    let scale = l.binary(BinaryFunction::Div, steps, largest)?;
+    let y = l.binary(BinaryFunction::Mul, x, scale)?;
+    let y = l.unary(UnaryFunction::Round, y)?;
+    let y = l.add(Clip { min: Some(-127.0), max: Some(127.0) }, &[y])?;
+    l.binary(BinaryFunction::Div, y, scale)
+}
+
+/// What a kernel of whole numbers made, divided by the kernel's scale.
+fn unscaled(l: &mut Lowering<'_>, y: ValueId, role: &str) -> Result<ValueId, Diag> {
+    let scale = l.param(role)?;
+    let scale = in_compute_dtype(l, scale)?;
+    l.binary(BinaryFunction::Div, y, scale)
+}
+
+/// The axes of the first operand that the result does not have.
+fn contracted(equation: &str) -> Vec<usize> {
+    let (operands, result) = equation.split_once("->").unwrap_or((equation, ""));
+    let first = operands.split(',').next().unwrap_or_default();
+    first.chars().enumerate().filter(|(_, letter)| !result.contains(*letter)).map(|(axis, _)| axis).collect()
 }
 
 /// Any contraction of the input with a kernel; the stored bias broadcasts against the trailing axes of the result.
@@ -65,7 +109,17 @@ fn einsum_dense(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let equation = equation.ok_or_else(|| l.config.bad("equation", "a contraction of the input with a kernel"))?;
     let kernel = l.param("kernel")?;
     let kernel = in_compute_dtype(l, kernel)?;
+    let x = match is_quantized(l) {
+        true => {
+            let axes = contracted(&equation);
+            rounded(l, x, &axes)?
+        }
+        false => x,
+    };
     let mut y = l.add(Einsum { equation }, &[x, kernel])?;
+    if is_quantized(l) {
+        y = unscaled(l, y, "kernel_scale")?;
+    }
     if l.config.get("bias_axes").is_some() {
         let bias = l.param("bias")?;
         let bias = in_compute_dtype(l, bias)?;
@@ -96,7 +150,13 @@ fn embedding(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let (rows, width) = (l.config.u64("input_dim")?, l.config.u64("output_dim")?);
     let table = weight(l, "embeddings", &[Some(rows), Some(width)])?;
     let indices = as_indices(l, x)?;
-    let y = l.add(Gather { axis: 0 }, &[table, indices])?;
+    let mut y = l.add(Gather { axis: 0 }, &[table, indices])?;
+    if is_quantized(l) {
+        let scales = weight(l, "embeddings_scale", &[Some(rows)])?;
+        let scale = l.add(Gather { axis: 0 }, &[scales, indices])?;
+        let scale = l.expand(scale, l.rank(scale))?;
+        y = l.binary(BinaryFunction::Div, y, scale)?;
+    }
     let mask = if l.config.bool_or("mask_zero", false)? {
         Some(l.binary_scalar(BinaryFunction::NotEqual, x, 0.0)?)
     } else {

@@ -1,4 +1,4 @@
-//! Layers that only Keras 1 had, as the keras source names their keys and weights.
+//! Layers that Keras 3 no longer has, as the keras source names their keys and weights.
 
 use crate::core::activated;
 use crate::policy::{float_input, one};
@@ -15,6 +15,7 @@ pub const ROWS: &[Row] = &[
     Row::new("MaxoutDense", LEGACY, Masks::Drop, maxout, "the largest of several linear maps"),
     Row::new("Merge", LEGACY, Masks::Drop, cosine, "mode `cos` of vectors; other modes are today's layers"),
     Row::new("ParametricSoftplus", LEGACY, Masks::Drop, softplus, "alpha softplus(beta x)"),
+    Row::new("RandomFourierFeatures", "kernelized", Masks::Drop, fourier, "the cosine of a Dense"),
     Row::new("SReLU", LEGACY, Masks::Drop, srelu, "linear in three pieces"),
 ];
 
@@ -71,6 +72,19 @@ fn linear(l: &mut Lowering<'_>, x: ValueId, size: u64, roles: [&str; 2], biased:
     }
     let bias = l.param_shaped(roles[1], &[Some(size)])?;
     l.binary(BinaryFunction::Add, y, bias)
+}
+
+/// cos(x kernel / scale + bias), in f32.
+fn fourier(l: &mut Lowering<'_>) -> Outcome {
+    let (x, size) = vector_input(l)?;
+    let units = l.config.u64("output_dim")?;
+    let kernel = l.param_shaped("unscaled_kernel", &[Some(size), Some(units)])?;
+    let scale = l.param_shaped("kernel_scale", &[Some(1)])?;
+    let bias = l.param_shaped("bias", &[Some(units)])?;
+    let kernel = l.binary(BinaryFunction::Div, kernel, scale)?;
+    let y = l.add(MatMul {}, &[x, kernel])?;
+    let y = l.binary(BinaryFunction::Add, y, bias)?;
+    Ok(one(l.unary(UnaryFunction::Cos, y)?))
 }
 
 fn softplus(l: &mut Lowering<'_>) -> Outcome {

@@ -20,11 +20,16 @@ pub fn compute_dtype(l: &Lowering<'_>) -> Result<DType, Diag> {
     }
 }
 
-/// `"float32"`, or the name in `{"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}`.
+/// `"float32"`, or the name in `{"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}`; of a quantized policy
+/// the one that it was made of, of a map of policies the default.
 fn policy_name(dtype: Option<&Json>) -> Option<&str> {
     match dtype? {
         Json::String(name) => Some(name),
-        Json::Object(object) => object.get("config")?.get("name")?.as_str(),
+        Json::Object(object) => {
+            let config = object.get("config")?;
+            let name = config.get("name").or_else(|| config.get("source_name")).and_then(Json::as_str);
+            name.or_else(|| policy_name(config.get("default_policy")))
+        }
         _ => None,
     }
 }

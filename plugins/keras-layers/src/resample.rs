@@ -6,12 +6,12 @@
 use crate::geometry::{WINDOW_MAX, layout, spatial_axes};
 use crate::policy::{compute_dtype, one, version};
 use crate::table::{Masks, Row};
-use crate::taps::{Kernel, matrix};
+use crate::taps::{Kernel, matrix, phases};
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::types::{INLINE_BYTES_MAX, element_count};
 use recast_plugin_api::ir::{
-    Clip, DType, Dim, Layout, MatMul, NearestRounding, Pad, PadMode, Resize, ResizeCoordinates, ResizeMode, Tensor,
-    Tile, UnaryFunction, ValueId,
+    BinaryFunction, BroadcastTo, Clip, Conv, DType, Dim, KernelOrder, Layout, MatMul, NearestRounding, Pad, PadMode,
+    Padding, Resize, ResizeCoordinates, ResizeMode, Tensor, Tile, UnaryFunction, ValueId,
 };
 use recast_plugin_api::lower::{Lowering, Val};
 
@@ -98,9 +98,54 @@ fn up_sampling2d(l: &mut Lowering<'_>) -> Outcome {
         return Ok(one(l.add(op, &[x])?));
     }
     let interpolation = interpolation.to_string();
-    let y = resized(l, x, axes, sizes, &interpolation, false)?;
+    let free = axes.iter().any(|&axis| shape[axis].known().is_none());
+    let y = match interpolation.as_str() {
+        "lanczos3" if free => phased(l, x, &axes, 3)?,
+        "lanczos5" if free => phased(l, x, &axes, 5)?,
+        _ => resized(l, x, axes, sizes, &interpolation, false)?,
+    };
     // Keras 2 leaves the f32 of TensorFlow's resize as it is, whatever the policy.
     Ok(one(if l.keras_major() < 3 { y } else { narrowed(l, y)? }))
+}
+
+/// Whole factors by Lanczos of this radius, whatever the lengths: a convolution gives the elements that come out of
+/// each one, and the same one over ones what their weights add up to at the edges.
+fn phased(l: &mut Lowering<'_>, x: ValueId, axes: &[usize], radius: u64) -> Result<ValueId, Diag> {
+    let mut y = if l.ty(x).dtype == DType::F64 { x } else { l.cast(x, DType::F32)? };
+    for (&axis, factor) in axes.iter().zip(factors(l, 2)?) {
+        if factor == 1 {
+            continue;
+        }
+        let rank = l.rank(y);
+        let mut perm: Vec<usize> = (0..rank).filter(|&other| other != axis).chain([axis]).collect();
+        y = l.transpose(y, &perm)?;
+        let mut shape = l.shape(y);
+        let length = shape[rank - 1].clone();
+        let rows = vec![element_count(&shape[..rank - 1]), length.clone(), Dim::Known(1)];
+        let rows = l.reshape(y, rows)?;
+        let weights = Tensor::from_numbers(l.ty(y).dtype, &[2 * radius + 1, 1, factor], &phases(radius, factor));
+        let weights = l.constant(weights)?;
+        let unit = l.scalar_like(y, 1.0)?;
+        let ones = l.add(BroadcastTo { shape: vec![Dim::Known(1), length.clone(), Dim::Known(1)] }, &[unit])?;
+        let op = Conv {
+            strides: vec![1],
+            dilations: vec![1],
+            padding: vec![Padding::Explicit(radius, radius)],
+            groups: 1,
+            layout: Layout::ChannelsLast,
+            kernel: KernelOrder::Hwio,
+        };
+        let sums = l.add_node(op.clone(), &[Some(rows), Some(weights), None])?[0];
+        let totals = l.add_node(op, &[Some(ones), Some(weights), None])?[0];
+        let grown = l.binary(BinaryFunction::Div, sums, totals)?;
+        shape[rank - 1] = length.times(&Dim::Known(factor));
+        y = l.reshape(grown, shape)?;
+        // Back: the last axis to its place.
+        perm = (0..rank - 1).collect();
+        perm.insert(axis, rank - 1);
+        y = l.transpose(y, &perm)?;
+    }
+    Ok(y)
 }
 
 /// Before tf.keras, `UpSampling2D` used TensorFlow 1's resize, whose pixels have no centre.
@@ -140,6 +185,12 @@ pub fn resized(
         ResizeMode::Cubic if antialias => Some(Kernel::Cubic),
         ResizeMode::Nearest | ResizeMode::Linear | ResizeMode::Cubic => None,
     };
+    // Some runtimes shrink by a cubic kernel in the last two axes alone.
+    let shrinks = axes.iter().zip(&sizes).any(|(&axis, to)| match (l.shape(x)[axis].known(), to.known()) {
+        (Some(from), Some(to)) => to < from,
+        (from, to) => from.is_none() && to.is_some(),
+    });
+    let kernel = if mode == ResizeMode::Cubic && shrinks { Some(Kernel::Cubic) } else { kernel };
     let lengths: Option<Vec<u64>> = axes.iter().map(|&axis| l.shape(x)[axis].known()).collect();
     let targets: Option<Vec<u64>> = sizes.iter().map(Dim::known).collect();
     if let (Some(kernel), Some(lengths), Some(targets), ResizeCoordinates::HalfPixel) =
@@ -148,8 +199,9 @@ pub fn resized(
     {
         return multiplied(l, x, &axes, &targets, kernel, antialias);
     }
+    let turned = mode == ResizeMode::Cubic && shrinks && axes == [1, 2] && l.rank(x) == 4;
     let op = Resize {
-        axes,
+        axes: if turned { vec![2, 3] } else { axes },
         sizes,
         mode,
         coordinates: coordinates(l),
@@ -157,7 +209,12 @@ pub fn resized(
         cubic_a: -0.5,
         antialias,
     };
-    l.add(op, &[x])
+    if !turned {
+        return l.add(op, &[x]);
+    }
+    let first = l.transpose(x, &[0, 3, 1, 2])?;
+    let y = l.add(op, &[first])?;
+    l.transpose(y, &[0, 2, 3, 1])
 }
 
 /// Elements of a constant resampling matrix.

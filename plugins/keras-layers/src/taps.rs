@@ -60,6 +60,18 @@ pub fn matrix(kernel: Kernel, input: u64, output: u64, antialias: bool) -> Vec<f
     (0..output).flat_map(row).collect()
 }
 
+/// Weights (2 radius + 1, factor) of an axis that grows by a whole factor: of the input elements around each one, for
+/// each of the elements that come out of it. Where an element does not exist, its weight counts for the others.
+pub fn phases(radius: u64, factor: u64) -> Vec<f64> {
+    let kernel = Kernel::Lanczos(radius as f64);
+    let weight = |tap: u64, phase: u64| {
+        let center = (phase as f64 + 0.5) / factor as f64 - 0.5;
+        let distance = (tap as f64 - radius as f64 - center).abs();
+        if distance < kernel.radius() { kernel.at(distance) } else { 0.0 }
+    };
+    (0..=2 * radius).flat_map(|tap| (0..factor).map(move |phase| weight(tap, phase))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

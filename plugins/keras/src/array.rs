@@ -40,10 +40,10 @@ impl Array<'_> {
         }
     }
 
-    /// The array as a tensor; HDF5 begins at `base` of the file of that number.
-    pub fn place(&self, files: &mut Files<'_, '_>, base: (u32, u64), limits: &Limits) -> Result<TensorProto, Diag> {
+    /// The array as a tensor.
+    pub fn place(&self, files: &mut Files<'_, '_>, limits: &Limits) -> Result<TensorProto, Diag> {
         match self {
-            Array::Hdf5(dataset) => dataset.place(files, base, limits),
+            Array::Hdf5(dataset) => dataset.place(files, limits),
             Array::Plain(plain) => Ok(region(plain.dtype, &plain.dims, plain.place, plain.bytes.len() as u64)),
         }
     }

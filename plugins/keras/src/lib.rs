@@ -11,6 +11,7 @@ pub mod write;
 
 pub use recast_keras_model::{config, io, json};
 
+use container::package::Package;
 use container::{archive, h5, tfjs};
 use io::{Files, Io, Limits};
 use recast_plugin_api::diag::{Code, Diag, Findings};
@@ -45,6 +46,7 @@ impl Source for Keras {
             _ if head.starts_with(&archive::MAGIC) && named(&[".keras"]) => 95,
             _ if name.ends_with(".json") && tfjs::is_topology(head) => 80,
             // A directory: its listing.
+            _ if lists(head, archive::CONFIG) && lists(head, archive::METADATA) => 70,
             _ if lists(head, tfjs::FILE) && !lists(head, "saved_model.pb") => 60,
             _ => 0,
         }
@@ -99,6 +101,9 @@ fn read_file<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, F
     let mut files = Files::new(io);
     let mut model = match request.files.is_empty() {
         true => read_one(io, request, &limits, &mut files)?,
+        false if request.files.iter().any(|file| file == archive::CONFIG) => {
+            archive::read(&Package::directory(&request.path, &request.files)?, &limits, &mut files)?
+        }
         false => {
             let path = format!("{}/{}", request.path, tfjs::FILE);
             tfjs::read(&path, &request.path, io.map(&path)?, &limits, &mut files)?
@@ -121,11 +126,13 @@ fn read_one<'a>(
         None => None,
     };
     if bytes.starts_with(&archive::MAGIC) {
-        return archive::read(&request.path, bytes, limits, files);
+        return archive::read(&Package::zip(&request.path, bytes)?, limits, files);
     }
     if tfjs::is_topology(&bytes[..bytes.len().min(HEAD_BYTES)]) {
-        let base = request.path.rsplit_once('/').map_or("", |(base, _)| base);
-        return tfjs::read(&request.path, base, bytes, limits, files);
+        let detail = "the numbers of a TensorFlow.js model are in files of their own, which belong to the artifact";
+        return Err(Diag::new(Code::UnsupportedContainer, request.path.as_str(), detail)
+            .hint("give the directory that holds model.json and the files beside it")
+            .into());
     }
     let input = h5::Input { place: (files.number(&request.path), 0), bytes, architecture, limits };
     hdf5::with_file(bytes, &request.path, |file| h5::read(&input, file, files))

@@ -36,6 +36,8 @@ pub fn caps() -> Caps {
         runtime: "onnx".into(),
         suffix: ".onnx".into(),
         wants_layers: false,
+        // Few ops take it before opset 22, and runtimes have fewer.
+        widens: vec![DType::BF16.as_str().into()],
         ..Caps::default()
     }
 }

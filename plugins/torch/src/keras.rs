@@ -2,15 +2,17 @@
 //! Keras keeps it, and the architecture beside it as JSON.
 
 use crate::BUFFER_BYTES;
+use crate::check::header;
 use crate::options;
 use crate::weights::{self, Weight};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{DType, Op};
-use recast_plugin_api::messages::{Caps, WriteRequest};
+use recast_plugin_api::messages::{Caps, CheckReply, CheckRequest, FoundWeight, Piece, WriteRequest};
 use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, LayerModel, Model, NamedArg, ValueRef};
 use recast_plugin_api::plugin::WriteCx;
 use serde_json::{Map, Value, json};
-use std::io::{BufWriter, Write};
+use std::io::BufWriter;
+use std::path::Path;
 
 /// No layout, no kernel order: the graph's params stay as they are stored.
 pub fn caps() -> Caps {
@@ -21,6 +23,7 @@ pub fn caps() -> Caps {
         dtypes: DType::ALL.iter().map(|dtype| dtype.as_str().to_string()).collect(),
         suffix: ".safetensors".into(),
         wants_layers: true,
+        checks: true,
         ..Caps::default()
     }
 }
@@ -44,11 +47,35 @@ pub fn write(cx: &WriteCx<'_>, request: &WriteRequest) -> Result<(), Findings> {
     let path = format!("{}.config.json", request.name);
     let text = serde_json::to_string_pretty(&architecture(model, root))
         .map_err(|e| Diag::new(Code::Bug, &path, e.to_string()))?;
-    let mut file = cx.create(&path)?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.write_all(b"\n"))
-        .map_err(|e| Diag::new(Code::Io, path, e.to_string()))?;
+    cx.create_with(&path, (text + "\n").as_bytes())?;
     Ok(())
+}
+
+/// Reads the file back: every param of the graph is there under its own name, as it is stored.
+pub fn check(request: &CheckRequest) -> Result<CheckReply, Findings> {
+    let graph = request.decoded_graph()?;
+    let entries = header::read(Path::new(&request.path))?;
+    let mut weights = Vec::new();
+    let mut findings = Findings::new();
+    for (index, param) in graph.all_params().iter().enumerate() {
+        let name = param.name();
+        let own = name.split_once('@').map_or(name.as_str(), |(own, _)| own);
+        let Some(entry) = entries.get(own) else {
+            findings.push(Diag::new(Code::Mismatch, &name, "is not in the file"));
+            continue;
+        };
+        // The file has the array as it is stored, the graph a view of it: axis i is the stored axis perm[i].
+        let mut perm = vec![0u32; param.tensor.perm.len()];
+        param.tensor.perm.iter().enumerate().for_each(|(axis, &stored)| perm[stored] = axis as u32);
+        let plain = param.tensor.is_plain() || param.tensor.shape.len() != perm.len();
+        let piece = Piece { file: request.path.clone(), offset: entry.offset, len: entry.len };
+        weights.push(FoundWeight {
+            param: index as u32,
+            perm: if plain { Vec::new() } else { perm },
+            pieces: vec![piece],
+        });
+    }
+    if findings.is_empty() { Ok(CheckReply { weights }) } else { Err(findings) }
 }
 
 /// Weights of a layer and of what it wraps, in the order of the file.

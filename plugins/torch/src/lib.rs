@@ -6,6 +6,7 @@
 //!
 //! `safetensors`: the weights alone under Keras' paths, as Keras stores them, and the architecture as JSON.
 
+pub mod check;
 pub mod class;
 pub mod emit;
 pub mod facts;
@@ -22,9 +23,9 @@ pub mod weights;
 use crate::facts::Facts;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{DType, Graph, Op};
-use recast_plugin_api::messages::{Caps, Runner, WriteRequest};
-use recast_plugin_api::plugin::{Target, WriteCx};
-use std::io::{BufWriter, Write};
+use recast_plugin_api::messages::{Caps, CheckReply, CheckRequest, Runner, WriteRequest};
+use recast_plugin_api::plugin::{Cx, Target, WriteCx};
+use std::io::BufWriter;
 
 pub struct Torch;
 
@@ -52,6 +53,7 @@ pub fn caps() -> Caps {
         dtypes: dtypes.map(|dtype| dtype.as_str().to_string()).collect(),
         suffix: "_torch/".into(),
         wants_layers: true,
+        checks: true,
         runner: Some(Runner { name: "torch".into(), script: include_str!("runner.py").into() }),
         ..Caps::default()
     }
@@ -82,7 +84,7 @@ pub fn plan(graph: &Graph, facts: &Facts, name: &str, options: options::Options)
 fn write_torch(cx: &WriteCx<'_>, request: &WriteRequest) -> Result<(), Findings> {
     let (options, notes) = options::parse(&request.options, "torch")?;
     notes.iter().for_each(|note| cx.report(note));
-    let graph = request.graph.clone().unwrap_or_default().decode_graph()?;
+    let graph = request.decoded_graph()?;
     let facts = Facts::of(request.layers.as_ref());
     let note = |path: &String| {
         let detail = "dropout inside of a recurrent layer is not carried over: training goes on without it";
@@ -92,9 +94,7 @@ fn write_torch(cx: &WriteCx<'_>, request: &WriteRequest) -> Result<(), Findings>
     let package = plan(&graph, &facts, &request.name, options)?;
     let dir = format!("{}_torch", request.name);
     for (name, text) in [("model.py", &package.model), ("__init__.py", &package.init)] {
-        let path = format!("{dir}/{name}");
-        let mut file = cx.create(&path)?;
-        file.write_all(text.as_bytes()).map_err(|e| Diag::new(Code::Io, path, e.to_string()))?;
+        cx.create_with(&format!("{dir}/{name}"), text.as_bytes())?;
     }
     let mut metadata = vec![("format", "pt".to_string())];
     if !request.source_digest.is_empty() {
@@ -115,6 +115,13 @@ impl Target for Torch {
         match target {
             "torch" => write_torch(cx, request),
             _ => keras::write(cx, request),
+        }
+    }
+
+    fn check(&self, _cx: &Cx<'_>, target: &str, request: &CheckRequest) -> Result<CheckReply, Findings> {
+        match target {
+            "torch" => check::check(request),
+            _ => keras::check(request),
         }
     }
 }

@@ -205,6 +205,16 @@ pub fn lay_out(before: &str, value: &Py, after: &str, indent: usize) -> Vec<Stri
         return vec![whole];
     }
     match value {
+        // Not even the function's name fits behind the target.
+        Py::Call(callee, _)
+            if after.is_empty() && before.ends_with("= ") && {
+                indent + before.len() + callee.within(POSTFIX).len() + 1 > WIDTH
+            } =>
+        {
+            let inner = lay_out("", value, "", indent + INDENT);
+            let begin = std::iter::once(format!("{pad}{before}("));
+            begin.chain(inner).chain([format!("{pad})")]).collect()
+        }
         Py::Call(callee, args) if !args.is_empty() => {
             let head = format!("{pad}{before}{}(", callee.within(POSTFIX));
             let items: Vec<(String, &Py)> = args

@@ -314,7 +314,8 @@ impl<'a> Emit<'a> {
             .into_iter()
             .next()
             .or_else(|| POOL.iter().find(|letter| self.is_free(letter)).map(|letter| letter.to_string()));
-        let name = name.unwrap_or_else(|| self.local_name());
+        let is_mask = self.ty(value).dtype == DType::Bool && self.is_free("mask");
+        let name = if is_mask { "mask".into() } else { name.unwrap_or_else(|| self.local_name()) };
         self.frame.holders.insert(name.clone(), value);
         name
     }

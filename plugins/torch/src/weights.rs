@@ -104,7 +104,8 @@ pub fn write(
     out.flush().map_err(io)
 }
 
-fn header(weights: &[Weight], metadata: &[(&str, String)]) -> Result<Vec<u8>, Diag> {
+/// The file's beginning, up to the first tensor.
+pub fn header(weights: &[Weight], metadata: &[(&str, String)]) -> Result<Vec<u8>, Diag> {
     let mut entries = Map::new();
     let strings = metadata.iter().map(|(key, value)| (key.to_string(), Value::from(value.as_str())));
     entries.insert("__metadata__".into(), Value::Object(strings.collect()));

@@ -1,7 +1,8 @@
 //! `decompose`, for checks alone. Before: bound, every size known. After: what `lacking` names is spelled out in ops
 //! that every runtime has, as far as there is a way: recurrent layers and scans step by step, 3-D windows as 2-D ones,
-//! resampling as products with weights.
+//! resampling as products with weights, the place of the largest by comparison.
 
+mod index;
 mod recurrent;
 mod resize;
 mod scan;
@@ -74,6 +75,8 @@ fn spelled_out(node: &Node, out: &mut Rebuild<'_>) -> Result<Option<Vec<ValueId>
         window::pool(op, &mut at)?
     } else if let Op::Scan(op) = &node.op {
         scan::scan(op, &mut at)?
+    } else if let Op::ArgReduce(op) = &node.op {
+        index::arg_reduce(op, &mut at)?
     } else if let Op::Resize(op) = &node.op {
         resize::resize(op, &mut at)?
     } else {

@@ -6,7 +6,7 @@ use super::args::{
 use super::reduce::flat;
 use super::{Outcome, unless, word};
 use crate::policy::one;
-use recast_plugin_api::diag::Diag;
+use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::{
     BinaryFunction as B, DType, Dim, Gather, ReduceFunction as R, Tensor, TopK, UnaryFunction as U, ValueId, Where,
 };
@@ -50,10 +50,14 @@ pub fn quantile(l: &mut Lowering<'_>) -> Outcome {
     let rows = l.reshape(turned, folded)?;
     let last = l.rank(rows) - 1;
     let (values, _) = sorted(l, rows, last)?;
-    let method = text(l, &["method"], "linear")?;
+    // The operation of Keras 3.15 stores its `method` and computes the linear one all the same; the function does not.
+    if text(l, &["method"], "linear")? != "linear" {
+        let detail = "its 'method' is not used: as a node of a model, Keras computes the linear one";
+        l.report(&Diag::new(Code::OptionIgnored, &l.layer.path, detail).note());
+    }
     let mut outputs = Vec::new();
     for share in shares {
-        let y = at_share(l, values, last, share * (count.max(1) - 1) as f64, &method)?;
+        let y = at_share(l, values, last, share * (count.max(1) - 1) as f64)?;
         let y = if keep {
             let shape: Vec<Dim> = shape
                 .iter()
@@ -88,20 +92,13 @@ fn shares(l: &Lowering<'_>) -> Result<(Vec<f64>, bool), Diag> {
 }
 
 /// The element at a place between two, along `axis`.
-fn at_share(l: &mut Lowering<'_>, x: ValueId, axis: usize, place: f64, method: &str) -> Result<ValueId, Diag> {
+fn at_share(l: &mut Lowering<'_>, x: ValueId, axis: usize, place: f64) -> Result<ValueId, Diag> {
     let pick = |l: &mut Lowering<'_>, at: f64| {
         let at = l.constant(Tensor::from_i64(&[], &[at as i64]))?;
         l.add(Gather { axis }, &[x, at])
     };
     let (below, above) = (place.floor(), place.ceil());
-    let share = match method {
-        "lower" => return pick(l, below),
-        "higher" => return pick(l, above),
-        "nearest" => return pick(l, place.round_ties_even()),
-        "midpoint" => 0.5,
-        "linear" => place - below,
-        other => return Err(l.unsupported(format!("the method '{other}'"))),
-    };
+    let share = place - below;
     if below == above {
         return pick(l, below);
     }

@@ -151,7 +151,7 @@ fn as_one_op(
         let activations = a.activation == b.activation && a.recurrent_activation == b.recurrent_activation;
         a.kind == b.kind && a.units == b.units && activations
     };
-    let op = cells[0].op(&[Direction::Forward, Direction::Backward], options.zero_masked);
+    let op = cells[0].op(l, &[Direction::Forward, Direction::Backward], options.zero_masked);
     let Some(op) = op.filter(|_| like(cells[0], cells[1])) else { return Ok(None) };
     super::check_states(l, call.states.len(), 2 * cells[0].kind.states())?;
     let half = call.states.len() / 2;

@@ -3,7 +3,7 @@
 use crate::activations::{self, Activation};
 use crate::policy;
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::ir::{ActivationSpec, Direction};
+use recast_plugin_api::ir::{ActivationSpec, DType, Direction};
 use recast_plugin_api::ir::{BinaryFunction, Concat, Dim, Gru, Lstm, Op, ReduceFunction, SimpleRnn, ValueId};
 use recast_plugin_api::lower::{Config, Lowering};
 use recast_plugin_api::model::Layer;
@@ -208,8 +208,12 @@ impl Cell {
         Some((self.activation.spec()?, self.recurrent_activation.spec()?))
     }
 
-    /// The whole op for these directions; `None` as in `specs`.
-    pub fn op(&self, directions: &[Direction], zero_masked: bool) -> Option<Op> {
+    /// The whole op for these directions; `None` as in `specs`, and in half precision: no target has a recurrent op for
+    /// it, and its weights are stored in another dtype.
+    pub fn op(&self, l: &Lowering<'_>, directions: &[Direction], zero_masked: bool) -> Option<Op> {
+        if matches!(l.ty(self.kernel).dtype, DType::F16 | DType::BF16) {
+            return None;
+        }
         let (activation, recurrent_activation) = self.specs()?;
         let directions = directions.to_vec();
         Some(match self.kind {

@@ -128,7 +128,7 @@ pub fn run(
 ) -> Result<Ran, Findings> {
     let direction = if backwards { Direction::Backward } else { Direction::Forward };
     check_states(l, call.states.len(), cell.kind.states())?;
-    let Some(op) = cell.op(&[direction], zero_masked) else {
+    let Some(op) = cell.op(l, &[direction], zero_masked) else {
         let walked = scan::standard(l, cell, call.x, call.mask, &call.states, backwards, zero_masked)?;
         return Ok(Ran { sequence: walked.sequence, last: Some(walked.last), states: walked.states });
     };

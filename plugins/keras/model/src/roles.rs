@@ -29,9 +29,11 @@ enum When {
     IsNot(&'static str, &'static str),
     /// Both flags, the first false by default, the second true.
     Flags(&'static str, &'static str),
+    /// Keras 3 keeps the layer's numbers in eight bits.
+    Int8,
 }
 
-use When::{Always, Flag, Flags, Given, Is, IsNot, Not, Null};
+use When::{Always, Flag, Flags, Given, Int8, Is, IsNot, Not, Null};
 
 type Row = (&'static str, When, bool);
 
@@ -48,6 +50,7 @@ const fn biased(name: &'static str) -> Row {
 }
 
 const KERNEL: &[Row] = &[always("kernel"), biased("bias")];
+const DENSE: &[Row] = &[always("kernel"), biased("bias"), ("kernel_scale", Int8, false)];
 const DEPTHWISE: &[Row] = &[always("depthwise_kernel"), biased("bias")];
 const SEPARABLE: &[Row] = &[always("depthwise_kernel"), always("pointwise_kernel"), biased("bias")];
 const RECURRENT: &[Row] = &[always("kernel"), always("recurrent_kernel"), biased("bias")];
@@ -95,11 +98,11 @@ const TABLE: &[(&str, &[Row])] = &[
     ("ConvLSTM3D", RECURRENT),
     ("CuDNNGRU", CUDNN),
     ("CuDNNLSTM", CUDNN),
-    ("Dense", KERNEL),
+    ("Dense", DENSE),
     ("DepthwiseConv1D", DEPTHWISE),
     ("DepthwiseConv2D", DEPTHWISE),
-    ("EinsumDense", &[always("kernel"), ("bias", Given("bias_axes"), true)]),
-    ("Embedding", &[always("embeddings")]),
+    ("EinsumDense", &[always("kernel"), ("bias", Given("bias_axes"), true), ("kernel_scale", Int8, false)]),
+    ("Embedding", &[always("embeddings"), ("embeddings_scale", Int8, false)]),
     ("GRU", RECURRENT),
     ("GRUCell", RECURRENT),
     ("GroupNormalization", GAMMA_BETA),
@@ -119,6 +122,7 @@ const TABLE: &[(&str, &[Row])] = &[
     ("Pipeline", &[]),
     ("RMSNormalization", &[always("scale")]),
     ("RNN", &[]),
+    ("RandomFourierFeatures", &[always("kernel_scale"), state("unscaled_kernel"), state("bias")]),
     ("ReversibleEmbedding", &[always("embeddings"), ("reverse_embeddings", Not("tie_weights", true), true)]),
     ("STFTSpectrogram", &[("real_kernel", IsNot("mode", "imag"), true), ("imag_kernel", IsNot("mode", "real"), true)]),
     ("SeparableConv1D", SEPARABLE),
@@ -158,6 +162,20 @@ pub fn homes(class: &str, part: &str) -> &'static [&'static str] {
     }
 }
 
+/// The only quantization whose numbers are read, and the classes that may have it.
+const INT8: &str = "int8";
+const QUANTIZED: &[&str] = &["Dense", "EinsumDense", "Embedding"];
+
+/// The mode that Keras 3 quantized the layer in: `int8`, `int4/128`, `float8`, `gptq/4/-1`, ...
+pub fn quantization(config: &Value) -> Option<&str> {
+    config.get("dtype")?.get("config")?.get("mode")?.as_str()
+}
+
+/// The mode, when a layer of this class is not read in it.
+pub fn unread_quantization<'v>(class: &str, config: &'v Value) -> Option<&'v str> {
+    quantization(config).filter(|mode| *mode != INT8 || !QUANTIZED.contains(&class))
+}
+
 /// None when only the file knows.
 pub fn of(class: &str, config: &Value) -> Option<Vec<Role>> {
     if class.starts_with("ops.") || class.starts_with("tf.") {
@@ -177,6 +195,7 @@ impl When {
             Not(key, default) => !crate::json::flag(config, key, *default),
             Null(key) => is_null(key),
             Given(key) => !is_null(key),
+            Int8 => quantization(config) == Some(INT8),
             Is(key, value) => config.get(key).and_then(Value::as_str) == Some(value),
             IsNot(key, value) => config.get(key).and_then(Value::as_str) != Some(value),
             Flags(off, on) => crate::json::flag(config, off, false) && crate::json::flag(config, on, true),

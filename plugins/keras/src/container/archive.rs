@@ -1,109 +1,163 @@
-//! The `.keras` format: a zip of
+//! The `.keras` format: a zip, or a directory, of
 //!
 //! | member | holds |
 //! |---|---|
 //! | `metadata.json` | `{"keras_version", "date_saved"}` |
 //! | `config.json` | the architecture, with `build_config` and `compile_config` |
 //! | `model.weights.h5` | the weights (`weights::tree`) |
-//! | `assets/` | vocabularies |
+//! | `model.weights.json`, `model_00000.weights.h5`, .. | the same over several files: `{"weight_map": {path: [file, ..]}}` |
+//! | `assets/PATH/vocabulary.txt` | the words of the layer whose weights would be at PATH, one a line |
 //!
 //! Keras stores members without compression, so the weights are read where they lie in the mapped file.
 
-use super::h5::{self, Input};
-use crate::config::Version;
-use crate::hdf5::with_file;
-use crate::io::{Files, INFLATION_MAX, Limits, TENSOR_BYTES_MAX};
+use super::h5;
+use super::package::{Member, Package};
+use crate::config::{self, Version};
+use crate::hdf5::{Tree, with_files};
+use crate::io::{Files, Limits, TENSOR_BYTES_MAX};
 use crate::json;
+use crate::weights::convert::Origin;
+use crate::weights::tree;
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::model::LayerModel;
+use recast_plugin_api::model::{Layer, LayerModel, Model};
 use serde_json::Value;
-use std::borrow::Cow;
-use std::io::{Cursor, Read};
-use zip::ZipArchive;
-use zip::result::ZipError;
+use std::collections::{BTreeSet, HashMap};
 
 pub const FORMAT: &str = "keras-v3";
 pub const MAGIC: [u8; 4] = *b"PK\x03\x04";
-/// Members of one archive.
-const MEMBERS_MAX: usize = 10_000;
+pub const CONFIG: &str = "config.json";
+pub const METADATA: &str = "metadata.json";
 const WEIGHTS: &str = "model.weights.h5";
+const SHARDED: &str = "model.weights.json";
+/// Files that the weights are spread over.
+const SHARDS_MAX: usize = 1000;
+/// Bytes of one vocabulary.
+const VOCABULARY_BYTES_MAX: u64 = 256 << 20;
 
-type Zip<'a> = ZipArchive<Cursor<&'a [u8]>>;
-
-/// A member, and where its bytes begin in the archive when they are stored plainly.
-struct Member<'a> {
-    bytes: Cow<'a, [u8]>,
-    start: Option<u64>,
-}
-
-pub fn read(path: &str, bytes: &[u8], limits: &Limits, files: &mut Files<'_, '_>) -> Result<LayerModel, Findings> {
-    let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(|error| malformed(path, &error))?;
-    if zip.len() > MEMBERS_MAX {
-        let detail = format!("{} members, the bound is {MEMBERS_MAX}", zip.len());
-        return Err(Diag::new(Code::LimitExceeded, path, detail).into());
-    }
-    let config = parsed(&mut zip, bytes, "config.json", limits)?;
-    let metadata = parsed(&mut zip, bytes, "metadata.json", limits)?;
+pub fn read<'a>(package: &Package<'a>, limits: &Limits, files: &mut Files<'_, 'a>) -> Result<LayerModel, Findings> {
+    let config = parsed(package, CONFIG, limits, files)?;
+    let metadata = parsed(package, METADATA, limits, files)?;
     let stated = metadata.get("keras_version").and_then(Value::as_str).unwrap_or("3");
     if config.get("compile_config").is_some_and(|compiled| !compiled.is_null()) {
         let detail = "optimizer, loss and metrics are not carried over";
         files.io().report(&Diag::new(Code::TrainingDropped, "compile_config", detail).note());
     }
     let version = Version::parse(stated);
-    if zip.index_for_name(WEIGHTS).is_none() {
-        return Err(no_weights(&zip).into());
+    let members = weights(package, limits, files)?;
+    let mut architecture = config::read(&config, CONFIG, &version, limits)?;
+    let mut places = Vec::with_capacity(members.len());
+    for (name, member) in &members {
+        // Arrays of a member that had to be decoded lie in the scratch file, behind each other as in the member.
+        places.push(match member.place {
+            Some(place) => place,
+            None => files.put(name, &member.bytes)?,
+        });
     }
-    let member = member(&mut zip, bytes, WEIGHTS, TENSOR_BYTES_MAX)?;
-    // Arrays of a member that had to be decoded lie in the scratch file, behind each other as in the member.
-    let place = match member.start {
-        Some(start) => (files.number(path), start),
-        None => files.put(WEIGHTS, &member.bytes)?,
-    };
-    let input = Input { place, bytes: &member.bytes, architecture: Some(config), limits };
-    with_file(&member.bytes, WEIGHTS, |file| h5::read_tree(&input, file, version, files))
+    let shards: Vec<(&str, &[u8])> = members.iter().map(|(name, member)| (name.as_str(), &*member.bytes)).collect();
+    with_files(&shards, &mut |opened| {
+        let mut whole = Tree::default();
+        for ((file, &place), (name, bytes)) in opened.iter().zip(&places).zip(&shards) {
+            let part = Tree::walk(&file.root(), "", bytes.len() as u64, place)?;
+            whole
+                .extend(part)
+                .map_err(|path| Diag::new(Code::Malformed, *name, format!("the array {path} is in several files")))?;
+        }
+        let (found, paths) = tree::assign(&architecture, &whole);
+        vocabularies(package, &mut architecture.root, &paths, limits, files)?;
+        let model = LayerModel { format: FORMAT.into(), keras_version: version.text.clone(), ..LayerModel::default() };
+        h5::deliver(limits, &mut architecture, found, files, (model, Origin::default()))
+    })
 }
 
-fn malformed(at: &str, error: &ZipError) -> Diag {
-    Diag::new(Code::Malformed, at, format!("zip: {error}"))
+/// The HDF5 files that hold the weights.
+fn weights<'a>(
+    package: &Package<'a>,
+    limits: &Limits,
+    files: &mut Files<'_, 'a>,
+) -> Result<Vec<(String, Member<'a>)>, Diag> {
+    if package.has(WEIGHTS) {
+        return Ok(vec![(WEIGHTS.into(), package.member(WEIGHTS, TENSOR_BYTES_MAX, files)?)]);
+    }
+    if !package.has(SHARDED) {
+        return Err(no_weights(package));
+    }
+    let map = parsed(package, SHARDED, limits, files)?;
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for (path, shards) in json::object(map.get("weight_map").unwrap_or(&Value::Null), SHARDED, "`weight_map`")? {
+        let listed = shards.as_array().map_or(std::slice::from_ref(shards), Vec::as_slice);
+        for shard in listed {
+            let plain = shard.as_str().filter(|name| !name.contains(['/', '\\', '\0']));
+            names.insert(plain.ok_or_else(|| {
+                Diag::new(Code::UnsafeLink, SHARDED, format!("the file {shard} of {path}, which is no member"))
+            })?);
+        }
+    }
+    if names.len() > SHARDS_MAX {
+        let detail = format!("{} files, the bound is {SHARDS_MAX}", names.len());
+        return Err(Diag::new(Code::LimitExceeded, SHARDED, detail));
+    }
+    names.into_iter().map(|name| Ok((name.to_owned(), package.member(name, TENSOR_BYTES_MAX, files)?))).collect()
 }
 
-fn no_weights(zip: &Zip<'_>) -> Diag {
-    let other = zip.file_names().find(|name| name.starts_with("model.weights."));
-    match other {
-        Some(name) => Diag::new(Code::UnsupportedContainer, name, "weights in a form that is not read yet")
-            .hint("save the model again with `model.save(\"model.keras\")`"),
+fn no_weights(package: &Package<'_>) -> Diag {
+    let hint = "save the model again with `model.save(\"model.keras\")`";
+    match package.names.iter().find(|name| name.starts_with("model.weights.")) {
+        Some(name) if name.ends_with(".npz") => {
+            Diag::new(Code::UnsafeCode, name.as_str(), "weights as pickled Python objects, which are never unpickled")
+                .hint(hint)
+        }
+        Some(name) => {
+            Diag::new(Code::UnsupportedContainer, name.as_str(), "weights in a form that is not known").hint(hint)
+        }
         None => Diag::new(Code::Malformed, WEIGHTS, "the archive holds no weights"),
     }
 }
 
-fn parsed(zip: &mut Zip<'_>, bytes: &[u8], name: &str, limits: &Limits) -> Result<Value, Diag> {
-    let member = member(zip, bytes, name, limits.json_bytes)?;
+fn parsed<'a>(package: &Package<'a>, name: &str, limits: &Limits, files: &mut Files<'_, 'a>) -> Result<Value, Diag> {
+    let member = package.member(name, limits.json_bytes, files)?;
     json::parse(&member.bytes, name, limits)
 }
 
-fn member<'a>(zip: &mut Zip<'_>, bytes: &'a [u8], name: &str, most: u64) -> Result<Member<'a>, Diag> {
-    let mut file = zip.by_name(name).map_err(|error| match error {
-        ZipError::FileNotFound => Diag::new(Code::Malformed, name, "the archive does not hold this member"),
-        error => malformed(name, &error),
-    })?;
-    let (size, packed) = (file.size(), file.compressed_size());
-    if file.compression() == zip::CompressionMethod::Stored {
-        let start = file.data_start();
-        let end = start.checked_add(size).filter(|_| size == packed).and_then(|end| usize::try_from(end).ok());
-        let stored = end.and_then(|end| bytes.get(start as usize..end));
-        let stored = stored.ok_or_else(|| Diag::new(Code::Malformed, name, "the member ends behind the file"))?;
-        // The bound on decoded bytes does not matter here, that on JSON is checked by its reader.
-        return Ok(Member { bytes: Cow::Borrowed(stored), start: Some(start) });
+/// Words that a layer learnt, as its `vocabulary` key: where Keras writes those that it was given.
+fn vocabularies<'a>(
+    package: &Package<'a>,
+    model: &mut Model,
+    paths: &HashMap<String, String>,
+    limits: &Limits,
+    files: &mut Files<'_, 'a>,
+) -> Result<(), Diag> {
+    for layer in &mut model.layers {
+        if let Some(inner) = &mut layer.model {
+            vocabularies(package, inner, paths, limits, files)?;
+        }
+        let Some(path) = paths.get(&layer.path) else { continue };
+        let name = format!("assets/{path}/vocabulary.txt");
+        if package.has(&name) {
+            let member = package.member(&name, VOCABULARY_BYTES_MAX, files)?;
+            give(layer, &name, &member.bytes)?;
+        }
     }
-    if size > most || size > packed.saturating_mul(INFLATION_MAX) {
-        let detail = format!("a member of {packed} bytes that declares {size}, the bound is {most}");
-        return Err(Diag::new(Code::LimitExceeded, name, detail));
+    Ok(())
+}
+
+fn give(layer: &mut Layer, name: &str, text: &[u8]) -> Result<(), Diag> {
+    let malformed = |detail: &str| Diag::new(Code::Malformed, name, detail);
+    let text = std::str::from_utf8(text).map_err(|_| malformed("words that are not UTF-8"))?;
+    let Ok(Value::Object(mut config)) = serde_json::from_str::<Value>(&layer.config) else {
+        return Err(malformed("the layer has no configuration"));
+    };
+    if config.get("vocabulary").is_some_and(|given| !given.is_null()) {
+        return Ok(());
     }
-    let mut decoded = Vec::new();
-    let read = file.by_ref().take(size + 1).read_to_end(&mut decoded);
-    read.map_err(|error| Diag::new(Code::Malformed, name, format!("zip: {error}")))?;
-    if decoded.len() as u64 != size {
-        return Err(Diag::new(Code::Malformed, name, format!("{size} bytes declared, {} found", decoded.len())));
-    }
-    Ok(Member { bytes: Cow::Owned(decoded), start: None })
+    let lines = text.split('\n');
+    let words = match layer.class.as_str() {
+        "IntegerLookup" => {
+            let number = |line: &str| line.trim().parse::<i64>().map(Value::from);
+            lines.map(number).collect::<Result<Vec<_>, _>>().map_err(|_| malformed("a token that is no number"))?
+        }
+        _ => lines.map(Value::from).collect(),
+    };
+    config.insert("vocabulary".into(), Value::Array(words));
+    layer.config = Value::Object(config).to_string();
+    Ok(())
 }

@@ -46,10 +46,10 @@ pub fn read(input: &Input<'_>, file: &File, files: &mut Files<'_, '_>) -> Result
     let backend = attrs.text("backend").unwrap_or_default().to_owned();
     note_training(&attrs, files);
     let (group, at) = weights_group(input, &root, &attrs)?;
-    let architecture = config::read(&architecture, "model_config", &version, input.limits)?;
+    let mut architecture = config::read(&architecture, "model_config", &version, input.limits)?;
     let tree = walk(input, &group, at)?;
     let (taken, findings) = if at.is_empty() && tree::is_tree(&tree) {
-        tree::assign(&architecture, &tree)
+        tree::assign(&architecture, &tree).0
     } else {
         collect(input, &architecture, &tree, &Attrs::of(&group, at)?)?
     };
@@ -57,39 +57,24 @@ pub fn read(input: &Input<'_>, file: &File, files: &mut Files<'_, '_>) -> Result
     let theano = if keras_1 && backend.is_empty() { named_by_theano(&taken) } else { backend == "theano" };
     let backend = if theano { "theano".to_owned() } else { backend };
     let whole = LayerModel { format: FORMAT.into(), keras_version: version.text, backend, ..LayerModel::default() };
-    deliver(input, architecture, (taken, findings), files, (whole, Origin { keras_1, theano }))
+    deliver(input.limits, &mut architecture, (taken, findings), files, (whole, Origin { keras_1, theano }))
 }
 
-/// Weights in the layout of the `.keras` format, whose architecture came from elsewhere.
-pub fn read_tree(
-    input: &Input<'_>,
-    file: &File,
-    version: Version,
-    files: &mut Files<'_, '_>,
-) -> Result<LayerModel, Findings> {
-    let config = input.architecture.as_ref().unwrap_or(&Value::Null);
-    let architecture = config::read(config, "config.json", &version, input.limits)?;
-    let tree = walk(input, &file.root(), "")?;
-    let found = tree::assign(&architecture, &tree);
-    let whole =
-        LayerModel { format: super::archive::FORMAT.into(), keras_version: version.text, ..LayerModel::default() };
-    deliver(input, architecture, found, files, (whole, Origin::default()))
-}
-
-fn deliver(
-    input: &Input<'_>,
-    mut architecture: Architecture,
+/// The model, once every weight is settled.
+pub fn deliver(
+    limits: &Limits,
+    architecture: &mut Architecture,
     (taken, mut findings): (Vec<Taken<'_>>, Findings),
     files: &mut Files<'_, '_>,
     (whole, origin): (LayerModel, Origin),
 ) -> Result<LayerModel, Findings> {
-    let (taken, more) = convert::settle(taken, &mut architecture.root, origin, input.limits);
+    let (taken, more) = convert::settle(taken, &mut architecture.root, origin, limits);
     findings.extend(more);
-    findings.extend(weights::deliver(taken, &mut architecture.root, files, input.place, input.limits));
+    findings.extend(weights::deliver(taken, &mut architecture.root, files, limits));
     if !findings.is_empty() {
         return Err(findings);
     }
-    Ok(LayerModel { schema_rev: SCHEMA_REV, root: Some(architecture.root), ..whole })
+    Ok(LayerModel { schema_rev: SCHEMA_REV, root: Some(std::mem::take(&mut architecture.root)), ..whole })
 }
 
 /// Keras 1 does not say which backend it ran on, but names its arrays as that did: TensorFlow's end in `:0`.
@@ -108,7 +93,8 @@ fn architecture(input: &Input<'_>, attrs: &Attrs, tree: bool) -> Result<(Value, 
         (None, None) => return Err(missing(attrs, tree)),
     };
     let stated = attrs.text("keras_version").or_else(|| config.get("keras_version").and_then(Value::as_str));
-    let version = Version::parse(stated.unwrap_or("1"));
+    // Only Keras 3 writes that layout into a file of its own, and it does not say so; of the others, only the first.
+    let version = Version::parse(stated.unwrap_or(if tree { "3" } else { "1" }));
     Ok((config, version))
 }
 
@@ -148,7 +134,7 @@ fn walk(input: &Input<'_>, group: &Group, at: &str) -> Result<Tree<'static>, Dia
         Code::Malformed => unsafe_link(input.bytes).unwrap_or(diag),
         _ => diag,
     };
-    Tree::walk(group, at, input.bytes.len() as u64).map_err(explained)
+    Tree::walk(group, at, input.bytes.len() as u64, input.place).map_err(explained)
 }
 
 /// The layout of the `.keras` format.

@@ -3,4 +3,5 @@
 pub mod archive;
 mod flat;
 pub mod h5;
+pub mod package;
 pub mod tfjs;

@@ -97,7 +97,7 @@ pub fn read<'a>(
     let origin = Origin { keras_1: version.major == 1, theano: false };
     let (taken, more) = convert::settle(taken, &mut architecture.root, origin, limits);
     findings.extend(more);
-    findings.extend(weights::deliver(taken, &mut architecture.root, files, (0, 0), limits));
+    findings.extend(weights::deliver(taken, &mut architecture.root, files, limits));
     if !findings.is_empty() {
         return Err(findings);
     }
@@ -258,8 +258,9 @@ fn widened(bytes: &[u8], quantized: &Quantized, dtype: DType) -> Option<Vec<u8>>
     }
 }
 
-/// A path that stays below the directory.
+/// A path that stays below the directory; JavaScript begins it with `./`.
 fn below(base: &str, name: &str) -> Option<String> {
+    let name = name.strip_prefix("./").unwrap_or(name);
     let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0']);
     name.split('/').all(plain).then(|| join(base, name))
 }

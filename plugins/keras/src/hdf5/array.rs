@@ -14,6 +14,8 @@ pub struct Dataset {
     /// Path in its file.
     pub at: String,
     file_len: u64,
+    /// The file, and where HDF5 begins in it.
+    base: (u32, u64),
 }
 
 /// What the header says.
@@ -26,12 +28,11 @@ struct Header {
 }
 
 impl Dataset {
-    pub(super) fn new(dataset: hdf5_pure::Dataset, at: String, file_len: u64) -> Dataset {
-        Dataset { dataset, at, file_len }
+    pub(super) fn new(dataset: hdf5_pure::Dataset, at: String, file_len: u64, base: (u32, u64)) -> Dataset {
+        Dataset { dataset, at, file_len, base }
     }
 
-    /// The array as a tensor of the file number `file`, whose HDF5 part begins at `base`.
-    pub fn place(&self, files: &mut Files<'_, '_>, file: (u32, u64), limits: &Limits) -> Result<TensorProto, Diag> {
+    pub fn place(&self, files: &mut Files<'_, '_>, limits: &Limits) -> Result<TensorProto, Diag> {
         let header = self.header(limits)?;
         if let (Layout::Contiguous { address: Some(address), size }, false) = (&header.layout, header.swap) {
             let end = address.checked_add(*size).filter(|&end| end <= self.file_len);
@@ -39,7 +40,7 @@ impl Dataset {
                 let detail = format!("{} bytes at {address} of a file of {}", header.len, self.file_len);
                 return Err(Diag::new(Code::Malformed, self.at.as_str(), detail));
             }
-            return Ok(region(header.dtype, &header.dims, (file.0, file.1 + address), header.len));
+            return Ok(region(header.dtype, &header.dims, (self.base.0, self.base.1 + address), header.len));
         }
         self.decode(files, &header)
     }
@@ -134,7 +135,7 @@ impl Dataset {
             Datatype::Enumeration { size: 1, members, .. } if members.iter().any(|member| member.name == "TRUE") => {
                 (DType::Bool, &DatatypeByteOrder::LittleEndian)
             }
-            // Keras 3's bfloat16: two opaque bytes, and the name in an attribute.
+            // Keras' bfloat16: two opaque bytes, in `.keras` files of Keras 3 with the name in an attribute.
             Datatype::Opaque { size: 2, .. } if self.says_bfloat16()? => {
                 (DType::BF16, &DatatypeByteOrder::LittleEndian)
             }
@@ -149,7 +150,7 @@ impl Dataset {
 
     fn says_bfloat16(&self) -> Result<bool, Diag> {
         let attrs = self.dataset.attrs().map_err(|error| self.refused(&error))?;
-        Ok(attrs.get("dtype").and_then(|value| value.as_str()) == Some("bfloat16"))
+        Ok(attrs.get("dtype").is_none_or(|value| value.as_str() == Some("bfloat16")))
     }
 
     fn odd_type(&self, datatype: &Datatype) -> Diag {

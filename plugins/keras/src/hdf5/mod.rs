@@ -9,7 +9,7 @@ mod view;
 
 pub use array::Dataset;
 pub use links::unsafe_link;
-pub use view::with_file;
+pub use view::{with_file, with_files};
 
 use crate::array::Array;
 use crate::io::{GROUP_DEPTH_MAX, OBJECT_BYTES_MIN, OBJECTS_MAX};
@@ -27,12 +27,25 @@ pub struct Tree<'b> {
 }
 
 impl<'b> Tree<'b> {
-    /// `at` is the path of `root` in its file, for messages; `file_len` bounds how much there can be.
-    pub fn walk(root: &Group, at: &str, file_len: u64) -> Result<Tree<'b>, Diag> {
+    /// `at` is the path of `root` in its file, for messages; `file_len` bounds how much there can be; `base` is where
+    /// the HDF5 file begins.
+    pub fn walk(root: &Group, at: &str, file_len: u64, base: (u32, u64)) -> Result<Tree<'b>, Diag> {
         let most = OBJECTS_MAX.min(file_len / OBJECT_BYTES_MIN);
-        let mut walk = Walk { tree: Tree::default(), left: most, most, at, file_len };
+        let mut walk = Walk { tree: Tree::default(), left: most, most, at, file_len, base };
         walk.below(root, "", 0)?;
         Ok(walk.tree)
+    }
+
+    /// Takes another tree in; an error is the path of an array that both have.
+    pub fn extend(&mut self, other: Tree<'b>) -> Result<(), String> {
+        self.groups.extend(other.groups);
+        for (path, array) in other.arrays {
+            if self.arrays.contains_key(&path) {
+                return Err(path);
+            }
+            self.arrays.insert(path, array);
+        }
+        Ok(())
     }
 }
 
@@ -42,6 +55,7 @@ struct Walk<'a, 'b> {
     most: u64,
     at: &'a str,
     file_len: u64,
+    base: (u32, u64),
 }
 
 impl Walk<'_, '_> {
@@ -54,7 +68,7 @@ impl Walk<'_, '_> {
         for (name, dataset) in group.iter_datasets().map_err(|error| view::malformed(&here, &error))? {
             self.count(&here)?;
             let path = join(path, &name);
-            let array = Array::Hdf5(Dataset::new(dataset, join(self.at, &path), self.file_len));
+            let array = Array::Hdf5(Dataset::new(dataset, join(self.at, &path), self.file_len, self.base));
             self.tree.arrays.insert(path, array);
         }
         for (name, child) in group.iter_groups().map_err(|error| view::malformed(&here, &error))? {

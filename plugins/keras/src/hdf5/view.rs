@@ -46,6 +46,27 @@ pub fn with_file<R, E: From<Diag>>(bytes: &[u8], at: &str, body: impl FnOnce(&Fi
     body(&file)
 }
 
+/// Opens several, in this order.
+pub fn with_files<R, E: From<Diag>>(
+    named: &[(&str, &[u8])],
+    body: &mut dyn FnMut(&[File]) -> Result<R, E>,
+) -> Result<R, E> {
+    fn more<R, E: From<Diag>>(
+        named: &[(&str, &[u8])],
+        opened: &mut Vec<File>,
+        body: &mut dyn FnMut(&[File]) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let Some(((at, bytes), rest)) = named.split_first() else { return body(opened) };
+        with_file(bytes, at, |file| {
+            opened.push(file.clone());
+            let result = more(rest, opened, body);
+            opened.pop();
+            result
+        })
+    }
+    more(named, &mut Vec::with_capacity(named.len()), body)
+}
+
 pub fn malformed(at: &str, error: &dyn std::fmt::Display) -> Diag {
     Diag::new(Code::Malformed, at, format!("HDF5: {error}"))
 }

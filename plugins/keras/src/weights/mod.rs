@@ -35,17 +35,12 @@ impl<'t> Taken<'t> {
         Taken { path, role, arrays: vec![array], each: Vec::new(), steps: Vec::new() }
     }
 
-    fn tensor(
-        &self,
-        files: &mut Files<'_, '_>,
-        base: (u32, u64),
-        limits: &Limits,
-    ) -> Result<(TensorProto, String), Diag> {
+    fn tensor(&self, files: &mut Files<'_, '_>, limits: &Limits) -> Result<(TensorProto, String), Diag> {
         let first =
             self.arrays.first().ok_or_else(|| Diag::new(Code::Bug, self.path.as_str(), "a weight of nothing"))?;
         let names: Vec<&str> = self.arrays.iter().map(|array| array.at()).collect();
         if self.arrays.len() == 1 && self.each.is_empty() && self.steps.is_empty() {
-            return Ok((first.place(files, base, limits)?, names.join(" + ")));
+            return Ok((first.place(files, limits)?, names.join(" + ")));
         }
         files.io().go_on()?;
         let load = |array: &&Array<'_>| recipe::run(array.at(), vec![array.load(files, limits)?], &self.each);
@@ -57,17 +52,11 @@ impl<'t> Taken<'t> {
 }
 
 /// Turns arrays into tensors and hands them to their layers.
-pub fn deliver(
-    taken: Vec<Taken<'_>>,
-    root: &mut Model,
-    files: &mut Files<'_, '_>,
-    file: (u32, u64),
-    limits: &Limits,
-) -> Findings {
+pub fn deliver(taken: Vec<Taken<'_>>, root: &mut Model, files: &mut Files<'_, '_>, limits: &Limits) -> Findings {
     let mut findings = Findings::new();
     let mut by_path: HashMap<String, Vec<Weight>> = HashMap::new();
     for taken in taken {
-        match taken.tensor(files, file, limits) {
+        match taken.tensor(files, limits) {
             Ok((tensor, stored_as)) => {
                 let weight = Weight { role: taken.role, tensor: Some(tensor), stored_as };
                 by_path.entry(taken.path).or_default().push(weight);

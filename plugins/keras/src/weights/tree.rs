@@ -27,9 +27,13 @@ pub fn is_tree(tree: &Tree<'_>) -> bool {
     tree.groups.contains_key(LAYERS) || tree.groups.contains_key(DEPENDENCIES)
 }
 
-/// Every array with the layer and role that it belongs to.
-pub fn assign<'t>(architecture: &Architecture, tree: &'t Tree<'t>) -> (Vec<Taken<'t>>, Findings) {
-    let mut walk = Walk { tree, facts: &architecture.facts, seen: HashSet::new(), taken: Vec::new() };
+/// Weights with what they are made of, and what is wrong.
+pub type Assigned<'t> = (Vec<Taken<'t>>, Findings);
+
+/// Every array with the layer and role that it belongs to; and by the layers' paths in the model, those in the file.
+pub fn assign<'t>(architecture: &Architecture, tree: &'t Tree<'t>) -> (Assigned<'t>, HashMap<String, String>) {
+    let mut walk =
+        Walk { tree, facts: &architecture.facts, seen: HashSet::new(), taken: Vec::new(), paths: HashMap::new() };
     walk.model(&architecture.root, "");
     let spare = tree.arrays.iter().filter(|(path, _)| is_weight(path) && !walk.seen.contains(path.as_str()));
     let findings = spare.take(FINDINGS_MAX).map(|(_, array)| {
@@ -37,7 +41,7 @@ pub fn assign<'t>(architecture: &Architecture, tree: &'t Tree<'t>) -> (Vec<Taken
             .hint("the file and the architecture are not of the same model, or this Keras version is not known yet")
     });
     let findings = findings.collect();
-    (walk.taken, findings)
+    ((walk.taken, findings), walk.paths)
 }
 
 /// Not optimizer, metrics or random state.
@@ -53,6 +57,7 @@ struct Walk<'t, 'm> {
     facts: &'m HashMap<String, Facts>,
     seen: HashSet<&'t str>,
     taken: Vec<Taken<'t>>,
+    paths: HashMap<String, String>,
 }
 
 impl<'t> Walk<'t, '_> {
@@ -86,6 +91,7 @@ impl<'t> Walk<'t, '_> {
     }
 
     fn layer(&mut self, layer: &Layer, path: &str) {
+        self.paths.insert(layer.path.clone(), path.to_owned());
         if let Some(model) = &layer.model {
             return self.model(model, path);
         }

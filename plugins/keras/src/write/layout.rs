@@ -3,6 +3,7 @@
 
 use super::hdf5::{Array, Attr, Group, names};
 use super::upgrade::{Operation, order};
+use crate::hdf5::join;
 use crate::weights::roles::{self, Role};
 use crate::weights::tree::{numbered, role_home, snake_case};
 use recast_plugin_api::diag::{Code, Diag, Findings};
@@ -122,10 +123,6 @@ pub fn tree(model: &Model) -> Result<Layout, Findings> {
     layout.done()
 }
 
-fn join(base: &str, name: &str) -> String {
-    if base.is_empty() { name.to_owned() } else { format!("{base}/{name}") }
-}
-
 impl Layout {
     fn tree_model(&mut self, model: &Model, base: &str) {
         self.name(&join(base, "vars"), &model.name);
@@ -186,7 +183,7 @@ impl Layout {
             let part = slot.role.split_once('/').map_or("", |(part, _)| part);
             let home = join(path, role_home(layer, part));
             let index = number.entry(home.clone()).or_default();
-            let place = format!("{home}/vars/{index}");
+            let place = join(&home, &format!("vars/{index}"));
             *index += 1;
             self.put(&place, slot);
         }
@@ -234,6 +231,37 @@ fn bare_class(layer: &Layer) -> &str {
     }
 }
 
+/// An array of a plain list of them.
+pub struct Listed {
+    pub name: String,
+    pub dtype: DType,
+    pub dims: Vec<u64>,
+    pub data: Data,
+}
+
+impl Listed {
+    pub fn byte_len(&self) -> u64 {
+        match &self.data {
+            Data::Tensor(tensor) => tensor.byte_len(),
+            Data::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+/// Every array by the path of its layer, in Keras' order.
+pub fn listed(model: &Model) -> Result<Vec<Listed>, Findings> {
+    let mut layout = Layout::default();
+    let mut list = Vec::new();
+    for operation in order(model) {
+        let Operation::Layer(layer) = operation else { continue };
+        let slots = layout.section_slots(&model.layers[layer]);
+        let listed =
+            |(name, slot): (String, Slot<'_>)| Listed { name, dtype: slot.dtype, dims: slot.dims, data: slot.data };
+        list.extend(slots.into_iter().map(listed));
+    }
+    layout.done().map(|_| list)
+}
+
 /// `model_weights` of an old HDF5 file, with the lists that its root does not need.
 pub fn flat(model: &Model) -> Result<Layout, Findings> {
     let mut layout = Layout::default();
@@ -269,22 +297,30 @@ impl Layout {
     }
 
     fn section(&mut self, layer: &Layer, path: &str) {
+        let mut names = Vec::new();
+        for (name, slot) in self.section_slots(layer) {
+            self.put(&format!("{path}/{name}"), slot);
+            names.push(name);
+        }
+        self.list(path, "weight_names", &names);
+    }
+
+    /// The arrays of a layer of the top model and of all that is in it, under names that differ.
+    fn section_slots<'m>(&mut self, layer: &'m Layer) -> Vec<(String, Slot<'m>)> {
         let (mut first, mut last) = (Vec::new(), Vec::new());
         self.collect(layer, &layer.name, false, &mut first, &mut last);
         first.append(&mut last);
         let mut used = HashSet::new();
-        let mut names = Vec::with_capacity(first.len());
-        for (name, slot) in first {
+        for (name, _) in &mut first {
             let mut free = name.clone();
             let mut number = 0;
             while !used.insert(free.clone()) {
                 number += 1;
                 free = format!("{name}_{number}");
             }
-            self.put(&format!("{path}/{free}"), slot);
-            names.push(free);
+            *name = free;
         }
-        self.list(path, "weight_names", &names);
+        first
     }
 
     /// Trainable arrays first, then the others; what is frozen counts among the others, in its own order.

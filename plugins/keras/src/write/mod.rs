@@ -7,9 +7,11 @@
 //! |---|---|
 //! | `keras` | `NAME.keras`: a zip, members stored, of `metadata.json`, `config.json`, `model.weights.h5` |
 //! | `h5` | `NAME.h5`: HDF5 with `model_config` as an attribute, weights in one group for each layer |
+//! | `tfjs` | `NAME_tfjs/`: `model.json` and the weights in files of 4 MiB |
 
 pub mod hdf5;
 mod layout;
+mod tfjs;
 mod upgrade;
 
 use hdf5::{Attr, Plan};
@@ -33,7 +35,7 @@ const BUFFER_BYTES: usize = 1 << 16;
 /// A zip member from here on needs wider numbers.
 const ZIP64_BYTES: u64 = 0xffff_ffff;
 
-pub const TARGETS: &[&str] = &["h5", "keras"];
+pub const TARGETS: &[&str] = &["h5", "keras", "tfjs"];
 
 /// What the targets take: any graph, because they write layers.
 pub fn caps() -> Vec<Caps> {
@@ -90,6 +92,7 @@ pub fn write(output: &dyn Output, target: &str, request: &WriteRequest) -> Resul
     match target {
         "keras" => keras(output, source, &root, &request.name),
         "h5" => h5(output, source, &root, &request.name),
+        "tfjs" => tfjs::write(output, source, &root, &request.name, &request.recast_version),
         other => Err(Diag::new(Code::UnknownTarget, other, "the keras plugin writes no such target").into()),
     }
 }
@@ -111,7 +114,7 @@ fn parts(
 ) -> Result<(Value, Layout), Findings> {
     let lay_out = match dialect {
         Dialect::Keras3 => layout::tree,
-        Dialect::Both => layout::flat,
+        Dialect::Both | Dialect::Keras2 => layout::flat,
     };
     match (upgrade::model(source, root, dialect), lay_out(root)) {
         (Ok(upgraded), Ok(layout)) => {

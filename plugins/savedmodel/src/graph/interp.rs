@@ -51,6 +51,8 @@ pub struct Interp<'a> {
     pub origin: Origin<'a>,
     pub variables: HashMap<String, Variable>,
     pub frames: Vec<Frame>,
+    /// A loop's condition is looked at for how often it holds, not lowered.
+    pub deciding: bool,
     calls: Vec<String>,
     lowered: usize,
     /// Ops that nothing lowers: how often, and the first nodes of each.
@@ -82,6 +84,7 @@ impl<'a> Interp<'a> {
             origin,
             variables,
             frames: vec![Frame::new(graph)],
+            deciding: false,
             calls: Vec::new(),
             lowered: 0,
             unknown: BTreeMap::new(),

@@ -13,7 +13,7 @@ use interp::{Given, Interp, Variable};
 use literal::Origin;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::Graph;
-use recast_plugin_api::lower::{Lowering, Val as Output};
+use recast_plugin_api::lower::{LowerHost, Lowering, Val as Output};
 use recast_plugin_api::messages::{LowerRequest, Lowered};
 use recast_plugin_api::model::Layer;
 use recast_plugin_api::plugin::{Layers, LowerCx};
@@ -34,12 +34,18 @@ impl Layers for Signatures {
         let layer = request.layer.as_ref();
         let layer = layer.ok_or_else(|| Diag::new(Code::PluginMisbehaved, "", "a request without layer"))?;
         let bytes = cx.tensor(&format!("{}/{GRAPH}", layer.path))?;
-        lower(cx, request, layer, bytes.bytes())
+        lower(Some(cx), request, layer, bytes.bytes())
     }
 }
 
-fn lower(cx: &LowerCx<'_>, request: &LowerRequest, layer: &Layer, bytes: &[u8]) -> Result<Lowered, Findings> {
-    let mut l = Lowering::new(Some(cx), request)?;
+/// The layer `tf>Signature` with these bytes of a GraphDef as ops. `host` takes notes.
+pub fn lower(
+    host: Option<&dyn LowerHost>,
+    request: &LowerRequest,
+    layer: &Layer,
+    bytes: &[u8],
+) -> Result<Lowered, Findings> {
+    let mut l = Lowering::new(host, request)?;
     let missing = || Diag::new(Code::WeightMissing, &layer.path, "the graph itself is missing");
     let place = layer.weight(GRAPH).and_then(|weight| weight.tensor.as_ref()).ok_or_else(missing)?;
     let origin = Origin { bytes, file: place.file, offset: place.offset };

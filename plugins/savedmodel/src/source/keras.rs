@@ -129,7 +129,7 @@ pub fn read(found: &Found<'_, '_, '_>, root: &Value, files: &mut Files<'_, '_>) 
         keras_version: version.text,
         backend: text("backend").to_owned(),
         root: Some(architecture.root),
-        files: Vec::new(),
+        ..LayerModel::default()
     })
 }
 

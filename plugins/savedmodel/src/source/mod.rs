@@ -57,15 +57,26 @@ pub fn read<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Fi
     let meta = &model.meta_graphs[number];
     let bundle = Bundle::read(&dir)?;
     let mut files = Files::new(io);
-    let mut model = match layers(&dir, meta, &bundle, &limits, &mut files)? {
-        Some(model) => model,
-        None => {
-            let graph = signature::graph_bytes(whole, number)?;
-            let (bundle, limits, saver) = (&bundle, &limits, meta.saver_def.as_ref());
-            let saved = meta.object_graph_def.clone().unwrap_or_default();
-            let found = signature::Found { dir: &dir, bundle, limits, whole, graph, saver, saved: &saved };
-            signature::read(&found, signature::choose(&meta.signature_def)?, &mut files)?
+    let graph = signature::graph_bytes(whole, number)?;
+    let saved = meta.object_graph_def.clone().unwrap_or_default();
+    let found = signature::Found {
+        dir: &dir,
+        bundle: &bundle,
+        limits: &limits,
+        whole,
+        graph,
+        saver: meta.saver_def.as_ref(),
+        saved: &saved,
+    };
+    let signature = signature::choose(&meta.signature_def);
+    let mut model = match (layers(&dir, meta, &bundle, &limits, &mut files)?, signature) {
+        (Some(model), Ok(signature)) => {
+            // The layers are what counts: a graph that can't be read is no witness, and that is all.
+            let traced = signature::read(&found, signature, &mut files).ok().and_then(|traced| traced.root);
+            LayerModel { traced, ..model }
         }
+        (Some(model), Err(_)) => model,
+        (None, signature) => signature::read(&found, signature?, &mut files)?,
     };
     model.files = files.into_paths();
     Ok(model)

@@ -128,7 +128,7 @@ pub fn read(
         keras_version: "tensorflow".into(),
         backend: "tensorflow".into(),
         root: Some(root),
-        files: Vec::new(),
+        ..LayerModel::default()
     })
 }
 

@@ -44,7 +44,7 @@ pub fn caps() -> Caps {
         wants_layers: false,
         read_back: crate::source::FORMAT.into(),
         runner: Some(Runner { name: "tensorflow".into(), script: include_str!("run.py").into() }),
-        checks: false,
+        ..Caps::default()
     }
 }
 

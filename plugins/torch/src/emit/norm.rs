@@ -70,7 +70,7 @@ pub fn batch_norm(op: &BatchNorm, node: &Node, e: &mut Emit) -> Making {
     let ty = e.ty(value);
     let channels = ty.shape[op.axis].known();
     let parts = channels.and_then(|len| {
-        let mut part = |index: usize| vector(node, index, len, e);
+        let part = |index: usize| vector(node, index, len, e);
         Some((len, part(1)?, part(2)?, part(3)??, part(4)??))
     });
     let Some((len, scale, offset, mean, variance)) = parts.filter(|_| (2..=5).contains(&ty.rank())) else {
@@ -113,7 +113,7 @@ fn computed_batch_norm(op: &BatchNorm, node: &Node, e: &mut Emit) -> Making {
     let rank = e.ty(e.value(node, 0)?).rank();
     let x = e.arg(node, 0)?;
     let (mean, variance) = (along(e.var(node, 3)?, op.axis, rank), along(e.var(node, 4)?, op.axis, rank));
-    let root = call("torch.sqrt", vec![binary("+", variance, op.epsilon.into()).into()]);
+    let root = e.temporary(&call("torch.sqrt", vec![binary("+", variance, op.epsilon.into()).into()]));
     let centred = e.temporary(&binary("-", x, mean));
     let standard = binary("/", centred, root);
     scaled(standard, node, |vector| along(vector, op.axis, rank), e)
@@ -160,7 +160,7 @@ pub fn layer_norm(op: &LayerNorm, node: &Node, e: &mut Emit) -> Making {
         let options = vec![kw("dim", dims(&op.axes)), kw("correction", 0u64), kw("keepdim", true)];
         let variance = e.temporary(&method(x.clone(), "var", options));
         let centred = e.temporary(&binary("-", x, mean));
-        let root = call("torch.sqrt", vec![binary("+", variance, op.epsilon.into()).into()]);
+        let root = e.temporary(&call("torch.sqrt", vec![binary("+", variance, op.epsilon.into()).into()]));
         let (axes, shape) = (op.axes.clone(), ty.shape.clone());
         return scaled(binary("/", centred, root), node, |part| along_axes(part, &axes, &shape), e);
     };

@@ -4,7 +4,7 @@ use super::class::Stored;
 use super::{Build, Facts, keras1};
 use crate::json;
 use crate::roles;
-use recast_plugin_api::diag::Diag;
+use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::model::{Child, Layer};
 use serde_json::{Map, Value, json};
 
@@ -51,6 +51,11 @@ impl Build<'_> {
             return Err(self.malformed(&path, "a layer without a configuration"));
         };
         layer.class = stored.key(self.version.major);
+        if let Some(mode) = roles::unread_quantization(&layer.class, stored.config) {
+            let detail =
+                format!("{}: quantized as {mode}; int8 is read, of Dense, EinsumDense and Embedding", layer.class);
+            return Err(Diag::new(Code::UnsupportedLayer, path, detail).hint("save the model before it is quantized"));
+        }
         layer.config = stored.config.to_string();
         layer.children = self.children(&layer, config)?;
         if let Some(facts) = self.facts.get_mut(&path) {
@@ -78,9 +83,7 @@ impl Build<'_> {
         match layer.class.as_str() {
             "Bidirectional" => self.directions(layer, config),
             "TimeDistributed" | "SpectralNormalization" => self.wrapped(layer, config, "layer"),
-            "RNN" | "ConvRNN2D" | "ResidualWrapper" | "DropoutWrapper" | "DeviceWrapper" => {
-                self.wrapped(layer, config, "cell")
-            }
+            "RNN" | "ConvRNN2D" | "ResidualWrapper" | "DropoutWrapper" => self.wrapped(layer, config, "cell"),
             "StackedRNNCells" => self.listed(layer, config, "cells", "cells"),
             "Pipeline" => self.listed(layer, config, "layers", "_pipeline_layers"),
             _ => Ok(Vec::new()),
@@ -110,7 +113,7 @@ impl Build<'_> {
     /// `key` is the attribute; the layer inside may be a model.
     fn child(&mut self, parent: &Layer, key: &str, value: &Value) -> Result<Child, Diag> {
         let path = format!("{}/{key}", parent.path);
-        let stored = Stored::of(value, &path)?;
+        let stored = Stored::of(unwrapped(value), &path)?;
         let name = stored.config.get("name").and_then(Value::as_str).unwrap_or(key).to_owned();
         let layer = self.layer_at(&stored, value, name, path)?;
         Ok(Child { attribute: key.to_owned(), layer: Some(layer) })
@@ -132,6 +135,23 @@ impl Build<'_> {
             }
         };
         Ok(vec![self.child(layer, "forward_layer", &forward)?, self.child(layer, "backward_layer", &backward)?])
+    }
+}
+
+/// The cell that is in wrappers which do nothing. A DropoutWrapper drops at inference too, unless it keeps everything.
+fn unwrapped(mut value: &Value) -> &Value {
+    let keeps_all = |config: &Value| {
+        let kept = |key: &str| config.get(key).is_none_or(|kept| kept.is_null() || kept.as_f64() == Some(1.0));
+        ["input_keep_prob", "output_keep_prob", "state_keep_prob"].into_iter().all(kept)
+    };
+    loop {
+        let config = value.get("config").unwrap_or(&Value::Null);
+        let inner = config.get("cell").filter(|cell| cell.is_object());
+        match (value.get("class_name").and_then(Value::as_str), inner) {
+            (Some("DeviceWrapper"), Some(inner)) => value = inner,
+            (Some("DropoutWrapper"), Some(inner)) if keeps_all(config) => value = inner,
+            _ => return value,
+        }
     }
 }
 

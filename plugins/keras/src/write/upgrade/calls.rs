@@ -3,10 +3,10 @@
 //! Keras 3 writes a call as `{"args": [...], "kwargs": {...}}`; Keras 2 understands only its own lists, which Keras 3
 //! still reads where the tensors are all in the first argument. For both, such calls are written the old way.
 
-use super::Upgrade;
 use super::layer::parsed;
 use super::order::{Operation, order};
 use super::values::object;
+use super::{Dialect, Upgrade};
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, Model, ModelInput, NamedArg, ValueRef};
 use serde_json::{Map, Value, json};
@@ -17,20 +17,21 @@ const RECURRENT: &[&str] =
 
 /// Names for the tensors of one model.
 struct Names<'m> {
+    dialect: Dialect,
     model: &'m Model,
     /// Of each call: how many calls of its layer come before it.
     turns: Vec<u32>,
 }
 
 impl<'m> Names<'m> {
-    fn of(model: &'m Model) -> Names<'m> {
+    fn of(model: &'m Model, dialect: Dialect) -> Names<'m> {
         let mut counts = vec![0u32; model.layers.len()];
         let mut turn = |call: &Call| {
             let Some(count) = counts.get_mut(call.layer as usize) else { return 0 };
             *count += 1;
             *count - 1
         };
-        Names { model, turns: model.calls.iter().map(&mut turn).collect() }
+        Names { dialect, model, turns: model.calls.iter().map(&mut turn).collect() }
     }
 
     fn layer(&self, value: &ValueRef) -> Option<&'m Layer> {
@@ -50,10 +51,11 @@ impl<'m> Names<'m> {
         }
     }
 
-    /// As `output_layers` counts: a Functional model counts its own making as its first call.
+    /// As `output_layers` counts: a Functional model counts its own making as its first call, in Keras 2 any model.
     fn end(&self, value: &ValueRef) -> Value {
         let mut history = self.history(value);
-        if self.is_functional(value) {
+        let inside = self.layer(value).is_some_and(|layer| layer.model.is_some());
+        if self.is_functional(value) || (inside && self.dialect == Dialect::Keras2) {
             history[1] = json!(history[1].as_u64().unwrap_or(0) + 1);
         }
         history
@@ -98,18 +100,35 @@ impl<'m> Names<'m> {
         };
         let mut options = Map::new();
         for named in kwargs {
-            let Some(ArgKind::Json(text)) = named.arg.as_ref().and_then(|arg| arg.kind.as_ref()) else { return None };
-            options.insert(named.name.clone(), parsed(text));
+            let value = match named.arg.as_ref().and_then(|arg| arg.kind.as_ref())? {
+                ArgKind::Json(text) => parsed(text),
+                // Keras 3 takes such a reference for a list of numbers.
+                _ if self.dialect == Dialect::Keras2 => self.legacy_value(named.arg.as_ref()?)?,
+                _ => return None,
+            };
+            options.insert(named.name.clone(), value);
         }
         let leaf = |item: &Arg| match &item.kind {
-            Some(ArgKind::Value(value)) if !self.is_functional(value) => {
-                let mut leaf = self.history(value);
+            Some(ArgKind::Value(value)) if self.dialect == Dialect::Keras2 || !self.is_functional(value) => {
+                let mut leaf = if self.dialect == Dialect::Keras2 { self.end(value) } else { self.history(value) };
                 leaf.as_array_mut()?.push(Value::Object(options.clone()));
                 Some(leaf)
             }
             _ => None,
         };
         items.iter().map(leaf).collect()
+    }
+}
+
+impl Names<'_> {
+    /// A tensor, or a list of them, among the keywords of a call of Keras 2.
+    fn legacy_value(&self, arg: &Arg) -> Option<Value> {
+        match arg.kind.as_ref()? {
+            ArgKind::Value(value) => Some(self.end(value)),
+            ArgKind::Json(text) => Some(parsed(text)),
+            ArgKind::List(list) => list.items.iter().map(|item| self.legacy_value(item)).collect(),
+            ArgKind::Dict(_) => None,
+        }
     }
 }
 
@@ -143,7 +162,8 @@ impl Upgrade<'_> {
     fn sequential(&mut self, model: &Model, root: bool, config: &mut Map<String, Value>) {
         let mut layers = Vec::with_capacity(model.layers.len() + 1);
         // Keras 2 counts the calls of a model inside from another number when the model brings its input.
-        let input = model.inputs.first().filter(|input| !input.dtype.is_empty() && (root || !self.plain()));
+        let input =
+            model.inputs.first().filter(|input| !input.dtype.is_empty() && (root || self.dialect != Dialect::Both));
         if let Some(input) = input {
             layers.push(self.input(input));
             config.insert("build_input_shape".into(), shape(input));
@@ -164,7 +184,7 @@ impl Upgrade<'_> {
     }
 
     fn functional(&mut self, model: &Model, config: &mut Map<String, Value>) {
-        let names = Names::of(model);
+        let names = Names::of(model, self.dialect);
         let mut calls: Vec<Vec<Value>> = vec![Vec::new(); model.layers.len()];
         for call in &model.calls {
             let Some(layer) = model.layers.get(call.layer as usize) else { continue };
@@ -207,6 +227,10 @@ impl Upgrade<'_> {
         {
             return legacy;
         }
+        if self.dialect == Dialect::Keras2 {
+            let detail = "called in a way that Keras 2 has no words for";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+        }
         let args: Vec<Value> = args.iter().map(|arg| names.arg(arg)).collect();
         json!({"args": args, "kwargs": names.named(&kwargs)})
     }
@@ -220,7 +244,7 @@ impl Upgrade<'_> {
         if layer.model.is_some() {
             args.iter_mut().for_each(flatten);
         }
-        if RECURRENT.contains(&layer.class.as_str()) {
+        if RECURRENT.contains(&layer.class.as_str()) && self.dialect != Dialect::Keras2 {
             self.states(layer, &mut args, &mut kwargs);
         }
         let config = parsed(&layer.config);

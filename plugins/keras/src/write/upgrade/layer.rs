@@ -2,7 +2,7 @@
 
 use super::classes::{self, Row};
 use super::values::object;
-use super::{Home, Upgrade, gone};
+use super::{Dialect, Home, Upgrade, gone};
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::model::Layer;
 use serde_json::{Map, Value, json};
@@ -73,6 +73,12 @@ impl Upgrade<'_> {
 
     fn layer(&mut self, layer: &Layer) -> Made {
         let config = parsed(&layer.config);
+        let only3 = classes::find(&layer.class).map_or(layer.class.starts_with("ops."), |row| row.home == Home::Only3);
+        if only3 && self.dialect == Dialect::Keras2 {
+            let class = layer.class.strip_prefix("ops.").unwrap_or(&layer.class);
+            let detail = format!("Keras 2, which TensorFlow.js follows, has no {class}");
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+        }
         if let Some(operation) = layer.class.strip_prefix("ops.") {
             return operation_node(operation, config);
         }
@@ -122,6 +128,8 @@ impl Upgrade<'_> {
                 return None;
             }
             "synchronized" if *value == json!(false) => return None,
+            // TensorFlow.js knows it, as Keras 2 does.
+            "time_major" if self.dialect == Dialect::Keras2 => return Some(value.clone()),
             "axis" if row.class == "BatchNormalization" => return Some(self.one_axis(value, &layer.path)),
             _ => {}
         }

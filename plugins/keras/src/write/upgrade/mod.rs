@@ -25,6 +25,8 @@ pub enum Dialect {
     Keras3,
     /// `.h5`: Keras 3, and tf.keras 2 where it has the layers: old spellings that both understand.
     Both,
+    /// TensorFlow.js: what Keras 2 writes, and means.
+    Keras2,
 }
 
 /// Where a class of the table lives.
@@ -71,6 +73,6 @@ pub fn model(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<Upgr
 impl Upgrade<'_> {
     /// Spellings that Keras 2 understands.
     fn plain(&self) -> bool {
-        self.dialect == Dialect::Both
+        self.dialect != Dialect::Keras3
     }
 }

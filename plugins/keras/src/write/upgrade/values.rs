@@ -1,7 +1,7 @@
 //! Values in a layer's configuration that are objects of their own: initializers, regularizers, constraints,
 //! activations, dtype policies.
 
-use super::Upgrade;
+use super::{Dialect, Upgrade};
 use recast_plugin_api::diag::{Code, Diag};
 use serde_json::{Map, Value, json};
 
@@ -104,7 +104,7 @@ impl Upgrade<'_> {
         let class = value.get("class_name").and_then(Value::as_str).unwrap_or_default();
         match (value, value.get("config")) {
             (Value::String(name), _) | (_, Some(Value::String(name))) if class.is_empty() || class == "function" => {
-                self.named_activation(name)
+                self.named_activation(name, path)
             }
             (_, Some(config)) if super::classes::find(class).is_some() => {
                 let config = config.clone();
@@ -114,9 +114,14 @@ impl Upgrade<'_> {
         }
     }
 
-    fn named_activation(&mut self, name: &str) -> Value {
-        if name == HARD_SIGMOID && self.major < 3 {
-            return hard_sigmoid();
+    fn named_activation(&mut self, name: &str, path: &str) -> Value {
+        let keras2 = self.dialect == Dialect::Keras2;
+        if name == HARD_SIGMOID && keras2 != (self.major < 3) {
+            if keras2 {
+                let detail = "hard_sigmoid of Keras 3 is another function than that of Keras 2 and TensorFlow.js";
+                self.findings.push(Diag::new(Code::UnsupportedLayer, path, detail));
+            }
+            return if keras2 { json!(name) } else { hard_sigmoid() };
         }
         // Keras 2 takes the name of an activation layer, too.
         if name.starts_with(|c: char| c.is_ascii_uppercase()) && super::classes::find(name).is_some() {

@@ -127,7 +127,7 @@ fn roles<'a>(interp: &Interp<'a>, node: &Node<'a>, body: &str, vals: &[Val]) -> 
         roles.push(match val {
             _ if fixed => Role::Fixed,
             Val::List(_) => Role::Filled,
-            _ if is_zero && counts(interp, &body, origin, body.arguments[at]) => Role::Counter,
+            _ if is_zero && counts(interp, &body, origin, at, vals) => Role::Counter,
             _ => {
                 states += 1;
                 Role::State(states - 1)
@@ -149,10 +149,15 @@ fn through_identities<'b>(body: &super::super::def::Body<'b>, mut name: &'b str)
 }
 
 /// Is this the argument plus one?
-fn counts<'b>(interp: &Interp<'b>, body: &super::super::def::Body<'b>, name: &str, argument: &str) -> bool {
+fn counts<'b>(interp: &Interp<'b>, body: &super::super::def::Body<'b>, name: &str, at: usize, vals: &[Val]) -> bool {
+    let argument = body.arguments[at];
     let Some(node) = body.find(name.split(':').next().unwrap_or(name)).map(|at| &body.nodes[at]) else { return false };
     let terms: Vec<&str> = node.data().map(|input| through_identities(body, input)).collect();
     let is_one = |name: &str| {
+        // A step that is a variable of the loop, too.
+        if let Some(at) = body.arguments.iter().position(|argument| *argument == name) {
+            return interp.ints(&vals[at]).and_then(|ints| ints.known()).is_some_and(|known| known == [1]);
+        }
         let node = body.find(name.split(':').next().unwrap_or(name)).map(|at| &body.nodes[at]);
         let proto = node.filter(|node| node.op == "Const").and_then(|node| node.tensor("value").ok());
         let tensor = proto.and_then(|proto| super::super::literal::read(name, proto, &interp.origin).ok());
@@ -176,7 +181,10 @@ fn trips<'a>(
         Role::Filled | Role::State(_) => Val::Failed,
     };
     let arguments: Vec<Val> = vals.iter().zip(roles).map(seen).collect();
-    let found = interp.call(node, condition, &arguments)?;
+    let outer = std::mem::replace(&mut interp.deciding, true);
+    let found = interp.call(node, condition, &arguments);
+    interp.deciding = outer;
+    let found = found?;
     let Some(Val::Below(limits)) = found.first() else {
         return Err(node.unsupported("a loop that ends by what it computes"));
     };

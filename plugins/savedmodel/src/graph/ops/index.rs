@@ -6,7 +6,7 @@ use super::super::value::{Int, Ints, Val};
 use super::{axis, inputs, one};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
-    BinaryFunction, Concat, DType, Dim, Gather, GatherElements, OneHot, Op, Reverse, Slice, Triangle, ValueId,
+    BinaryFunction, Concat, DType, Dim, Gather, GatherElements, OneHot, Op, Reverse, Slice, Triangle, ValueId, Where,
 };
 
 type Out = Result<Vec<Val>, Diag>;
@@ -113,8 +113,43 @@ impl Specs {
     }
 }
 
+/// One element of an axis, at a place that is computed when the model runs: `x[:, t]`. All other axes are whole.
+fn computed<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let steps = interp.known(node, vals, 3, "step")?;
+    let masks = [node.int("begin_mask", 0)?, node.int("end_mask", 0)?, node.int("shrink_axis_mask", 0)?];
+    let [begin, end, shrink] = masks.map(|mask| move |at: usize| at < 63 && mask >> at & 1 == 1);
+    let plain = node.int("ellipsis_mask", 0)? == 0 && node.int("new_axis_mask", 0)? == 0;
+    let fits = (0..steps.len()).all(|at| shrink(at) || (begin(at) && end(at) && steps[at] == 1));
+    if !plain || !fits {
+        return Err(node.unsupported("its beginning is computed from data when the model runs"));
+    }
+    let mut y = interp.value(node, &vals[0])?;
+    let places = interp.value(node, &vals[1])?;
+    let mut axis = 0;
+    for at in 0..steps.len() {
+        if !shrink(at) {
+            axis += 1;
+            continue;
+        }
+        let place = Dim::Known(at as u64);
+        let place = interp.graph().slice(node.name, places, 0, place, Dim::Known(at as u64 + 1))?;
+        let place = interp.graph().reshape(node.name, place, Vec::new())?;
+        let length = Int::of(interp.shape(y)[axis].clone());
+        let length = interp.value(node, &Ints::scalar(interp.ty(place).dtype, length).val())?;
+        let zero = interp.graph().scalar_like(node.name, place, 0.0)?;
+        let below = interp.graph().binary(node.name, BinaryFunction::Less, place, zero)?;
+        let turned = interp.graph().binary(node.name, BinaryFunction::Add, place, length)?;
+        let place = interp.add(node, Where {}, &[below, turned, place])?;
+        y = interp.add(node, Gather { axis }, &[y, place])?;
+    }
+    one(interp, y)
+}
+
 pub fn strided_slice<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
-    let x = &vals[0];
+    let [x, begin, _, _] = inputs(node, vals)?;
+    if interp.ints(begin).is_none() {
+        return computed(interp, node, vals);
+    }
     let specs = Specs {
         begin: interp.sizes_of(node, vals, 1, "beginning")?,
         end: interp.sizes_of(node, vals, 2, "end")?,

@@ -154,11 +154,22 @@ fn folded(function: BinaryFunction, a: &Ints, b: &Ints) -> Option<Ints> {
 
 /// The condition of a loop, as far as it speaks of the counter.
 fn condition(interp: &Interp<'_>, function: BinaryFunction, a: &Val, b: &Val) -> Option<Val> {
-    let is_true = |val: &Val| interp.ints(val).and_then(|ints| ints.known()).is_some_and(|known| known == [1]);
+    if !interp.deciding {
+        return None;
+    }
+    let known = |val: &Val| interp.ints(val).and_then(|ints| ints.known()).and_then(|known| known.first().copied());
+    let (is_true, is_false) = (|val: &Val| known(val) == Some(1), |val: &Val| known(val) == Some(0));
     match (function, a, b) {
+        (BinaryFunction::And, dropped, _) | (BinaryFunction::And, _, dropped) if is_false(dropped) => {
+            Some(dropped.clone())
+        }
+        (BinaryFunction::Or, dropped, other) | (BinaryFunction::Or, other, dropped) if is_false(dropped) => {
+            Some(other.clone())
+        }
+        (BinaryFunction::Greater, limit, Val::Counter) => condition(interp, BinaryFunction::Less, &Val::Counter, limit),
         (BinaryFunction::Less, Val::Counter, limit) => {
-            let limit = interp.ints(limit).filter(|ints| ints.shape.is_empty())?;
-            Some(Val::Below(Rc::new(limit.elements)))
+            let limit = interp.ints(limit).filter(|ints| ints.shape.is_empty());
+            Some(limit.map_or(Val::Nothing, |limit| Val::Below(Rc::new(limit.elements))))
         }
         (BinaryFunction::And, Val::Below(a), Val::Below(b)) => {
             Some(Val::Below(Rc::new(a.iter().chain(b.iter()).cloned().collect())))
@@ -166,6 +177,8 @@ fn condition(interp: &Interp<'_>, function: BinaryFunction, a: &Val, b: &Val) ->
         (BinaryFunction::And, below @ Val::Below(_), other) | (BinaryFunction::And, other, below @ Val::Below(_)) => {
             is_true(other).then(|| below.clone())
         }
+        // Whatever else is asked of the counter is decided nowhere, which matters only where it counts.
+        (_, Val::Counter | Val::Nothing, _) | (_, _, Val::Counter | Val::Nothing) => Some(Val::Nothing),
         _ => None,
     }
 }

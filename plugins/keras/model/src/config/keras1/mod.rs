@@ -69,7 +69,7 @@ impl Upgrade<'_> {
             ("Graph", _) => Err(Diag::new(Code::UnsupportedContainer, self.at, "a Graph container of Keras 0.3")
                 .hint("load it in Keras 0.3 to 1.0, rebuild it as a Model, and save that")),
             ("Sequential", Value::Array(layers)) => self.sequential(&layers),
-            ("Model" | "Functional", Value::Object(mut config)) => {
+            ("Model", Value::Object(mut config)) => {
                 if let Some(Value::Array(layers)) = config.get("layers") {
                     let layers = layers.iter().map(|layer| self.layer(layer)).collect::<Result<Vec<_>, _>>()?;
                     config.insert("layers".into(), Value::Array(layers));

@@ -1,0 +1,235 @@
+//! SavedModels that a broken disk made, or that mean harm: an error that says what is wrong, in bounded time.
+
+use prost::Message;
+use recast_keras_model::io::{Io, Scratch};
+use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::messages::{LowerRequest, Lowered, ReadRequest};
+use recast_plugin_api::model::{Layer, LayerModel, Weight};
+use recast_plugin_api::plugin::example;
+use recast_savedmodel::graph::{self, GRAPH};
+use recast_savedmodel::proto::*;
+use recast_savedmodel::source;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What counts as a hang, on a loaded machine too.
+const LONG: Duration = Duration::from_secs(20);
+
+/// A directory in memory.
+struct Files(BTreeMap<String, Vec<u8>>);
+
+impl<'a> Io<'a> for &'a Files {
+    fn map(&self, path: &str) -> Result<&'a [u8], Diag> {
+        let name = path.strip_prefix("/m/").unwrap_or(path);
+        self.0.get(name).map(Vec::as_slice).ok_or_else(|| Diag::new(Code::Io, path, "no such file"))
+    }
+    fn scratch(&self) -> Result<Box<dyn Scratch + 'a>, Diag> {
+        Err(Diag::new(Code::Io, "scratch", "not in a test"))
+    }
+    fn report(&self, _diag: &Diag) {}
+    fn go_on(&self) -> Result<(), Diag> {
+        Ok(())
+    }
+}
+
+impl Files {
+    fn of(name: &str) -> Files {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/saved_model").join(name);
+        let mut files = BTreeMap::new();
+        collect(&root, &root, &mut files);
+        assert!(files.contains_key("saved_model.pb"), "{name} is missing");
+        Files(files)
+    }
+
+    fn read(&self) -> Result<LayerModel, Findings> {
+        let files = self.0.keys().cloned().collect();
+        let host = self;
+        source::read(&host, &ReadRequest { schema_rev: 1, path: "/m".into(), files, ..ReadRequest::default() })
+    }
+
+    fn change(&mut self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        change(self.0.get_mut(name).unwrap_or_else(|| panic!("{name} is missing")));
+    }
+}
+
+fn collect(root: &Path, at: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in std::fs::read_dir(at).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(root, &path, files);
+        } else {
+            let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+            files.insert(name, std::fs::read(&path).unwrap());
+        }
+    }
+}
+
+const INDEX: &str = "variables/variables.index";
+const DATA: &str = "variables/variables.data-00000-of-00001";
+/// By layers, by a graph, of TensorFlow 1.
+const SAMPLES: [&str; 3] = ["save/dense_relu", "export/dense_relu", "module/v1_simple_save"];
+
+#[track_caller]
+fn refused(files: &Files, code: Code, words: &str) {
+    let begin = Instant::now();
+    let findings = files.read().expect_err(words);
+    assert!(findings.iter().any(|diag| diag.code == code && diag.detail.contains(words)), "{words}: {findings:?}");
+    assert!(begin.elapsed() < LONG, "{words}: {:?}", begin.elapsed());
+}
+
+#[test]
+fn what_is_missing_or_broken_is_named() {
+    for name in SAMPLES {
+        let with = |change: &dyn Fn(&mut Files)| {
+            let mut files = Files::of(name);
+            files.read().unwrap_or_else(|findings| panic!("{name}: {findings:?}"));
+            change(&mut files);
+            files
+        };
+        refused(&with(&|f| drop(f.0.remove(DATA))), Code::Malformed, "missing");
+        refused(&with(&|f| drop(f.0.remove("saved_model.pb"))), Code::Malformed, "missing");
+        refused(&with(&|f| f.change(INDEX, |b| b.truncate(b.len() - 1))), Code::Malformed, "does not end");
+        refused(&with(&|f| f.change(INDEX, |b| b[3] ^= 1)), Code::Malformed, "checksum of the block");
+        refused(&with(&|f| f.change(DATA, |b| b[0] ^= 1)), Code::Malformed, "checksum of its bytes");
+        refused(&with(&|f| f.change(DATA, |b| b.truncate(7))), Code::Malformed, "which has 7");
+        refused(&with(&|f| f.change("saved_model.pb", |b| b.truncate(b.len() / 2))), Code::Malformed, "");
+    }
+}
+
+#[test]
+fn cut_and_mutated_files_do_no_harm() {
+    let mut seed = 1u64;
+    let mut random = |bound: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % bound.max(1)
+    };
+    for name in SAMPLES {
+        for file in ["saved_model.pb", INDEX] {
+            for round in 0..150 {
+                let mut files = Files::of(name);
+                files.change(file, |bytes| {
+                    let at = random(bytes.len());
+                    if round % 3 == 0 { bytes.truncate(at) } else { bytes[at] = random(256) as u8 }
+                });
+                let begin = Instant::now();
+                if let Err(findings) = files.read() {
+                    assert!(findings.iter().any(Diag::is_error), "{name}: an error without an error");
+                }
+                assert!(begin.elapsed() < LONG, "{name} {file} round {round}");
+            }
+        }
+    }
+}
+
+fn node(name: &str, op: &str, inputs: &[&str]) -> NodeDef {
+    let input = inputs.iter().map(|input| input.to_string()).collect();
+    NodeDef { name: name.into(), op: op.into(), input, ..NodeDef::default() }
+}
+
+fn calls(name: &str, function: &str, input: &str) -> NodeDef {
+    let list = NameAttrList { name: function.into(), ..NameAttrList::default() };
+    let attr = BTreeMap::from([("f".to_owned(), AttrValue { value: Some(Attr::Func(list)) })]);
+    NodeDef { attr, ..node(name, "PartitionedCall", &[input]) }
+}
+
+/// A function of x that hands it to `inner`.
+fn function(name: &str, inner: &str) -> FunctionDef {
+    let argument = |name: &str| ArgDef { name: name.into(), r#type: 1, ..ArgDef::default() };
+    let signature = OpDef {
+        name: name.into(),
+        input_arg: vec![argument("x")],
+        output_arg: vec![argument("y")],
+        ..OpDef::default()
+    };
+    FunctionDef {
+        signature: Some(signature),
+        node_def: vec![calls("inner", inner, "x")],
+        ret: BTreeMap::from([("y".to_owned(), "inner:output:0".to_owned())]),
+        ..FunctionDef::default()
+    }
+}
+
+fn lowered(graph: GraphDef, output: &str) -> Result<Lowered, Findings> {
+    let bytes = graph.encode_to_vec();
+    let layer = Layer {
+        name: "s".into(),
+        path: "s".into(),
+        class: graph::CLASS.into(),
+        config: format!("{{\"inputs\": [\"x:0\"], \"outputs\": [\"{output}:0\"]}}"),
+        weights: vec![Weight { role: GRAPH.into(), tensor: Some(Default::default()), stored_as: String::new() }],
+        ..Layer::default()
+    };
+    let ty = recast_plugin_api::ir::Type::known(recast_plugin_api::ir::DType::F32, &[2, 3]);
+    let request: LowerRequest = example(layer.clone(), &[ty]);
+    let begin = Instant::now();
+    let result = graph::lower(None, &request, &layer, &bytes);
+    assert!(begin.elapsed() < LONG, "{:?}", begin.elapsed());
+    result
+}
+
+#[track_caller]
+fn not_lowered(graph: GraphDef, output: &str, code: Code, words: &str) {
+    let findings = lowered(graph, output).expect_err(words);
+    assert!(findings.iter().any(|diag| diag.code == code && diag.detail.contains(words)), "{words}: {findings:?}");
+}
+
+fn with_functions(functions: Vec<FunctionDef>, nodes: Vec<NodeDef>) -> GraphDef {
+    let library = Some(FunctionDefLibrary { function: functions });
+    GraphDef { node: [vec![node("x", "Placeholder", &[])], nodes].concat(), library, versions: None }
+}
+
+#[test]
+fn functions_that_call_each_other_end() {
+    let circle = vec![function("a", "b"), function("b", "a")];
+    not_lowered(with_functions(circle, vec![calls("y", "a", "x")]), "y", Code::LimitExceeded, "calls itself");
+    let deep = (0..200).map(|n| function(&format!("f{n}"), &format!("f{}", n + 1))).collect();
+    not_lowered(with_functions(deep, vec![calls("y", "f0", "x")]), "y", Code::LimitExceeded, "deep");
+    not_lowered(with_functions(Vec::new(), vec![calls("y", "f", "x")]), "y", Code::Malformed, "does not hold");
+}
+
+#[test]
+fn nodes_that_wait_for_each_other_are_told() {
+    let circle = vec![node("a", "AddV2", &["x", "b"]), node("b", "Identity", &["a"])];
+    not_lowered(with_functions(Vec::new(), circle), "b", Code::UnsupportedLayer, "wait for each other");
+}
+
+/// Each function calls the next one twice: forty of them would be a million million nodes.
+#[test]
+fn calls_that_multiply_end() {
+    let twice = |n: usize| {
+        let mut function = function(&format!("f{n}"), &format!("f{}", n + 1));
+        function.node_def.push(calls("again", &format!("f{}", n + 1), "inner:output:0"));
+        function.ret = BTreeMap::from([("y".to_owned(), "again:output:0".to_owned())]);
+        function
+    };
+    let mut last = function("f40", "");
+    last.node_def = vec![node("inner", "Identity", &["x"])];
+    let functions = (0..40).map(twice).chain([last]).collect();
+    not_lowered(with_functions(functions, vec![calls("y", "f0", "x")]), "y", Code::LimitExceeded, "nodes");
+}
+
+#[test]
+fn a_million_nodes_are_too_many_and_a_long_chain_is_not() {
+    let chain = |count: usize| {
+        let name = |n: usize| if n == 0 { "x".to_owned() } else { format!("n{n}") };
+        (1..=count).map(|n| node(&name(n), "Identity", &[&name(n - 1)])).collect::<Vec<_>>()
+    };
+    not_lowered(with_functions(Vec::new(), chain(1_000_000)), "n1000000", Code::LimitExceeded, "nodes in one graph");
+    lowered(with_functions(Vec::new(), chain(100_000)), "n100000").unwrap();
+}
+
+#[test]
+fn every_unknown_op_is_named_at_once() {
+    let strange = vec![
+        node("a", "Frobnicate", &["x"]),
+        node("b", "Frobnicate", &["a"]),
+        node("c", "Defenestrate", &["x"]),
+        node("d", "AddV2", &["b", "c"]),
+    ];
+    let findings = lowered(with_functions(Vec::new(), strange), "d").unwrap_err();
+    let said: Vec<&str> = findings.iter().map(|diag| diag.detail.as_str()).collect();
+    assert!(said.iter().any(|text| text.contains("'Frobnicate' is not known; 2 of it")), "{said:?}");
+    assert!(said.iter().any(|text| text.contains("'Defenestrate'")), "{said:?}");
+    assert!(findings.iter().all(|diag| diag.code == Code::UnsupportedOp));
+}

@@ -1,0 +1,105 @@
+"""Makes tests/fixtures/containers: the forms of `.keras` besides the plain zip, by Keras 3.15.
+
+    keras3/bin/python containers_fixtures.py
+"""
+import os
+import shutil
+
+import kit
+import keras
+import numpy as np
+from keras import layers as L
+from keras.src.saving import saving_lib
+
+OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", "containers")
+
+
+def dense(**options):
+    x = keras.Input((5,))
+    return keras.Model(x, L.Dense(3)(L.Dense(4, activation="tanh", **options)(x)))
+
+
+def convolutions():
+    x = keras.Input((6, 6, 2))
+    y = L.BatchNormalization()(L.Conv2D(3, 2, activation="relu")(x))
+    return keras.Model(x, L.Dense(2)(L.Flatten()(y)))
+
+
+def words():
+    """Layers that learnt their words: Keras stores these beside the weights."""
+    lookup, again = L.IntegerLookup(), L.IntegerLookup(mask_token=0, num_oov_indices=1)
+    lookup.adapt(np.array([3, 5, 3, 7, 9, 3, 5]))
+    again.adapt(np.array([2, 4, 2, 6, 4, 2]))
+    x, y = keras.Input((4,), dtype="int64"), keras.Input((4,), dtype="int64")
+    table, other = L.Embedding(5, 3), L.Embedding(6, 3)
+    return keras.Model([x, y], L.Add()([table(lookup(x)), other(again(y))]))
+
+
+def embedding():
+    x = keras.Input((4,), dtype="int32")
+    return keras.Model(x, L.GlobalAveragePooling1D()(L.Embedding(8, 6)(x)))
+
+
+def einsum():
+    x = keras.Input((4, 6))
+    return keras.Model(x, L.EinsumDense("abc,cde->abde", output_shape=(None, 2, 3), bias_axes="de")(x))
+
+
+def save(model, path):
+    model.save(f"{path}.keras")
+
+
+def directory(model, path):
+    shutil.rmtree(path, ignore_errors=True)
+    os.makedirs(path)
+    saving_lib.save_model(model, path, zipped=False)
+
+
+def sharded(model, path):
+    """As a preset of KerasHub lies: config, metadata, and weights over several files."""
+    directory(model, path)
+    os.remove(os.path.join(path, "model.weights.h5"))
+    model.save_weights(os.path.join(path, "model.weights.json"), max_shard_size=6e-7)
+
+
+# (name, model, how its numbers are stored, the container)
+MODELS = [("directory", convolutions, None, directory), ("sharded", convolutions, None, sharded),
+          ("words", words, None, save), ("words_directory", words, None, directory),
+          ("bfloat16", lambda: dense(dtype="bfloat16"), None, save), ("lora", dense, "lora", save),
+          ("int8_dense", dense, "int8", save), ("int8_embedding", embedding, "int8", save),
+          ("int8_einsum_dense", einsum, "int8", save), ("int4_dense", dense, "int4", save),
+          ("float8_dense", dense, "float8", save)]
+
+
+def feed(model, rng):
+    return [rng.integers(2, 8, kit.concrete(shape)).astype(dtype) if np.issubdtype(dtype, np.integer)
+            else kit.random_input(rng, kit.concrete(shape), dtype) for shape, dtype in kit.inputs_of(model)]
+
+
+def make(name, build, numbers, container):
+    kit.begin(name)
+    rng = np.random.default_rng(kit.seed_of(name))
+    model = build()
+    kit.randomise(model, rng)
+    if numbers == "lora":
+        layer = next(layer for layer in model.layers if isinstance(layer, L.Dense))
+        layer.enable_lora(2)
+        layer.lora_kernel_b.assign(rng.normal(0, 1, layer.lora_kernel_b.shape))
+    elif numbers:
+        model.quantize(numbers)
+    xs, others = feed(model, rng), feed(model, rng)
+    ys = kit.call(model, xs)
+    kit.check_alive(ys, kit.call(model, others), share=1e-3)
+    container(model, os.path.join(OUT, name))
+    kit.save_golden(os.path.join(OUT, f"{name}.golden.npz"), xs, [y.astype("float32") for y in ys])
+
+
+def main():
+    os.makedirs(OUT, exist_ok=True)
+    for name, build, numbers, container in MODELS:
+        make(name, build, numbers, container)
+    kit.say(f"{len(MODELS)} models by Keras {keras.__version__}")
+
+
+if __name__ == "__main__":
+    main()

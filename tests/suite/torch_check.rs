@@ -1,0 +1,105 @@
+//! The reader of packages, on packages that are not what they should be.
+
+use recast_plugin_api::diag::Findings;
+use recast_plugin_api::ir::wire::GraphProto;
+use recast_plugin_api::ir::{
+    BatchNorm, BinaryFunction, Conv, DType, Dim, Graph, KernelOrder, Layout, MatMul, Padding, ReduceFunction, Tensor,
+    Type, UnaryFunction, ValueId,
+};
+use recast_plugin_api::messages::{CheckReply, CheckRequest};
+use recast_torch::facts::Facts;
+use recast_torch::{check, options, weights};
+use std::fs;
+use std::path::Path;
+
+/// A small image model, channels-first as the passes leave it.
+fn graph() -> Graph {
+    let mut g = Graph::new("net");
+    let shape = vec![Dim::symbol("batch"), Dim::Known(3), Dim::Known(8), Dim::Known(8)];
+    let mut x = g.input("image", Type::new(DType::F32, shape));
+    let param = |g: &mut Graph, path: &str, role: &str, sizes: &[u64]| -> ValueId {
+        let count = sizes.iter().product::<u64>() as usize;
+        g.param(path, role, Tensor::from_f32(sizes, &vec![0.5; count]))
+    };
+    for (name, channels) in [("first", 3), ("second", 4)] {
+        let kernel = param(&mut g, name, "kernel", &[4, channels, 3, 3]);
+        let conv = Conv {
+            strides: vec![1, 1],
+            dilations: vec![1, 1],
+            padding: vec![Padding::Explicit(1, 1); 2],
+            groups: 1,
+            layout: Layout::ChannelsFirst,
+            kernel: KernelOrder::Oihw,
+        };
+        x = g.add(name, conv, &[x, kernel]).expect("it fits");
+        x = g.unary(name, UnaryFunction::Relu, x).expect("it fits");
+    }
+    let statistics: Vec<ValueId> = ["gamma", "beta", "moving_mean", "moving_variance"]
+        .iter()
+        .map(|role| param(&mut g, "norm", role, &[4]))
+        .collect();
+    let inputs: Vec<ValueId> = std::iter::once(x).chain(statistics).collect();
+    x = g.add("norm", BatchNorm { axis: 1, epsilon: 0.001 }, &inputs).expect("it fits");
+    x = g.reduce("pool", ReduceFunction::Mean, x, &[2, 3], false).expect("it fits");
+    let kernel = param(&mut g, "head", "kernel", &[4, 2]);
+    let bias = param(&mut g, "head", "bias", &[2]);
+    x = g.add("head", MatMul {}, &[x, kernel]).expect("it fits");
+    x = g.binary("head", BinaryFunction::Add, x, bias).expect("it fits");
+    g.output("class", x);
+    g
+}
+
+/// Writes the package, changed by `change`, and reads it back.
+fn read_back(change: impl Fn(&str) -> String) -> Result<CheckReply, Findings> {
+    let graph = graph();
+    let package = recast_torch::plan(&graph, &Facts::default(), "net", options::Options::default()).expect("a plan");
+    let home = tempfile::tempdir().expect("a scratch directory");
+    write(home.path(), &package, change);
+    check::check(&CheckRequest {
+        graph: Some(GraphProto::from(&graph)),
+        path: home.path().to_string_lossy().into_owned(),
+        ..CheckRequest::default()
+    })
+}
+
+fn write(dir: &Path, package: &recast_torch::Package, change: impl Fn(&str) -> String) {
+    fs::write(dir.join("model.py"), change(&package.model)).expect("writable");
+    fs::write(dir.join("__init__.py"), &package.init).expect("writable");
+    let mut bytes = weights::header(&package.weights, &[]).expect("a header");
+    let total: u64 = package.weights.iter().map(weights::Weight::byte_len).sum();
+    bytes.resize(bytes.len() + total as usize, 0);
+    fs::write(dir.join("model.safetensors"), bytes).expect("writable");
+}
+
+#[test]
+fn every_weight_is_found_once() {
+    let reply = read_back(str::to_string).expect("it is what was to be written");
+    let mut found: Vec<u32> = reply.weights.iter().map(|weight| weight.param).collect();
+    found.sort_unstable();
+    assert_eq!(found, (0..8).collect::<Vec<u32>>());
+}
+
+/// What is changed in model.py, into what, and what the finding names.
+const CHANGES: &[(&str, &str, &str)] = &[
+    ("self.first = nn.Conv2d(3, 4, 3, padding=1,", "self.first = nn.Conv2d(3, 4, 3, stride=2, padding=1,", "first"),
+    ("self.second = nn.Conv2d(4, 4, 3, padding=1,", "self.second = nn.Conv2d(4, 4, 3,", "second"),
+    ("eps=0.001", "eps=1e-05", "norm"),
+    ("self.first(image)", "self.second(image)", "first"),
+    ("F.relu(self.second(x))", "self.second(x)", "second"),
+    (".mean(dim=(2, 3))", ".sum(dim=(2, 3))", "pool"),
+    ("self.norm(x)", "x", "norm"),
+    ("x = self.head(x)", "x = self.head(self.head(x))", "head"),
+    ("x = self.head(x)", "x = self.tail(x)", "model.py"),
+];
+
+#[test]
+fn another_structure_is_a_finding() {
+    for (from, to, at) in CHANGES {
+        let findings = read_back(|text| {
+            assert!(text.contains(from), "'{from}' is not in\n{text}");
+            text.replacen(from, to, 1)
+        });
+        let findings = findings.err().unwrap_or_else(|| panic!("'{to}' for '{from}' went unnoticed"));
+        assert!(findings.iter().any(|diag| diag.at.contains(at)), "'{to}': {findings:?}");
+    }
+}
