@@ -25,7 +25,7 @@ SETS = ("fixtures", "keras_v3", "zoo", "matrix")
 SESSION_EVERY = 8
 PER_CALL = 40
 # Their first axis is time, or what they give for one row depends on the others (the loudest of a batch of sounds).
-ROWS_TOGETHER = ("time_major", "extra-mel")
+ROWS_TOGETHER = ("time_major", "extra-mel", "op-sparsemax_axis0")
 # TensorFlow's cubic kernel takes its weights from a table of 1024 places, the evaluator computes them.
 TOLERANCES = {"resize_cubic": 5e-3}
 
