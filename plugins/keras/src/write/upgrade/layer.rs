@@ -50,7 +50,14 @@ impl Upgrade<'_> {
     /// A layer that stands inside another one: an object as Keras 3 serialises it.
     pub(super) fn inner(&mut self, layer: &Layer) -> Value {
         if let Some(model) = &layer.model {
-            return self.model(model, &parsed(&layer.config), false);
+            let mut value = self.model(model, &parsed(&layer.config), false);
+            if self.dialect == Dialect::Both {
+                // Inside a layer Keras 3 looks for a class in its module only.
+                let (module, registered) = model_home(&model.kind);
+                value["module"] = json!(module);
+                value["registered_name"] = registered;
+            }
+            return value;
         }
         let made = self.layer(layer);
         json!({
@@ -320,6 +327,14 @@ impl Upgrade<'_> {
             return object("keras.layers", class, config);
         }
         self.inner(&layer)
+    }
+}
+
+/// Module and registered name of a kind of model.
+pub(super) fn model_home(kind: &str) -> (&'static str, Value) {
+    match kind {
+        "Sequential" => ("keras", Value::Null),
+        _ => ("keras.src.models.functional", json!("Functional")),
     }
 }
 
