@@ -65,8 +65,7 @@ pub fn read(
     files: &mut Files<'_, '_>,
 ) -> Result<LayerModel, Findings> {
     let (body, library) = def::read(found.graph)?;
-    let (mut given, mut wanted) = (sorted(&signature.inputs), sorted(&signature.outputs));
-    as_called(found.saved, &mut given, &mut wanted);
+    let (given, wanted) = in_order(found.saved, signature);
     let mut inputs = Vec::new();
     let mut findings = Findings::new();
     for (name, info) in &given {
@@ -132,23 +131,28 @@ pub fn read(
     })
 }
 
+/// Tensors by name.
+type Named<'s> = Vec<(&'s String, &'s TensorInfo)>;
+
 /// A signature has its tensors by name. The function behind it, where the model has one with the same names, has them in
 /// the model's order.
-fn as_called(saved: &SavedObjectGraph, given: &mut [(&String, &TensorInfo)], wanted: &mut [(&String, &TensorInfo)]) {
+fn in_order<'s>(saved: &SavedObjectGraph, signature: &'s SignatureDef) -> (Named<'s>, Named<'s>) {
+    let (mut given, mut wanted) = (sorted(&signature.inputs), sorted(&signature.outputs));
     let positional = |function: &SavedConcreteFunction| {
         let Some(Structured::Tuple(both)) = function.canonicalized_input_signature.clone()?.kind else { return None };
         both.values.into_iter().next()
     };
     for function in saved.concrete_functions.values() {
         let order = positional(function);
-        order.iter().for_each(|order| arrange(given, &order.tensor_names()));
+        order.iter().for_each(|order| arrange(&mut given, &order.tensor_names()));
         // Results in a dict are in no order of the model's.
         if let Some(result) = &function.output_signature
             && matches!(result.kind, Some(Structured::List(_) | Structured::Tuple(_)))
         {
-            arrange(wanted, &result.tensor_names());
+            arrange(&mut wanted, &result.tensor_names());
         }
     }
+    (given, wanted)
 }
 
 /// Puts a list into the order of these names, if they are all of its names.
