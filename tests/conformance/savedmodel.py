@@ -91,7 +91,8 @@ def calls(models):
     groups = []
     for model in models:
         stem = os.path.basename(model[1]).split(".")[0]
-        place = next((g for g in groups if not model[2] and not g[2] and len(g[0]) < PER_CALL and stem not in g[1]), None)
+        fits = lambda group: not (model[2] or group[2] or stem in group[1]) and len(group[0]) < PER_CALL
+        place = next(filter(fits, groups), None)
         if place is None:
             place = ([], set(), bool(model[2]))
             groups.append(place)
@@ -309,7 +310,8 @@ def ops(args):
             check_case(path)
         except Exception as error:
             wrong += 1
-            print(f"WRONG {os.path.basename(path):40} {type(error).__name__}: {' '.join(str(error).split())[:300]}", flush=True)
+            why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            print(f"WRONG {os.path.basename(path):40} {why}", flush=True)
     print(f"TensorFlow {tf.__version__}: {len(cases)} cases, not as expected: {wrong}")
     return 0 if cases and not wrong else 1
 

@@ -5,7 +5,7 @@
 //! | `metadata.json` | `{"keras_version", "date_saved"}` |
 //! | `config.json` | the architecture, with `build_config` and `compile_config` |
 //! | `model.weights.h5` | the weights (`weights::tree`) |
-//! | `model.weights.json`, `model_00000.weights.h5`, .. | the same over several files: `{"weight_map": {path: [file, ..]}}` |
+//! | `model.weights.json`, `model_00000.weights.h5`, .. | the same in several files: `{"weight_map": {path: [file]}}` |
 //! | `assets/PATH/vocabulary.txt` | the words of the layer whose weights would be at PATH, one a line |
 //!
 //! Keras stores members without compression, so the weights are read where they lie in the mapped file.

@@ -3,7 +3,7 @@
 //! | Keras 1 | becomes |
 //! |---|---|
 //! | `Merge` with a mode | the layer of that mode: `Add`, `Concatenate`, `Dot`, ... |
-//! | a Sequential that begins with a `Merge` of models | a Functional model, the branches laid open: Keras 1 stores their arrays so |
+//! | a Sequential that begins with a `Merge` of models | a Functional model, the branches laid open as their arrays are |
 //! | layers that do not say their `dim_ordering` | the one that the other layers of the file say |
 
 mod merge;
