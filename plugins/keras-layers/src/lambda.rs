@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `x`; `x0`, `x1`, .. | the input; the inputs of a layer that takes several |
 //! | `1`, `0.5`, `1e-3`, `pi` | numbers |
-//! | `a + b`, `a - b`, `a * b`, `a / b`, `a // b`, `a % b`, `a ** b`, `-a`, `( )` | as in Python, broadcast as by numpy |
+//! | `a + b`, `a - b`, `a * b`, `a / b`, `a // b`, `a % b`, `a ** b`, `-a`, `( )` | as in Python; numpy broadcasting |
 //! | `abs exp expm1 log log1p sqrt square` | each element |
 //! | `sin cos tanh sigmoid relu softplus sign floor ceil round` | each element |
 //! | `maximum(a, b)`, `minimum(a, b)`, `clip(a, low, high)` | each element |

@@ -2,7 +2,7 @@
 //!
 //! | who wrote it | what differs |
 //! |---|---|
-//! | Keras 1 | one array for each gate; kernels of `th` layers as (out, in, rows, columns); a 1-D kernel has four axes |
+//! | Keras 1 | one array for each gate; `th` kernels as (out, in, rows, columns); 1-D kernels have four axes |
 //! | Theano | it convolves truly: kernels are reversed along their spatial axes |
 //! | cuDNN's recurrent layers | gates transposed, two biases |
 //! | an early Keras 2 | some convolution kernels in another order of axes, told by their shape |

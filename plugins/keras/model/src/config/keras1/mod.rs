@@ -3,7 +3,7 @@
 //! | Keras 1 | becomes |
 //! |---|---|
 //! | `Merge` with a mode | the layer of that mode: `Add`, `Concatenate`, `Dot`, ... |
-//! | a Sequential that begins with a `Merge` of models | a Functional model, the branches laid open as their arrays are |
+//! | a Sequential that begins with a `Merge` of models | a Functional model, with the branches laid open |
 //! | layers that do not say their `dim_ordering` | the one that the other layers of the file say |
 
 mod merge;
