@@ -6,7 +6,7 @@ use crate::emit;
 use crate::facts::Facts;
 use crate::names::{Names, class_name, identifier};
 use crate::py::{Py, StmtKind, call};
-use crate::scope::{Emit, Frame, Made, POOL, shape_comment};
+use crate::scope::{Emit, Made, POOL, shape_comment};
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::{DType, Graph, Node, ValueId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -187,7 +187,7 @@ fn calls(e: &Emit<'_>, nodes: &[usize]) -> Vec<Vec<usize>> {
         let node = &e.graph.nodes()[at];
         (node.path.as_str(), node.op.name())
     };
-    for count in (2..=nodes.len()).rev().filter(|count| nodes.len() % count == 0) {
+    for count in (2..=nodes.len()).rev().filter(|count| nodes.len().is_multiple_of(*count)) {
         let size = nodes.len() / count;
         let repeats = (size..nodes.len()).all(|at| kind(nodes[at]) == kind(nodes[at - size]));
         if !repeats {
@@ -248,7 +248,7 @@ fn define(e: &mut Emit<'_>, model: &str, nodes: &[usize], inputs: &[ValueId], ou
     let prefix: Vec<String> = e.class.prefix.iter().cloned().chain([attribute.clone()]).collect();
     let name = e.out.class_names.take(&class_name(own));
     let outer_class = std::mem::replace(&mut e.class, Class::new(name.clone(), model, prefix));
-    let outer_frame = std::mem::replace(&mut e.frame, Frame::default());
+    let outer_frame = std::mem::take(&mut e.frame);
     let mut names = Names::with(crate::names::TAKEN);
     for (index, &value) in inputs.iter().enumerate() {
         let base = if e.ty(value).dtype == DType::Bool { "mask" } else { POOL.get(index).copied().unwrap_or("value") };

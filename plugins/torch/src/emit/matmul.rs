@@ -1,4 +1,3 @@
-use super::unsupported;
 use crate::py::{Arg, Py, call, kw};
 use crate::scope::{Emit, Made, Making, torch_dtype};
 use crate::weights::Weight;
@@ -74,9 +73,7 @@ pub fn matmul(node: &Node, e: &mut Emit) -> Making {
 
 pub fn einsum(op: &Einsum, node: &Node, e: &mut Emit) -> Making {
     // PyTorch reads the same letters: https://docs.pytorch.org/docs/stable/generated/torch.einsum.html
-    let (operands, result) =
-        op.equation.split_once("->").ok_or_else(|| unsupported(node, "an equation without '->'"))?;
-    let equation = format!("\"{}->{result}\"", operands.replace(',', ","));
+    let equation = format!("\"{}\"", op.equation);
     let mut args: Vec<Arg> = vec![Py::from(equation).into()];
     let operands: Result<Vec<Py>, Diag> = (0..node.inputs.len()).map(|index| e.tensor_arg(node, index)).collect();
     args.extend(operands?.into_iter().map(Arg::from));
