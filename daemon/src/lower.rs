@@ -326,6 +326,20 @@ mod tests {
     }
 
     #[test]
+    fn expressions_go_to_the_layers_of_their_paths() {
+        let layer = Layer { path: "inner/scale".into(), ..Layer::default() };
+        let inner = Layer { model: Some(Model { layers: vec![layer], ..Model::default() }), ..Layer::default() };
+        let root = Model { layers: vec![inner], ..Model::default() };
+        let mut model = LayerModel { root: Some(root), ..LayerModel::default() };
+        let named = |path: &str| BTreeMap::from([(path.to_owned(), "x / 2".to_owned())]);
+        express(&mut model, &named("inner/scale")).unwrap();
+        let inner = model.root.as_ref().unwrap().layers[0].model.as_ref().unwrap();
+        assert_eq!(inner.layers[0].expression.as_deref(), Some("x / 2"));
+        let findings = express(&mut model, &named("inner/other")).unwrap_err();
+        assert_eq!((findings[0].code, findings[0].at.as_str()), (Code::BadConfig, "inner/other"));
+    }
+
+    #[test]
     fn an_unknown_dtype_is_a_finding() {
         let mut strange = input("x", &[None]);
         strange.dtype = "qint8".into();

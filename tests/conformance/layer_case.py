@@ -20,6 +20,7 @@ class Case:
     class_name: str = ""            # an alias to store in the place of the class's own name
     loose: bool = False             # float16 arithmetic
     tolerance: float = 0.0          # where Keras itself is inexact
+    expression: str = ""            # what a configuration says that a Lambda computes
 
 
 class Table:

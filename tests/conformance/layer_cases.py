@@ -139,8 +139,9 @@ def run(case):
     extra = {k: array(v) if isinstance(v, np.ndarray) else v for k, v in case.kwargs.items()}
     return {
         "name": case.name, "class": case.class_name or type(layer).__name__, "keras_version": keras.__version__,
-        "config": slim({k: v for k, v in layer.get_config().items() if k not in LEFT_OUT}),
-        "trainable": layer.trainable,
+        # The code of a Lambda is never read.
+        "config": {} if case.expression else slim({k: v for k, v in layer.get_config().items() if k not in LEFT_OUT}),
+        "trainable": layer.trainable, **({"expression": case.expression} if case.expression else {}),
         "weights": [dict(array(w.numpy()), role=role_of(w)) for w in layer.weights if "seed" not in role_of(w)],
         "inputs": inputs, "list": takes_list, "kwargs": extra, "outputs": records,
         "tolerance": case.tolerance or (3e-2 if case.loose else 0),

@@ -228,6 +228,25 @@ if KERAS >= 3:
     case("auto_contrast", lambda: L.AutoContrast(), ints((2, 3, 4, 2), 20, 200, "uint8"))
     case("auto_contrast", lambda: L.AutoContrast(), given([[[[3.0, 5.0]], [[3.0, 9.0]]]]))
 
+    for options, shape in (({}, (1, 13, 10, 2)), ({"clip_limit": 1.5, "value_range": (0, 1)}, (2, 8, 9, 1))):
+        case("clahe", lambda o=options: L.ContrastLimitedAdaptiveHistogramEqualization(tile_grid_size=(2, 3), **o),
+             floats(shape, 0.0, 1.0 if options else 250.0))
+    for mode in ("log", "psd", "angle"):
+        case("stft_spectrogram", lambda m=mode: L.STFTSpectrogram(mode=m, frame_length=8, frame_step=4), (2, 20, 2),
+             free=TIME)
+    case("stft_spectrogram", lambda: L.STFTSpectrogram(mode="stft", frame_length=8, expand_dims=True, padding="same",
+         data_format=FIRST), (2, 2, 20))
+    for options in ({}, {"power_to_db": False, "mag_exp": 1.0, "window": "hamming"}):
+        case("mel_spectrogram", lambda o=options: L.MelSpectrogram(fft_length=16, sequence_stride=4, num_mel_bins=3,
+             sampling_rate=8000, **o), (2, 30))
+
+# A Lambda is lowered by what the user says that it computes.
+for function, expression in (
+    (lambda x: x / 127.5 - 1, "x / 127.5 - 1"),
+    (lambda x: -abs(x) ** 2 + 0.5 * (x % 2), "-abs(x) ** 2 + 0.5 * (x % 2)"),
+):
+    case("lambda", lambda f=function: L.Lambda(f), (2, 3, 4), expression=expression, free=TIME)
+
 # Augmentation: nothing happens at inference
 AUGMENT = dict(says_training=True)
 for name, make in {

@@ -1,5 +1,5 @@
-//! Contrast limited adaptive histogram equalisation: each pixel looked up in the cumulative histograms of the four tiles
-//! around it. It is not random, so it runs at inference.
+//! Contrast limited adaptive histogram equalisation: each pixel looked up in the cumulative histograms of the four
+//! tiles around it. It is not random, so it runs at inference.
 
 use crate::augmentation::shifted;
 use crate::geometry::layout;

@@ -126,6 +126,7 @@ fn layer(case: &Json) -> Layer {
         config: case["config"].to_string(),
         weights: case["weights"].as_array().unwrap().iter().map(weight).collect(),
         trainable: case["trainable"].as_bool().unwrap_or(true),
+        expression: case["expression"].as_str().map(String::from),
         ..Layer::default()
     }
 }
@@ -232,6 +233,7 @@ fn keras_3_layers_compute_what_keras_computes() {
 
 /// Families whose cases `layer_cases.py` records; others have recordings and tests of their own.
 const FAMILIES: &[&str] = &[
+    "audio",
     "core",
     "activation",
     "regularization",

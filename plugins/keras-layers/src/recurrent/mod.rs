@@ -88,6 +88,8 @@ impl Call {
         }
         let sequence = floats.remove(0);
         floats.extend(l.kwarg_values("initial_state"));
+        // A cell called by itself, in a file of Keras 2.
+        floats.extend(l.kwarg_values("states"));
         if matches!(l.kwarg("initial_state"), Some(ArgKind::Json(text)) if text != "null" && text != "[]") {
             return Err(l.unsupported("a constant initial_state").hint("make it an input of the model").into());
         }

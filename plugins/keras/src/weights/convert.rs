@@ -2,7 +2,7 @@
 //!
 //! | who wrote it | what differs |
 //! |---|---|
-//! | Keras 1 | one array for each gate; kernels of `th` layers as (out, in, rows, columns); a 1-D kernel has four axes |
+//! | Keras 1 | one array for each gate; `th` kernels as (out, in, rows, columns); 1-D kernels have four axes |
 //! | Theano | it convolves truly: kernels are reversed along their spatial axes |
 //! | cuDNN's recurrent layers | gates transposed, two biases |
 //! | an early Keras 2 | some convolution kernels in another order of axes, told by their shape |
@@ -85,8 +85,8 @@ fn joined<'t>(taken: Vec<Taken<'t>>, kinds: &HashMap<String, Kind>) -> Vec<Taken
         let mut own = layers.remove(&path).unwrap_or_default();
         let class = kinds.get(&path).map_or("", |kind| kind.class.as_str());
         for source in keras1::sources(class) {
-            let place = |name: &&str| own.iter().position(|weight| weight.as_ref().is_some_and(|w| w.role == *name));
-            let Some(places) = source.stored.iter().map(|name| place(&name)).collect::<Option<Vec<_>>>() else {
+            let place = |name: &str| own.iter().position(|weight| weight.as_ref().is_some_and(|w| w.role == name));
+            let Some(places) = source.stored.iter().map(|name| place(name)).collect::<Option<Vec<_>>>() else {
                 continue;
             };
             let arrays =
