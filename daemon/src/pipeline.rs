@@ -187,8 +187,13 @@ impl Job<'_> {
     /// Classes that no plugin owns; none where the traced graph takes the place of the layers.
     fn settle_missing(&mut self, model: &mut LayerModel) -> Vec<lower::Missing> {
         let missing = lower::missing_classes(model, self.host);
-        let Some(traced) = model.traced.take_if(|_| !missing.is_empty()) else { return missing };
-        let instead = LayerModel { root: Some(traced), ..model.clone() };
+        // Targets that write layers as they are need no plugin for them.
+        let of_layers = |target: &TargetSpec| self.host.capabilities(&target.name).is_ok_and(|caps| caps.wants_layers);
+        let Some(traced) = model.traced.clone() else { return missing };
+        if missing.is_empty() || self.spec.targets.iter().all(of_layers) {
+            return missing;
+        }
+        let instead = LayerModel { root: Some(traced), traced: None, ..model.clone() };
         if !lower::missing_classes(&instead, self.host).is_empty() {
             return missing;
         }

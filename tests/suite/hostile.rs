@@ -132,6 +132,8 @@ fn samples() -> Vec<(String, Vec<u8>)> {
         "samples/text_lstm.h5",
         "samples/small_cnn.h5",
         "fixtures/keras_v3/3/shared_dense.keras",
+        "fixtures/keras1/lstm.h5",
+        "fixtures/keras1/small_cnn_th.h5",
     ];
     names.map(|name| (name.to_owned(), std::fs::read(directory(name)).unwrap())).to_vec()
 }

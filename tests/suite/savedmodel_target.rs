@@ -1,7 +1,7 @@
-//! The SavedModel target, op by op: the same cases as the ONNX target's. What is written is decoded again and looked at:
-//! every reference resolves, every op and attribute is one that TensorFlow has, the checkpoint reads back bit by bit, and
-//! a second time gives the same bytes. `RECAST_TEST_SAVEDMODEL_DUMP` names a folder for the written models with inputs
-//! and outputs of the reference evaluator: `tests/conformance/savedmodel.py ops` runs them in TensorFlow.
+//! The SavedModel target, op by op: the same cases as the ONNX target's. What is written is decoded again and looked
+//! at: every reference resolves, every op and attribute is one that TensorFlow has, the checkpoint reads back bit by
+//! bit, and a second time gives the same bytes. `RECAST_TEST_SAVEDMODEL_DUMP` names a folder for the written models
+//! with inputs and outputs of the reference evaluator: `tests/conformance/savedmodel.py ops` runs them in TensorFlow.
 
 use crate::onnx_kit::{Case, Inline, batched, dims, inputs};
 use crate::{onnx_basic, onnx_layers, onnx_rnn};

@@ -98,7 +98,7 @@ fn weights_alone_go_by_their_keras_paths() {
     assert_eq!(header["hidden/kernel"]["shape"], serde_json::json!([784, 128]));
     let config = fs::read(bundle.join("mnist_mlp.config.json")).expect("the architecture");
     let config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
-    assert_eq!(config["model"]["kind"], "Functional");
+    assert_eq!(config["model"]["kind"], "Sequential");
     let layers = config["model"]["layers"].as_array().expect("layers");
     assert!(layers.iter().any(|layer| layer["path"] == "hidden" && layer["class"] == "Dense"), "{layers:?}");
 }

@@ -3,8 +3,8 @@
 use recast_plugin_api::diag::Findings;
 use recast_plugin_api::ir::wire::GraphProto;
 use recast_plugin_api::ir::{
-    BatchNorm, BinaryFunction, Conv, DType, Dim, Graph, KernelOrder, Layout, MatMul, Padding, ReduceFunction, Tensor,
-    Type, UnaryFunction, ValueId,
+    BatchNorm, BinaryFunction, Conv, DType, Dim, Graph, KernelOrder, Layout, MatMul, Pad, PadMode, Padding, Pool,
+    PoolFunction, ReduceFunction, Tensor, Type, UnaryFunction, ValueId,
 };
 use recast_plugin_api::messages::{CheckReply, CheckRequest};
 use recast_torch::facts::Facts;
@@ -77,6 +77,34 @@ fn every_weight_is_found_once() {
     let mut found: Vec<u32> = reply.weights.iter().map(|weight| weight.param).collect();
     found.sort_unstable();
     assert_eq!(found, (0..8).collect::<Vec<u32>>());
+}
+
+#[test]
+fn inputs_are_channels_first_on_request() {
+    let mut g = Graph::new("net");
+    let sizes = [Dim::symbol("batch"), Dim::Known(8), Dim::Known(8), Dim::Known(3)];
+    let image = g.input("image", Type::new(DType::F32, sizes.to_vec()));
+    let scaled = g.binary_scalar("scale", BinaryFunction::Mul, image, 0.25).expect("it fits");
+    let pad = Pad { padding: vec![(0, 0), (1, 0), (1, 0), (0, 0)], mode: PadMode::Constant };
+    let padded = g.add("pad", pad, &[scaled]).expect("it fits");
+    let turned = g.transpose("conv", padded, &[0, 3, 1, 2]).expect("it fits");
+    let pool = Pool {
+        function: PoolFunction::Max,
+        window: vec![3, 3],
+        strides: vec![3, 3],
+        padding: vec![Padding::Explicit(0, 0); 2],
+        layout: Layout::ChannelsFirst,
+    };
+    let pooled = g.add("pool", pool, &[turned]).expect("it fits");
+    let back = g.transpose("pool", pooled, &[0, 2, 3, 1]).expect("it fits");
+    g.output("map", back);
+    let plan = |channels_first| {
+        recast_torch::plan(&g, &Facts::default(), "net", options::Options { channels_first }).expect("a plan")
+    };
+    let (kept, turned) = (plan(false), plan(true));
+    assert!(kept.model.contains(".permute(") && !kept.init.contains("CHANNELS_FIRST"), "{}", kept.model);
+    assert!(!turned.model.contains("permute") && turned.model.contains("(1, 0, 1, 0)"), "{}", turned.model);
+    assert!(turned.init.contains("CHANNELS_FIRST = (\"image\", \"map\")"), "{}", turned.init);
 }
 
 /// What is changed in model.py, into what, and what the finding names.

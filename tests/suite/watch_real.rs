@@ -210,3 +210,62 @@ fn lineage_says_where_an_output_comes_from() {
     let (code, answer) = ask(&[&output.to_string_lossy()]);
     assert_eq!((code, &answer["modified"]), (5, &true.into()), "{answer}");
 }
+
+/// The files of a SavedModel that Keras 2 wrote, in the order in which a writer puts them.
+fn saved_model_files(order: &[&str]) -> Vec<(PathBuf, Vec<u8>)> {
+    let root = tests_dir().join("fixtures/saved_model/save/dense_relu");
+    let names = order.iter().map(|name| match *name {
+        "data" => "variables/variables.data-00000-of-00001",
+        "index" => "variables/variables.index",
+        name => name,
+    });
+    names.map(|name| (PathBuf::from(name), fs::read(root.join(name)).expect(name))).collect()
+}
+
+/// Each writer pauses for three times the settle time after each part: the model is converted once, when it is whole.
+#[test]
+fn a_saved_model_that_arrives_in_parts_is_converted_once_and_whole() {
+    let home = home();
+    let mut child = daemon(home.path());
+    let drop = home.path().join("drop");
+    let pause = Duration::from_millis(900);
+    let orders: [&[&str]; 3] = [
+        &["saved_model.pb", "keras_metadata.pb", "index", "data"],
+        &["data", "index", "keras_metadata.pb", "saved_model.pb"],
+        &["index", "data", "keras_metadata.pb", "saved_model.pb"],
+    ];
+    std::thread::scope(|scope| {
+        for (number, order) in orders.iter().enumerate() {
+            let model = drop.join(format!("m{number}"));
+            scope.spawn(move || {
+                // What every writer makes first; without it, nobody could know that variables are to come.
+                fs::create_dir_all(model.join("variables")).expect("writable");
+                for (name, content) in saved_model_files(order) {
+                    write_slowly(&model.join(name), &content, 2, pause);
+                }
+            });
+        }
+        scope.spawn(|| {
+            // rsync writes each file under a temporary name beside it; then the whole directory gets its name.
+            let hidden = drop.join(".m3.partial");
+            fs::create_dir_all(hidden.join("variables")).expect("writable");
+            for (name, content) in saved_model_files(orders[0]) {
+                let path = hidden.join(&name);
+                let file = path.file_name().expect("a file").to_string_lossy();
+                let temporary = path.with_file_name(format!(".{file}.Ab12Cd"));
+                write_slowly(&temporary, &content, 2, pause);
+                fs::rename(&temporary, &path).expect("writable");
+            }
+            fs::rename(&hidden, drop.join("m3")).expect("writable");
+        });
+    });
+    wait_for(60.0, "published", || bundles(&home.path().join("out")).len() == 4);
+    signal(&child, rustix::process::Signal::TERM);
+    assert_eq!(ended(&mut child).code(), Some(0));
+    let (_, jobs) = json(home.path(), &["jobs", "--config", "config.toml", "--format", "json"]);
+    assert_eq!(jobs.len(), 4, "{jobs:?}");
+    for job in &jobs {
+        assert_eq!((&job["state"], &job["attempts"]), (&"done".into(), &1.into()), "{job}");
+        assert_eq!(job["digest"], jobs[0]["digest"], "a part was taken for the whole: {job}");
+    }
+}

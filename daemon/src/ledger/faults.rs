@@ -1,5 +1,6 @@
-//! Plugins that end their workers. One crash costs one job; a plugin that does nothing but crash is put into quarantine,
-//! and the jobs that need it wait as if it were not there, until its file is another one or somebody releases it.
+//! Plugins that end their workers. One crash costs one job; a plugin that does nothing but crash is put into
+//! quarantine, and the jobs that need it wait as if it were not there, until its file is another one or somebody
+//! releases it.
 
 use rusqlite::{OptionalExtension, Row, params};
 

@@ -1,5 +1,5 @@
-//! The tables. A ledger of an older version gets what it lacks; one of a newer version is rebuilt from the outputs, as a
-//! lost one is.
+//! The tables. A ledger of an older version gets what it lacks; one of a newer version is rebuilt from the outputs, as
+//! a lost one is.
 
 use rusqlite::Connection;
 

@@ -1,5 +1,6 @@
 //! `clean`. Before: typed. After: no node whose results nobody uses, no node that returns its input as it is, no
-//! `Transpose` or `Reshape` of a weight (it became a view of the weight's tensor), no `Dropout` unless it is to be kept.
+//! `Transpose` or `Reshape` of a weight (it became a view of the weight's tensor), no `Dropout` that
+//! is not to be kept.
 
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{Graph, Node, Op, Rebuild, Tensor, ValueId};

@@ -144,8 +144,8 @@ pub(super) fn quarantine_entry(state: &Path, row: &EntryRow, settle_max: Duratio
     let waited = settle_max.as_secs_f64();
     let text = format!(
         "{name}\n\nincomplete: {}\n\nNothing about it changed for {waited} s (limits.settle_seconds_max), and it is \
-         still not complete.\nIt is in {}, and is looked at again as soon as it changes there: write it once more, under \
-         a temporary name first, or remove it.\n",
+         still not complete.\nIt is in {}, and is looked at again as soon as it changes there: write it once more, \
+         under a temporary name first, or remove it.\n",
         row.reason, row.root
     );
     Ok(fs::write(dir.join("reason.txt"), text)?)

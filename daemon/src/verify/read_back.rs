@@ -75,7 +75,7 @@ pub fn layers_by_source(
     }
     let unknown: Vec<String> = missing_classes(model, host).into_iter().map(|missing| missing.class).collect();
     let note = format!(
-        "identical layers, {} weights bit-identical; what {} compute is known to nobody here, so no outputs were compared",
+        "identical layers, {} weights bit-identical; nothing here knows what {} computes: no outputs were compared",
         mine.1.len(),
         unknown.join(", ")
     );

@@ -14,12 +14,18 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::tree::{Survey, Trouble, open_below};
 
 const MODEL: [&str; 2] = ["saved_model.pb", "saved_model.pbtxt"];
 const INDEX: &str = "variables/variables.index";
+/// Outermost fields of a model that are looked at: a version and a few graphs.
+const FIELDS_MAX: usize = 64;
+/// Bytes of a graph that are searched for a variable.
+const GRAPH_BYTES_MAX: u64 = 256 << 20;
+const VARIABLES: [&[u8]; 2] = [b"VarHandleOp", b"VariableV2"];
 const FOOTER_BYTES: usize = 48;
 const MAGIC: u64 = 0xdb47_7524_8b80_fb57;
 
@@ -41,20 +47,66 @@ pub fn missing(dir: BorrowedFd, survey: &Survey) -> Result<Option<String>, Troub
         (false, true) => return Ok(Some("there is no saved_model.pb yet".to_owned())),
         // Not a SavedModel, or one without variables, which is legal and can't be told from an unfinished one.
         (false, false) => return Ok(None),
-        (true, false) => return Ok(None),
-        (true, true) => {}
+        (true, _) => {}
+    }
+    let model = MODEL.iter().find(|name| sizes.contains_key(Path::new(name))).copied().unwrap_or(MODEL[0]);
+    let bytes = sizes.get(Path::new(model)).copied().unwrap_or(0);
+    if model == MODEL[0] && !is_whole(&open_below(dir, Path::new(model))?, bytes)? {
+        return Ok(Some(format!("{model} is not whole")));
     }
     let variables = sizes.keys().any(|path| path.starts_with("variables"));
     let Some(&index_bytes) = sizes.get(Path::new(INDEX)) else {
-        // An empty `variables` directory is what TensorFlow writes for a model without variables, and what an upload
-        // looks like before its variables arrive: only time tells them apart.
-        return Ok(variables.then(|| format!("there is no {INDEX} yet")));
+        // No variables, or only an empty directory, is what TensorFlow writes for a model without any, and what an
+        // upload looks like before they arrive: the graph tells them apart.
+        let wanted = variables || holds_variables(open_below(dir, Path::new(model))?)?;
+        return Ok(wanted.then(|| format!("there is no {INDEX} yet")));
     };
     let bytes = read_index(open_below(dir, Path::new(INDEX))?, index_bytes)?;
     match needed(&bytes) {
         Some(shards) => Ok(shards.iter().find_map(|(shard, end)| short_shard(shard, *end, &sizes))),
         None => Ok(Some(format!("{INDEX} is not whole"))),
     }
+}
+
+/// Does the message end where the file ends? Its few outermost fields are looked at, not what is in them; what is no
+/// such message is not for the watcher to refuse.
+fn is_whole(file: &File, bytes: u64) -> io::Result<bool> {
+    let mut at = 0u64;
+    for _ in 0..FIELDS_MAX {
+        if at >= bytes {
+            return Ok(at == bytes && bytes > 0);
+        }
+        let mut head = [0; 20];
+        let len = file.read_at(&mut head, at)?;
+        let mut left = &head[..len];
+        let Some(key) = varint(&mut left) else { return Ok(len >= head.len()) };
+        let content = match key & 7 {
+            0 => varint(&mut left).map(|_| 0),
+            2 => varint(&mut left),
+            _ => return Ok(true),
+        };
+        let Some(content) = content else { return Ok(len >= head.len()) };
+        at = at.saturating_add((len - left.len()) as u64).saturating_add(content);
+    }
+    Ok(true)
+}
+
+/// Does the graph name an op that makes a variable?
+fn holds_variables(mut file: File) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    let mut part = vec![0; 1 << 20];
+    for _ in 0..GRAPH_BYTES_MAX >> 20 {
+        match file.read(&mut part)? {
+            0 => break,
+            len => bytes.extend_from_slice(&part[..len]),
+        }
+        if VARIABLES.iter().any(|op| bytes.windows(op.len()).any(|window| window == *op)) {
+            return Ok(true);
+        }
+        // An op's name may lie across two parts.
+        bytes.drain(..bytes.len().saturating_sub(16));
+    }
+    Ok(false)
 }
 
 fn read_index(file: File, bytes: u64) -> io::Result<Vec<u8>> {

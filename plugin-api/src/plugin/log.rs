@@ -1,8 +1,8 @@
 //! `tracing` events and `log` records of a plugin, handed to the host.
 //!
-//! A plugin has a `tracing` and a `log` of its own, with no subscriber and no logger in them: what it, or a crate that it
-//! uses, says would be lost. These format an event and the spans around it into one line of text and pass it on; the host
-//! says it again under the plugin's name.
+//! A plugin has a `tracing` and a `log` of its own, with no subscriber and no logger in them: what it, or a crate that
+//! it uses, says would be lost. These format an event and the spans around it into one line of text and pass it on; the
+//! host says it again under the plugin's name.
 
 use recast_abi::{RecastBytes, RecastHost, RecastHostLogV1, id, level};
 use std::cell::RefCell;

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `x`; `x0`, `x1`, .. | the input; the inputs of a layer that takes several |
 //! | `1`, `0.5`, `1e-3`, `pi` | numbers |
-//! | `a + b`, `a - b`, `a * b`, `a / b`, `a // b`, `a % b`, `a ** b`, `-a`, `( )` | as in Python, broadcasting as numpy |
+//! | `a + b`, `a - b`, `a * b`, `a / b`, `a // b`, `a % b`, `a ** b`, `-a`, `( )` | as in Python, broadcast as by numpy |
 //! | `abs exp expm1 log log1p sqrt square` | each element |
 //! | `sin cos tanh sigmoid relu softplus sign floor ceil round` | each element |
 //! | `maximum(a, b)`, `minimum(a, b)`, `clip(a, low, high)` | each element |
@@ -34,8 +34,8 @@ pub const ROWS: &[Row] = &[Row::new("Lambda", "core", Masks::Drop, lambda, "by a
 const LENGTH_MAX: usize = 4096;
 const DEPTH_MAX: usize = 64;
 
-const SUPPLY: &str = "say what it computes (`[lambda.\"MODEL:LAYER\"] expression = \"..\"` in the configuration), or make \
-                      it a registered layer and supply that class as a plugin: `recast plugins new`";
+const SUPPLY: &str = "say what it computes (`[lambda.\"MODEL:LAYER\"] expression = \"..\"` in the configuration), or \
+                      make it a registered layer and supply that class as a plugin: `recast plugins new`";
 
 fn lambda(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let Some(text) = l.layer.expression.clone() else {

@@ -95,8 +95,8 @@ fn softplus(l: &mut Lowering<'_>) -> Outcome {
     Ok(one(l.binary(BinaryFunction::Mul, y, alpha)?))
 }
 
-/// t_left + center + a_right relu(x - t_right'), where t_right' = t_left + |t_right| and the center is x - t_left from 0
-/// to |t_right|, and a_left times it below. Theano bounds that too from above, which matters for a negative a_left.
+/// t_left + center + a_right relu(x - t_right'), where t_right' = t_left + |t_right| and the center is x - t_left from
+/// 0 to |t_right|, and a_left times it below. Theano bounds that too from above, which matters for a negative a_left.
 fn srelu(l: &mut Lowering<'_>) -> Outcome {
     let x = float_input(l)?;
     let (left, left_slope) = (l.param("t_left")?, l.param("a_left")?);

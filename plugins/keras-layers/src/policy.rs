@@ -20,8 +20,8 @@ pub fn compute_dtype(l: &Lowering<'_>) -> Result<DType, Diag> {
     }
 }
 
-/// `"float32"`, or the name in `{"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}`; of a quantized policy
-/// the one that it was made of, of a map of policies the default.
+/// `"float32"`, or the name in `{"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}`; of a quantized
+/// policy the one that it was made of, of a map of policies the default.
 fn policy_name(dtype: Option<&Json>) -> Option<&str> {
     match dtype? {
         Json::String(name) => Some(name),

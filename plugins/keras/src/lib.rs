@@ -1,7 +1,8 @@
 //! The keras plugin: reads what Keras saved, of any version, without Keras, and writes it for today's.
 //!
 //! `container` finds the architecture and the arrays in a file, `config` makes layers and calls of the architecture,
-//! `weights` gives each array to its layer. `write` goes the way back. The plugin executes no code of a model and follows no link out of its file.
+//! `weights` gives each array to its layer. `write` goes the way back. The plugin executes no code of a model and
+//! follows no link out of its file.
 
 pub mod array;
 pub mod container;

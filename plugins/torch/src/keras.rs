@@ -131,7 +131,10 @@ fn layer_json(layer: &Layer) -> Value {
         entry.insert("model".into(), network(model));
     }
     if !layer.children.is_empty() {
-        let child = |child: &recast_plugin_api::model::Child| json!({"attribute": child.attribute, "layer": child.layer.as_ref().map(layer_json)});
+        let child = |child: &recast_plugin_api::model::Child| {
+            let inner = child.layer.as_ref().map(layer_json);
+            json!({"attribute": child.attribute, "layer": inner})
+        };
         entry.insert("children".into(), layer.children.iter().map(child).collect());
     }
     Value::Object(entry)

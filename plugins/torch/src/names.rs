@@ -73,10 +73,13 @@ pub const TAKEN: &[&str] = &[
     "run_steps",
 ];
 
+/// Longer names, which Keras allows, are cut: nobody reads them, and no line has room for them.
+const NAME_CHARS_MAX: usize = 60;
+
 /// A legal name, as near to `text` as can be.
 pub fn identifier(text: &str) -> String {
     let mut name: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    name = name.trim_matches('_').to_string();
+    name = name.trim_matches('_').chars().take(NAME_CHARS_MAX).collect();
     if name.is_empty() {
         name = "layer".into();
     }

@@ -69,7 +69,8 @@ pub fn init(written: &Written, graph: &Graph, turned: Option<&Turned>, name: &st
     let all = lay_out("__all__ = ", &Py::List(vec![format!("\"{class}\"").into(), "\"load\"".into()]), "", 0);
     format!(
         "\"\"\"{}, converted from Keras by recast.\"\"\"\n\nfrom pathlib import Path\n\nfrom safetensors.torch import \
-         load_file\n\nfrom .model import {class}\n\n{}\n\n# Keras' names of what `forward` takes and gives.\n{}\n\n\n{}",
+         load_file\n\nfrom .model import {class}\n\n{}\n\n# Keras' names of what `forward` takes and \
+         gives.\n{}\n\n\n{}",
         plain(name),
         all.join("\n"),
         parts.join("\n"),

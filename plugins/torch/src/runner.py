@@ -7,6 +7,9 @@ import sys
 import numpy as np
 import torch
 
+# What is checked is what is published: nothing is to be added to it.
+sys.dont_write_bytecode = True
+
 
 def package(path):
     """The package in the directory `path`, which need not be where Python looks."""

@@ -1,7 +1,6 @@
 """What Keras 1.2.2 and Theano 1.0.5 use, and today's Python and SciPy call otherwise. Import before keras.
 
-    python3.11 -m venv KERAS1 && KERAS1/bin/pip install -r ../requirements-keras1.txt
-    KERAS1/bin/pip install --no-deps --no-build-isolation theano==1.0.5 keras==1.2.2
+    ../setup.sh keras1
 """
 import collections
 import collections.abc

@@ -1,6 +1,6 @@
 //! `recast plugins test FILE`: does a plugin keep the rules of the boundary? Each case runs in a worker of its own,
-//! with little time and memory, so that a case that crashes is a case that failed; or all of them in this process, where
-//! a debugger sees them.
+//! with little time and memory, so that a case that crashes is a case that failed; or all of them in this process,
+//! where a debugger sees them.
 
 use crate::host::{Events, Found, Host, HostSettings, PluginId, Refusal, Silent, TensorStore, Trust};
 use crate::job::{Finding, JobReport, JobSpec, Policy, VerifySpec, WorkerLimits};

@@ -5,7 +5,7 @@
 //! | `metadata.json` | `{"keras_version", "date_saved"}` |
 //! | `config.json` | the architecture, with `build_config` and `compile_config` |
 //! | `model.weights.h5` | the weights (`weights::tree`) |
-//! | `model.weights.json`, `model_00000.weights.h5`, .. | the same over several files: `{"weight_map": {path: [file, ..]}}` |
+//! | `model.weights.json`, `model_00000.weights.h5`, .. | the same in several files: `{"weight_map": {path: [file]}}` |
 //! | `assets/PATH/vocabulary.txt` | the words of the layer whose weights would be at PATH, one a line |
 //!
 //! Keras stores members without compression, so the weights are read where they lie in the mapped file.
@@ -63,7 +63,7 @@ pub fn read<'a>(package: &Package<'a>, limits: &Limits, files: &mut Files<'_, 'a
                 .map_err(|path| Diag::new(Code::Malformed, *name, format!("the array {path} is in several files")))?;
         }
         let (found, paths) = tree::assign(&architecture, &whole);
-        vocabularies(package, &mut architecture.root, &paths, limits, files)?;
+        vocabularies(package, &mut architecture.root, &paths, files)?;
         let model = LayerModel { format: FORMAT.into(), keras_version: version.text.clone(), ..LayerModel::default() };
         h5::deliver(limits, &mut architecture, found, files, (model, Origin::default()))
     })
@@ -123,12 +123,11 @@ fn vocabularies<'a>(
     package: &Package<'a>,
     model: &mut Model,
     paths: &HashMap<String, String>,
-    limits: &Limits,
     files: &mut Files<'_, 'a>,
 ) -> Result<(), Diag> {
     for layer in &mut model.layers {
         if let Some(inner) = &mut layer.model {
-            vocabularies(package, inner, paths, limits, files)?;
+            vocabularies(package, inner, paths, files)?;
         }
         let Some(path) = paths.get(&layer.path) else { continue };
         let name = format!("assets/{path}/vocabulary.txt");

@@ -11,7 +11,7 @@
 //! | `/model_weights/top_level_model_weights` | arrays of the model itself |
 
 use crate::array::Array;
-use crate::config::{self, Architecture, Version};
+use crate::config::{self, Architecture, Version, keras1};
 use crate::hdf5::{Attrs, Tree, join, unsafe_link};
 use crate::io::{Files, Limits};
 use crate::json;
@@ -94,7 +94,12 @@ fn architecture(input: &Input<'_>, attrs: &Attrs, tree: bool) -> Result<(Value, 
     };
     let stated = attrs.text("keras_version").or_else(|| config.get("keras_version").and_then(Value::as_str));
     // Only Keras 3 writes that layout into a file of its own, and it does not say so; of the others, only the first.
-    let version = Version::parse(stated.unwrap_or(if tree { "3" } else { "1" }));
+    let unsaid = match tree {
+        true => "3",
+        false if keras1::is_configuration(&config) => "1",
+        false => "2",
+    };
+    let version = Version::parse(stated.unwrap_or(unsaid));
     Ok((config, version))
 }
 

@@ -159,6 +159,9 @@ struct Run<'a> {
     offset: u64,
 }
 
+/// Bytes, and their (file, offset) when they lie in one.
+type Taken<'a> = (Cow<'a, [u8]>, Option<(u32, u64)>);
+
 impl<'a> Run<'a> {
     /// The next array.
     fn array(&mut self, declared: Declared, limits: &Limits, files: &mut Files<'_, 'a>) -> Result<Array<'a>, Diag> {
@@ -185,7 +188,7 @@ impl<'a> Run<'a> {
     }
 
     /// `len` bytes, and their place when they lie in one file.
-    fn take(&self, len: u64) -> Option<(Cow<'a, [u8]>, Option<(u32, u64)>)> {
+    fn take(&self, len: u64) -> Option<Taken<'a>> {
         let (mut skip, mut left) = (self.offset, len);
         let mut joined: Option<Vec<u8>> = None;
         for &(file, bytes) in &self.shards {

@@ -85,8 +85,8 @@ fn joined<'t>(taken: Vec<Taken<'t>>, kinds: &HashMap<String, Kind>) -> Vec<Taken
         let mut own = layers.remove(&path).unwrap_or_default();
         let class = kinds.get(&path).map_or("", |kind| kind.class.as_str());
         for source in keras1::sources(class) {
-            let place = |name: &&str| own.iter().position(|weight| weight.as_ref().is_some_and(|w| w.role == *name));
-            let Some(places) = source.stored.iter().map(|name| place(&name)).collect::<Option<Vec<_>>>() else {
+            let place = |name: &str| own.iter().position(|weight| weight.as_ref().is_some_and(|w| w.role == name));
+            let Some(places) = source.stored.iter().map(|name| place(name)).collect::<Option<Vec<_>>>() else {
                 continue;
             };
             let arrays =

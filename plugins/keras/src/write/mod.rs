@@ -48,7 +48,11 @@ pub fn caps() -> Vec<Caps> {
         read_back: read_back.into(),
         ..Caps::default()
     };
-    vec![caps("h5", ".h5", crate::container::h5::FORMAT), caps("keras", ".keras", crate::container::archive::FORMAT)]
+    vec![
+        caps("h5", ".h5", crate::container::h5::FORMAT),
+        caps("keras", ".keras", crate::container::archive::FORMAT),
+        caps("tfjs", "_tfjs/", crate::container::tfjs::FORMAT),
+    ]
 }
 
 /// Where weights come from and outputs go to: the host, or a test's memory.

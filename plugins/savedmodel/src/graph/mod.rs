@@ -1,4 +1,4 @@
-//! From a graph of TensorFlow to recast's ops. The source hands a signature on as one layer of the class `tf>Signature`,
+//! From a graph of TensorFlow to recast's ops. The source hands a signature on as one layer of class `tf>Signature`,
 //! with the graph's bytes as a weight: what is in it is lowered in one piece, because TensorFlow computes shapes with
 //! tensors, across nodes.
 

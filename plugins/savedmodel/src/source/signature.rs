@@ -109,30 +109,34 @@ pub fn read(
         trainable: true,
         ..Layer::default()
     };
-    let output = |(index, (name, _)): (usize, &(&String, &TensorInfo))| ModelOutput {
-        name: name.to_string(),
-        value: Some(ValueRef { call: Some(0), index: index as u32 }),
-    };
-    let args = (0..inputs.len() as u32).map(|index| Arg::value(ValueRef { call: None, index })).collect();
-    let root = Model {
-        name: name.into(),
-        kind: "Functional".into(),
-        layers: vec![layer],
-        calls: vec![Call { layer: 0, args, kwargs: Vec::new() }],
-        inputs,
-        outputs: wanted.iter().enumerate().map(output).collect(),
-    };
     Ok(LayerModel {
         schema_rev: SCHEMA_REV,
         format: super::FORMAT.into(),
         keras_version: "tensorflow".into(),
         backend: "tensorflow".into(),
-        root: Some(root),
+        root: Some(model_of(layer, inputs, &wanted)),
         ..LayerModel::default()
     })
 }
 
-/// A signature has its tensors by name. The function behind it, where the model has one with the same names, has them in
+/// A model that is one call of this layer.
+fn model_of(layer: Layer, inputs: Vec<ModelInput>, wanted: &[(&String, &TensorInfo)]) -> Model {
+    let output = |(index, (name, _)): (usize, &(&String, &TensorInfo))| ModelOutput {
+        name: name.to_string(),
+        value: Some(ValueRef { call: Some(0), index: index as u32 }),
+    };
+    let args = (0..inputs.len() as u32).map(|index| Arg::value(ValueRef { call: None, index })).collect();
+    Model {
+        name: layer.name.clone(),
+        kind: "Functional".into(),
+        layers: vec![layer],
+        calls: vec![Call { layer: 0, args, kwargs: Vec::new() }],
+        inputs,
+        outputs: wanted.iter().enumerate().map(output).collect(),
+    }
+}
+
+/// A signature has its tensors by name. The function behind it, where the model has one of the same names, has them in
 /// the model's order.
 fn as_called(saved: &SavedObjectGraph, given: &mut [(&String, &TensorInfo)], wanted: &mut [(&String, &TensorInfo)]) {
     let positional = |function: &SavedConcreteFunction| {

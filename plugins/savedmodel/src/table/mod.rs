@@ -2,7 +2,8 @@
 //!
 //! | part | |
 //! |---|---|
-//! | data blocks | entries `shared, unshared, value length` (varints), rest of the key, value; then the offsets of the entries that share nothing (u32 each) and how many these are (u32) |
+//! | data blocks | entries `shared, unshared, value length` (varints), rest of the key, value; then restarts |
+//! | restarts | the offsets of the entries that share nothing (u32 each), and how many these are (u32) |
 //! | after each block | compression (0 none, 1 snappy), masked CRC-32C of block and compression (u32) |
 //! | meta index block | empty |
 //! | index block | a key not below any of a data block -> its offset and size (varints) |

@@ -31,7 +31,7 @@ pub fn key(index: usize) -> String {
 /// Bytes that are checksummed and handed on at once, while they are in the cache.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// An entry without its checksum, which is known when the bytes went by. `None` for sizes beyond what the format counts.
+/// An entry without its checksum, which is known when the bytes went by. `None` for sizes that the format can't count.
 fn entry(variable: &Variable, offset: u64) -> Option<BundleEntryProto> {
     let elements = variable.dims.iter().try_fold(1u64, |product, &size| product.checked_mul(size))?;
     let size = elements.checked_mul(variable.dtype.size() as u64)?;

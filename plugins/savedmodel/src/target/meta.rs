@@ -1,4 +1,4 @@
-//! The graph around the model's function: variables with their way back from a checkpoint, and a call for each signature.
+//! The graph around the model's function: variables, their way back from a checkpoint, a call for each signature.
 
 use crate::proto::{
     Attr, AttrValue, FunctionDef, FunctionDefLibrary, GraphDef, ListValue, MetaGraphDef, MetaInfoDef, NameAttrList,

@@ -1,8 +1,8 @@
 //! Target `savedmodel`: a graph as a SavedModel directory of TensorFlow.
 //!
-//! The model is one function in TensorFlow's ops; signatures `serving_default` and `serve` call it with named arguments,
-//! `tf.saved_model.load(dir).serve(x)` calls it as Keras' own export does. Weights are variables: their bytes go from
-//! where the host mapped them straight into the checkpoint, so their size does not matter to the graph.
+//! The model is one function in TensorFlow's ops. Signatures `serving_default` and `serve` call it with named
+//! arguments; `tf.saved_model.load(dir).serve(x)` calls it as Keras' own export does. Weights are variables: their
+//! bytes go from where the host mapped them straight into the checkpoint, so their size does not matter to the graph.
 
 pub mod bundle;
 pub mod emit;

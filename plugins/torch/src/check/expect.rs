@@ -63,11 +63,22 @@ pub fn modules(graph: &Graph, node: &Node) -> Vec<Weights> {
         Op::LayerNorm(_) => one(&["nn.LayerNorm"], parts(&[(1, "weight"), (2, "bias")])),
         Op::GroupNorm(_) => one(&["nn.GroupNorm"], parts(&[(1, "weight"), (2, "bias")])),
         Op::RmsNorm(_) => one(&["nn.RMSNorm"], parts(&[(1, "weight")])),
-        Op::Gather(op) if op.axis == 0 => one(&["nn.Embedding"], parts(&[(0, "weight")])),
+        Op::Gather(op) => {
+            if op.axis == 0 {
+                one(&["nn.Embedding"], parts(&[(0, "weight")]))
+            } else {
+                Vec::new()
+            }
+        }
         Op::Lstm(op) => recurrent(graph, node, &op.directions, &[0, 1, 2, 3], 2, false, "LSTM"),
         Op::Gru(op) => recurrent(graph, node, &op.directions, &[1, 0, 2], 1, op.reset_after, "GRU"),
         Op::SimpleRnn(op) => recurrent(graph, node, &op.directions, &[0], 1, false, "RNN"),
-        _ => Vec::new(),
+        Op::Unary(_) | Op::Activation(_) | Op::Binary(_) | Op::Clip(_) | Op::Where(_) | Op::Cast(_) => Vec::new(),
+        Op::Dropout(_) | Op::Einsum(_) | Op::Pool(_) | Op::Softmax(_) | Op::LogSoftmax(_) => Vec::new(),
+        Op::Reduce(_) | Op::ArgReduce(_) | Op::Cumulative(_) | Op::TopK(_) | Op::Reshape(_) => Vec::new(),
+        Op::Transpose(_) | Op::Concat(_) | Op::Slice(_) | Op::Pad(_) | Op::Tile(_) | Op::BroadcastTo(_) => Vec::new(),
+        Op::GatherElements(_) | Op::Reverse(_) | Op::OneHot(_) | Op::Triangle(_) | Op::Resize(_) => Vec::new(),
+        Op::Attention(_) | Op::Scan(_) | Op::Constant(_) | Op::DimSize(_) | Op::Iota(_) => Vec::new(),
     };
     let norm = matches!(node.op, Op::LayerNorm(_) | Op::GroupNorm(_) | Op::RmsNorm(_));
     let first_is_there = |weights: &Weights| norm || !weights.parts.is_empty();
@@ -124,20 +135,27 @@ fn recurrent(
     let layers = ["nn.LSTM", "nn.GRU", "nn.RNN"];
     let cells = ["nn.LSTMCell", "nn.GRUCell", "nn.RNNCell", "KerasLSTMCell", "KerasGRUCell", "KerasRNNCell"];
     let of_kind = |all: &[&'static str]| all.iter().filter(|name| name.contains(kind)).copied().collect::<Vec<_>>();
-    if is_whole(node, directions, kind) {
+    if is_whole(node, directions) {
         let parts = (0..directions.len()).flat_map(|at| direction(at, LAYER[at.min(1)])).collect();
         return vec![Weights { kinds: of_kind(&layers), parts }];
     }
     (0..directions.len()).map(|at| Weights { kinds: of_kind(&cells), parts: direction(at, CELL) }).collect()
 }
 
-fn is_whole(node: &Node, directions: &[Direction], kind: &str) -> bool {
+fn is_whole(node: &Node, directions: &[Direction]) -> bool {
     use recast_plugin_api::ir::ActivationFunction::{Relu, Sigmoid, Tanh};
     let plain = match &node.op {
         Op::Lstm(op) => op.activation.function == Tanh && op.recurrent_activation.function == Sigmoid,
         Op::Gru(op) => op.reset_after && op.activation.function == Tanh && op.recurrent_activation.function == Sigmoid,
         Op::SimpleRnn(op) => matches!(op.activation.function, Tanh | Relu),
-        _ => kind.is_empty(),
+        Op::Unary(_) | Op::Activation(_) | Op::Binary(_) | Op::Clip(_) | Op::Where(_) | Op::Cast(_) => false,
+        Op::Dropout(_) | Op::Einsum(_) | Op::Pool(_) | Op::Softmax(_) | Op::LogSoftmax(_) => false,
+        Op::Reduce(_) | Op::ArgReduce(_) | Op::Cumulative(_) | Op::TopK(_) | Op::Reshape(_) => false,
+        Op::Transpose(_) | Op::Concat(_) | Op::Slice(_) | Op::Pad(_) | Op::Tile(_) | Op::BroadcastTo(_) => false,
+        Op::GatherElements(_) | Op::Reverse(_) | Op::OneHot(_) | Op::Triangle(_) | Op::Resize(_) => false,
+        Op::Attention(_) | Op::Scan(_) | Op::Constant(_) | Op::DimSize(_) | Op::Iota(_) => false,
+        Op::MatMul(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Gather(_) => false,
+        Op::BatchNorm(_) | Op::LayerNorm(_) | Op::GroupNorm(_) | Op::RmsNorm(_) => false,
     };
     plain && input(node, 1).is_none() && directions != [Direction::Backward, Direction::Forward]
 }
@@ -297,8 +315,13 @@ pub fn numbers(graph: &Graph, node: &Node, made: &Made) -> Result<(), String> {
             want("hidden size", size(1), recurrent.get(..1).unwrap_or(&[]))
         }
         Op::Gather(_) => want("rows", size(0), sizes(0).get(..1).unwrap_or(&[])),
-        // No other op is a module with weights (`modules`).
-        _ => Ok(()),
+        // None of these is a module with weights (`modules`).
+        Op::Unary(_) | Op::Activation(_) | Op::Binary(_) | Op::Clip(_) | Op::Where(_) | Op::Cast(_) => Ok(()),
+        Op::Dropout(_) | Op::Einsum(_) | Op::Pool(_) | Op::Softmax(_) | Op::LogSoftmax(_) => Ok(()),
+        Op::Reduce(_) | Op::ArgReduce(_) | Op::Cumulative(_) | Op::TopK(_) | Op::Reshape(_) => Ok(()),
+        Op::Transpose(_) | Op::Concat(_) | Op::Slice(_) | Op::Pad(_) | Op::Tile(_) | Op::BroadcastTo(_) => Ok(()),
+        Op::GatherElements(_) | Op::Reverse(_) | Op::OneHot(_) | Op::Triangle(_) | Op::Resize(_) => Ok(()),
+        Op::Attention(_) | Op::Scan(_) | Op::Constant(_) | Op::DimSize(_) | Op::Iota(_) => Ok(()),
     }
 }
 

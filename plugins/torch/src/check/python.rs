@@ -383,8 +383,15 @@ mod tests {
 
     #[test]
     fn attributes_have_kinds_and_arguments() {
-        let text = "class A(nn.Module):\n    def __init__(self):\n        self.a = nn.Conv2d(\n            3, 4, (1, 3), bias=False\n        )\n";
-        let made = classes(text).unwrap()["A"].attributes["a"].clone();
+        let text = [
+            "class A(nn.Module):",
+            "    def __init__(self):",
+            "        self.a = nn.Conv2d(",
+            "            3, 4, (1, 3), bias=False",
+            "        )",
+        ]
+        .join("\n");
+        let made = classes(&text).unwrap()["A"].attributes["a"].clone();
         assert_eq!(
             (made.kind.as_str(), made.positional, made.named["bias"].as_str()),
             ("nn.Conv2d", vec!["3".into(), "4".into(), "(1, 3)".into()], "False")

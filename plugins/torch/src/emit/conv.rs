@@ -44,7 +44,8 @@ pub fn pads(padding: &[Padding], node: &Node) -> Result<Pads, Diag> {
     }
 }
 
-/// `F.pad` counts from the last axis backwards. <https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.pad.html>
+/// `F.pad` counts from the last axis backwards.
+/// <https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.pad.html>
 pub fn padded(x: Py, pairs: &[(u64, u64)], value: Option<Py>) -> Py {
     let flat = pairs.iter().rev().flat_map(|&(before, after)| [before, after]);
     let mut args: Vec<Arg> = vec![x.into(), tuple(flat).into()];

@@ -9,7 +9,7 @@
 //! | kernels | (in, gates u) | (gates u, in) | docs.pytorch.org, nn.LSTM: `weight_ih_l0` |
 //! | LSTM gates | i, f, c, o | i, f, g, o | keras/src/layers/rnn/lstm.py; nn.LSTM |
 //! | GRU gates | z, r, h | r, z, n | keras/src/layers/rnn/gru.py; nn.GRU |
-//! | GRU bias | (2, 3u): input, recurrent | `bias_ih`, `bias_hh` | `reset_after=True`; nn.GRU's n = tanh(.. + r (W h + b)) |
+//! | GRU bias | (2, 3u): input, recurrent | `bias_ih`, `bias_hh` | nn.GRU: n = tanh(.. + r (W h + b)) |
 //! | LSTM, RNN bias | one | two, added | the second is zeros, and stays |
 //!
 //! A GRU with `reset_after=False` multiplies by r before the product: no module of PyTorch does.

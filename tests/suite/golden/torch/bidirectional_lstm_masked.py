@@ -46,15 +46,15 @@ class BidirectionalLstmMasked(nn.Module):
         self.bidirectional_backward.bias_hh.requires_grad = False
 
     def forward(self, input_layer):
-        x = (input_layer != 0.0).any(dim=2, keepdim=True)  # (batch, 5, 1)
-        x = torch.where(x, input_layer, 0.0)  # (batch, 5, 3)
-        y = input_layer != 0.0
-        y = y.any(dim=2)  # (batch, 5)
+        mask = (input_layer != 0.0).any(dim=2, keepdim=True)  # (batch, 5, 1)
+        x = torch.where(mask, input_layer, 0.0)  # (batch, 5, 3)
+        mask = input_layer != 0.0
+        mask = mask.any(dim=2)  # (batch, 5)
         forward_steps, _ = run_steps(
-            self.bidirectional_forward, x, mask=y, zero_masked=True
+            self.bidirectional_forward, x, mask=mask, zero_masked=True
         )
         backward_steps, _ = run_steps(
-            self.bidirectional_backward, x, mask=y, reverse=True, zero_masked=True
+            self.bidirectional_backward, x, mask=mask, reverse=True, zero_masked=True
         )
         x = torch.cat((forward_steps, backward_steps), dim=2)  # (batch, 5, 8)
         return x

@@ -249,7 +249,8 @@ fn given(names: &[(&str, &str)], attrs: &Value, kwargs: &mut Map<String, Value>)
     }
 }
 
-/// `{"i": "2"}`, `{"b": true}`, `{"f": 0.2}`, `{"type": "DT_FLOAT"}`, `{"list": {"i": ["1"]}}`; whole numbers are texts.
+/// `{"i": "2"}`, `{"b": true}`, `{"f": 0.2}`, `{"type": "DT_FLOAT"}`, `{"list": {"i": ["1"]}}`; whole numbers are
+/// texts.
 fn attribute(attr: &Value) -> Option<Value> {
     let whole = |value: &Value| value.as_i64().or_else(|| value.as_str()?.parse().ok());
     if let Some(value) = attr.get("i") {

@@ -238,6 +238,10 @@ impl Upgrade<'_> {
     /// The arguments of a call in Keras 3's places.
     fn arguments(&mut self, layer: &Layer, call: &Call) -> (Vec<Arg>, Vec<NamedArg>) {
         let (mut args, mut kwargs) = (call.args.clone(), call.kwargs.clone());
+        if self.major < 3 {
+            // Keras 2 lists arguments that were not given; not all of them are ones to Keras 3.
+            kwargs.retain(|named| *named != NamedArg { name: named.name.clone(), arg: Some(Arg::json(&Value::Null)) });
+        }
         if layer.class.starts_with("ops.") {
             return (args, kwargs);
         }

@@ -159,7 +159,7 @@ fn rewrite_call(rule: &Rule, path: &str, call: &mut Call) -> Result<Map<String, 
     };
     for name in tensors.split(' ') {
         let arg = take(name).ok_or_else(|| refuse(format!("called without `{name}`")))?;
-        call.args.push(arg);
+        call.args.push(if name == "slice_spec" { tagged(arg) } else { arg });
     }
     let mut config = Map::new();
     for option in options.split(' ').filter(|option| !option.is_empty()) {
@@ -180,7 +180,23 @@ fn rewrite_call(rule: &Rule, path: &str, call: &mut Call) -> Result<Map<String, 
     }
 }
 
-/// Absent, null, false or zero: what TensorFlow's optional arguments are when they do nothing.
+/// What stands between brackets: Keras 2 writes a slice as its three numbers, Keras 3 says that it is one.
+fn tagged(arg: Arg) -> Arg {
+    let Some(ArgKind::Json(text)) = &arg.kind else { return arg };
+    let spec: Value = serde_json::from_str(text).unwrap_or_default();
+    let tag = |item: &Value| match item.get("class_name") {
+        None if item.is_object() => json!({"class_name": "__slice__", "config": item}),
+        Some(class) => json!({"class_name": class, "config": item.get("config").cloned().unwrap_or(json!({}))}),
+        None => item.clone(),
+    };
+    let spec = tuple(spec);
+    Arg::json(&match spec.as_array() {
+        Some(items) => items.iter().map(tag).collect(),
+        None => tag(&spec),
+    })
+}
+
+/// Absent, null or false: what TensorFlow's optional arguments are when they do nothing.
 fn is_neutral(arg: Option<&Arg>) -> bool {
     match arg.and_then(|arg| arg.kind.as_ref()) {
         None => true,

@@ -1,4 +1,5 @@
-//! Keys of older versions that Keras 3 does not take: under which values one can be left out, and what became of others.
+//! Keys of older versions that Keras 3 does not take: under which values one can be left out, and what became of the
+//! others.
 
 use serde_json::{Value, json};
 

@@ -32,6 +32,9 @@ const LOST: &[&str] = &[
     "TensorFlowOpLayer",
 ];
 
+/// Classes of Keras 3 that don't take `trainable`: they have nothing to train.
+const UNTRAINED: &[&str] = &["Discretization", "Pipeline", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
+
 /// A layer in the making.
 pub(super) struct Made {
     pub module: String,
@@ -39,15 +42,22 @@ pub(super) struct Made {
     pub config: Value,
     /// As Keras registers a stranger's class.
     pub registered: Option<String>,
-    /// Keras 2 can't have it: it is named with its module, which Keras 3 needs for it.
-    pub only3: bool,
+    /// It is named with its module in every list: what Keras 2 does not have, or does not find without.
+    pub with_module: bool,
 }
 
 impl Upgrade<'_> {
     /// A layer that stands inside another one: an object as Keras 3 serialises it.
     pub(super) fn inner(&mut self, layer: &Layer) -> Value {
         if let Some(model) = &layer.model {
-            return self.model(model, &parsed(&layer.config), false);
+            let mut value = self.model(model, &parsed(&layer.config), false);
+            if self.dialect == Dialect::Both {
+                // Inside a layer Keras 3 looks for a class in its module only.
+                let (module, registered) = model_home(&model.kind);
+                value["module"] = json!(module);
+                value["registered_name"] = registered;
+            }
+            return value;
         }
         let made = self.layer(layer);
         json!({
@@ -62,7 +72,7 @@ impl Upgrade<'_> {
             return self.model(model, &parsed(&layer.config), false);
         }
         let made = self.layer(layer);
-        if self.plain() && !made.only3 {
+        if self.plain() && !made.with_module {
             return json!({"class_name": made.registered.unwrap_or(made.class), "config": made.config});
         }
         json!({
@@ -108,14 +118,24 @@ impl Upgrade<'_> {
             }
         }
         let module = row.module().to_owned();
-        let only3 = row.home == Home::Only3;
-        Made { module, class: class.to_owned(), config: Value::Object(out), registered: None, only3 }
+        // Where it is named without its module, 2.15 does not find the one, and Keras 3 forgets a list of axes.
+        let axes = out.get("axis").and_then(Value::as_array).is_some_and(|axes| axes.len() != 1);
+        let with_module = row.home == Home::Only3 || row.class == "SpectralNormalization" || axes;
+        Made { module, class: class.to_owned(), config: Value::Object(out), registered: None, with_module }
     }
 
     /// One key of a known class; none where it is left out.
     fn key(&mut self, row: &Row, layer: &Layer, key: &str, value: &Value) -> Option<Value> {
         match key {
+            "trainable" if UNTRAINED.contains(&row.class) => return None,
             "name" | "trainable" => return Some(value.clone()),
+            "padding" if row.class == "SeparableConv1D" && *value == json!("causal") => {
+                if self.dialect != Dialect::Keras2 {
+                    let detail = "SeparableConv1D of Keras 3 has no causal padding";
+                    self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+                }
+                return Some(value.clone());
+            }
             "dtype" => return self.dtype(value),
             "layer" | "backward_layer" | "cell" | "cells" => return self.wrapped(layer, key, value),
             "activity_regularizer" if !value.is_null() => return self.value(key, value, &layer.path),
@@ -185,6 +205,21 @@ impl Upgrade<'_> {
         Some(self.inner(&Layer { config: stored.to_string(), ..child.clone() }))
     }
 
+    /// Of a layer inside that goes backwards, Keras 2 makes a second one that goes forwards; Keras 3 has to be told.
+    fn turned(&mut self, layer: &Layer, config: &Value) -> Option<Value> {
+        let inner = config.get("layer")?.get("config")?;
+        let told = config.get("backward_layer").is_some_and(|own| !own.is_null());
+        if self.major >= 3 || told || inner.get("go_backwards") != Some(&json!(true)) {
+            return None;
+        }
+        let child = layer.child("backward_layer")?;
+        let mut config = parsed(&child.config);
+        if inner.get("zero_output_for_mask").is_none() {
+            config.as_object_mut()?.shift_remove("zero_output_for_mask");
+        }
+        Some(self.inner(&Layer { config: config.to_string(), ..child.clone() }))
+    }
+
     /// Options that older versions did not write, because they had no choice.
     fn complete(&mut self, class: &str, layer: &Layer, config: &Value, out: &mut Map<String, Value>) {
         let has = |key: &str| config.get(key).is_some();
@@ -203,6 +238,24 @@ impl Upgrade<'_> {
         if class.starts_with("ConvLSTM") && !has("recurrent_activation") && self.major < 3 {
             let activation = self.activation(&json!("hard_sigmoid"), &layer.path);
             out.insert("recurrent_activation".into(), activation);
+        }
+        if class == "PReLU" && !has("shared_axes") {
+            // Keras 1 did not write which axes share their slopes: those along which there is one.
+            let alpha = layer.weight("alpha").and_then(|alpha| alpha.tensor.as_ref()?.decode_tensor().ok());
+            let sizes = alpha.map(|alpha| alpha.shape).unwrap_or_default();
+            let shared: Vec<usize> = (1..=sizes.len()).filter(|axis| sizes[axis - 1] == 1).collect();
+            if !shared.is_empty() {
+                out.insert("shared_axes".into(), json!(shared));
+            }
+        }
+        if class == "Bidirectional"
+            && let Some(backward) = self.turned(layer, config)
+        {
+            out.insert("backward_layer".into(), backward);
+        }
+        // In an old file Keras 3 takes this word for its function of the same name.
+        if class == "Attention" && self.plain() && out.get("score_mode") == Some(&json!("dot")) {
+            out.shift_remove("score_mode");
         }
         let interpolated = config.get("interpolation").is_some_and(|way| *way != json!("nearest"));
         if class == "UpSampling2D" && interpolated && !self.at_least(2, 3) && !self.version.ends_with("-tf") {
@@ -257,7 +310,13 @@ impl Upgrade<'_> {
             }
         }
         let bare = class.rsplit('>').next().unwrap_or(class).to_owned();
-        Made { module: layer.module.clone(), class: bare, config, registered: Some(class.to_owned()), only3: false }
+        Made {
+            module: layer.module.clone(),
+            class: bare,
+            config,
+            registered: Some(class.to_owned()),
+            with_module: false,
+        }
     }
 
     /// A layer that has nothing but a class and a configuration: one that is used as an activation.
@@ -271,6 +330,14 @@ impl Upgrade<'_> {
     }
 }
 
+/// Module and registered name of a kind of model.
+pub(super) fn model_home(kind: &str) -> (&'static str, Value) {
+    match kind {
+        "Sequential" => ("keras", Value::Null),
+        _ => ("keras.src.models.functional", json!("Functional")),
+    }
+}
+
 fn operation_node(operation: &str, config: Value) -> Made {
     let (family, class) = operation.rsplit_once('.').unwrap_or(("numpy", operation));
     let module = match family {
@@ -278,7 +345,7 @@ fn operation_node(operation: &str, config: Value) -> Made {
         family => format!("keras.src.ops.{family}"),
     };
     let class = class.to_owned();
-    Made { module, registered: Some(class.clone()), class, config, only3: true }
+    Made { module, registered: Some(class.clone()), class, config, with_module: true }
 }
 
 pub(super) fn parsed(config: &str) -> Value {

@@ -115,13 +115,17 @@ impl Upgrade<'_> {
     }
 
     fn named_activation(&mut self, name: &str, path: &str) -> Value {
-        let keras2 = self.dialect == Dialect::Keras2;
-        if name == HARD_SIGMOID && keras2 != (self.major < 3) {
-            if keras2 {
+        let old = self.major < 3;
+        match self.dialect {
+            _ if name != HARD_SIGMOID => {}
+            Dialect::Keras3 | Dialect::Both if old => return hard_sigmoid(0.2),
+            // tf.keras would load the name, and compute its own function.
+            Dialect::Both => return hard_sigmoid(1.0 / 6.0),
+            Dialect::Keras2 if !old => {
                 let detail = "hard_sigmoid of Keras 3 is another function than that of Keras 2 and TensorFlow.js";
                 self.findings.push(Diag::new(Code::UnsupportedLayer, path, detail));
             }
-            return if keras2 { json!(name) } else { hard_sigmoid() };
+            Dialect::Keras3 | Dialect::Keras2 => {}
         }
         // Keras 2 takes the name of an activation layer, too.
         if name.starts_with(|c: char| c.is_ascii_uppercase()) && super::classes::find(name).is_some() {
@@ -144,9 +148,9 @@ impl Upgrade<'_> {
     }
 }
 
-/// Keras 2's hard sigmoid, clip(x / 5 + 1 / 2, 0, 1), is another function than the one that Keras 3 calls so.
-fn hard_sigmoid() -> Value {
-    let scale = json!({"name": "hard_sigmoid_scale", "scale": 0.2, "offset": 0.5});
+/// clip(scale * x + 1 / 2, 0, 1): Keras 2's hard sigmoid scales by 1 / 5, the one that Keras 3 calls so by 1 / 6.
+fn hard_sigmoid(scale: f64) -> Value {
+    let scale = json!({"name": "hard_sigmoid_scale", "scale": scale, "offset": 0.5});
     let clip = json!({"name": "hard_sigmoid_clip", "max_value": 1.0});
     let layers = [object("keras.layers", "Rescaling", scale), object("keras.layers", "ReLU", clip)];
     object("keras.layers", "Pipeline", json!({"name": "hard_sigmoid", "layers": layers}))

@@ -279,15 +279,7 @@ fn finish<'a>(interp: &mut Interp<'a>, node: &Node<'a>, mut frame: Frame, mut wa
     for (at, (_, inner)) in captured.iter().enumerate() {
         body.output(format!("fixed{at}_next"), *inner);
     }
-    // Elements without a batch axis get one: time is axis 1.
-    let mut flat = Vec::new();
-    for (_, item, _) in &mut walk.step.items {
-        let scalar = body.shape(*item).is_empty();
-        flat.push(scalar);
-        if scalar {
-            *item = body.reshape(node.name, *item, vec![Dim::Known(1)])?;
-        }
-    }
+    let flat = with_batch(node, &mut body, &mut walk.step.items)?;
     for (at, (_, item, _)) in walk.step.items.iter().enumerate() {
         body.output(format!("item{at}"), *item);
     }
@@ -328,6 +320,19 @@ fn finish<'a>(interp: &mut Interp<'a>, node: &Node<'a>, mut frame: Frame, mut wa
         Role::Filled => lists.iter().find(|list| list.0 == at).map_or(Val::Failed, |list| list.1.clone()),
     };
     Ok(walk.roles.iter().enumerate().map(result).collect())
+}
+
+/// Elements without a batch axis get one, as time is axis 1. Which ones these were.
+fn with_batch(node: &Node<'_>, body: &mut Graph, items: &mut [(usize, ValueId, bool)]) -> Result<Vec<bool>, Diag> {
+    let mut flat = Vec::new();
+    for (_, item, _) in items {
+        let scalar = body.shape(*item).is_empty();
+        flat.push(scalar);
+        if scalar {
+            *item = body.reshape(node.name, *item, vec![Dim::Known(1)])?;
+        }
+    }
+    Ok(flat)
 }
 
 /// The last step of what a loop stacked along axis 1.

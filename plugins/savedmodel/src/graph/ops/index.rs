@@ -370,7 +370,7 @@ pub fn one_hot<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Ou
         _ => None,
     };
     match (number(on), number(off)) {
-        (Some(on), Some(0.0)) if on == 1.0 => one(interp, hot),
+        (Some(1.0), Some(0.0)) => one(interp, hot),
         (Some(on), Some(off)) => {
             let scaled = interp.graph().binary_scalar(node.name, BinaryFunction::Mul, hot, on - off)?;
             let out = interp.graph().binary_scalar(node.name, BinaryFunction::Add, scaled, off)?;

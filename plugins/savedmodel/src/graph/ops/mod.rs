@@ -114,6 +114,7 @@ static TABLE: &[Row] = &[
     row("Cosh", math::unary),
     row("Cumprod", reduce::cumulative),
     row("Cumsum", reduce::cumulative),
+    row("DenseBincount", reduce::bincount),
     row("DepthToSpace", shape::depth_to_space),
     row("DepthwiseConv2dNative", nn::depthwise_conv),
     row("Div", math::binary),

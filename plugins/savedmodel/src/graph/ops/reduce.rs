@@ -6,7 +6,7 @@ use super::super::value::{Int, Ints, Val};
 use super::{axis, inputs, one};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
-    ArgFunction, ArgReduce, Cast, Cumulative, CumulativeFunction, DType, Dim, Op, Reduce, ReduceFunction, TopK,
+    ArgFunction, ArgReduce, Cast, Cumulative, CumulativeFunction, DType, Dim, OneHot, Op, Reduce, ReduceFunction, TopK,
 };
 
 type Out = Result<Vec<Val>, Diag>;
@@ -102,4 +102,22 @@ pub fn top_k<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out 
     let found = interp.add_node(node, Op::from(TopK { axis: last, k, largest: true }), &[x])?;
     let indices = interp.add(node, Cast { to: node.dtype_or("index_type", DType::I32)? }, &[found[1]])?;
     Ok(vec![interp.val(found[0]), interp.val(indices)])
+}
+
+/// values, size, weights: how often each number below `size` occurs in a row, or whether it does.
+pub fn bincount<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [x, _, weights] = inputs(node, vals)?;
+    if interp.shape_of(node, weights)?.iter().any(|dim| *dim != Dim::Known(0)) {
+        return Err(node.unsupported("weights"));
+    }
+    let depth = interp.known(node, vals, 1, "size")?;
+    let depth = depth.first().and_then(|depth| u64::try_from(*depth).ok()).ok_or_else(|| node.bad("no size"))?;
+    let dtype = node.dtype_or("T", DType::F32)?;
+    let x = interp.value(node, x)?;
+    let rank = interp.shape(x).len();
+    let row = rank.checked_sub(1).ok_or_else(|| node.bad("a scalar"))?;
+    let hot = interp.add(node, OneHot { depth, axis: rank, dtype }, &[x])?;
+    let function = if node.flag("binary_output", false)? { ReduceFunction::Max } else { ReduceFunction::Sum };
+    let out = interp.graph().reduce(node.name, function, hot, &[row], false)?;
+    one(interp, out)
 }

@@ -225,7 +225,7 @@ pub fn conv(op: &Conv, node: &Node, e: &mut Emit) -> Emitting {
     let making = Making { x, kernel, dims, windows };
     let mut y = if depthwise && equal_strides {
         depthwise_conv(making, op.groups, e)?
-    } else if op.groups > 1 && n == 3 {
+    } else if op.groups > 1 {
         grouped(making, op.groups, node, e)?
     } else {
         plain(making, e)?
@@ -291,7 +291,8 @@ fn depthwise_conv(mut making: Making, channels: u64, e: &mut Emit) -> Result<Val
 /// Groups beyond this would make a graph of as many nodes.
 const GROUPS_MAX: u64 = 1024;
 
-/// Group by group: of three-dimensional convolutions, kernels for the CPU know no others.
+/// Group by group: a node of several groups runs on a CPU, until TensorFlow's optimizer joins it with the bias behind
+/// it into one that does not.
 fn grouped(making: Making, groups: u64, node: &Node, e: &mut Emit) -> Result<Val, Diag> {
     if groups > GROUPS_MAX {
         return Err(unsupported(node, format!("{groups} groups")).hint(format!("at most {GROUPS_MAX}")));

@@ -66,7 +66,7 @@ pub fn graph(graph: &Graph, name: &str) -> Result<Emitted, Findings> {
             Err(diag) => findings.push(diag),
         }
     }
-    findings.append(&mut e.bugs.clone().into());
+    findings.append(&mut e.bugs);
     if !findings.is_empty() {
         return Err(findings);
     }

@@ -3,7 +3,7 @@
 //! | Keras 1 | becomes |
 //! |---|---|
 //! | `Merge` with a mode | the layer of that mode: `Add`, `Concatenate`, `Dot`, ... |
-//! | a Sequential that begins with a `Merge` of models | a Functional model, the branches laid open: Keras 1 stores their arrays so |
+//! | a Sequential that begins with a `Merge` of models | a Functional model, the branches laid open as their arrays are |
 //! | layers that do not say their `dim_ordering` | the one that the other layers of the file say |
 
 mod merge;
@@ -13,6 +13,20 @@ pub use table::{Source, is_array, roles, sources};
 
 use recast_plugin_api::diag::{Code, Diag};
 use serde_json::{Map, Value, json};
+
+/// Keys that Keras 2 gave to layers that have weights, or two orders of their axes.
+const SINCE_KERAS_2: &[&str] = &["data_format", "kernel_initializer", "units", "use_bias"];
+
+/// Is this a configuration of Keras 1, as far as its keys tell? For files that do not say who wrote them.
+pub fn is_configuration(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => {
+            !SINCE_KERAS_2.iter().any(|key| map.contains_key(*key)) && map.values().all(is_configuration)
+        }
+        Value::Array(list) => list.iter().all(is_configuration),
+        _ => true,
+    }
+}
 
 /// The whole configuration, upgraded. `at` names the document.
 pub fn upgrade(value: &Value, at: &str) -> Result<Value, Diag> {
@@ -107,4 +121,16 @@ impl Upgrade<'_> {
 
 fn name_of(config: &Map<String, Value>) -> &str {
     config.get("name").and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_tell_who_wrote_a_configuration() {
+        let layer = |config: Value| json!({"class_name": "Sequential", "config": [{"config": config}]});
+        assert!(is_configuration(&layer(json!({"nb_filter": 3, "dim_ordering": "th"}))));
+        assert!(!is_configuration(&layer(json!({"units": 3}))));
+    }
 }
