@@ -7,7 +7,8 @@ use super::{inputs, one, values};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
     BatchNorm, BinaryFunction, Conv, ConvTranspose, DType, Dim, Einsum, KernelOrder, Layout, LogSoftmax, MatMul,
-    NearestRounding, Padding, Pool, PoolFunction, Resize, ResizeCoordinates, ResizeMode, Softmax, ValueId,
+    NearestRounding, Padding, Pool, PoolFunction, ReduceFunction, Resize, ResizeCoordinates, ResizeMode, Softmax,
+    UnaryFunction, ValueId,
 };
 
 type Out = Result<Vec<Val>, Diag>;
@@ -243,18 +244,49 @@ pub fn bias_add<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> O
 /// x, scale, offset, mean, variance. The other outputs serve training.
 pub fn batch_norm<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
     let [x, scale, offset, mean, variance] = inputs(node, vals)?;
-    if node.flag("is_training", true)? {
-        return Err(node.unsupported("it normalizes by the batch that it is given (training=True)"));
-    }
     let x = interp.value(node, x)?;
     let rank = rank_of(interp, node, x)?;
     let axis = frame(node, rank)?.channels;
     let epsilon = node.float("epsilon", f64::from(1e-4f32))?;
+    if node.flag("is_training", true)? {
+        let pair = values(interp, node, &[scale.clone(), offset.clone()])?;
+        return by_own_statistics(interp, node, x, axis, epsilon, [pair[0], pair[1]]);
+    }
     let mut inputs = vec![x];
     for val in [scale, offset, mean, variance] {
         inputs.push(interp.value(node, val)?);
     }
     let y = interp.add(node, BatchNorm { axis, epsilon }, &inputs)?;
+    let mut out = vec![interp.val(y)];
+    out.resize(6, Val::Nothing);
+    Ok(out)
+}
+
+/// Mean and variance of what it is given, for each channel: how Keras 2 spells a LayerNormalization.
+fn by_own_statistics(
+    interp: &mut Interp<'_>,
+    node: &Node<'_>,
+    x: ValueId,
+    axis: usize,
+    epsilon: f64,
+    affine: [ValueId; 2],
+) -> Out {
+    let rank = interp.shape(x).len();
+    let axes: Vec<usize> = (0..rank).filter(|at| *at != axis).collect();
+    let path = node.name;
+    let mean = interp.graph().reduce(path, ReduceFunction::Mean, x, &axes, true)?;
+    let centred = interp.graph().binary(path, BinaryFunction::Sub, x, mean)?;
+    let square = interp.graph().unary(path, UnaryFunction::Square, centred)?;
+    let variance = interp.graph().reduce(path, ReduceFunction::Mean, square, &axes, true)?;
+    let safe = interp.graph().binary_scalar(path, BinaryFunction::Add, variance, epsilon)?;
+    let scale = interp.graph().unary(path, UnaryFunction::Rsqrt, safe)?;
+    let mut y = interp.graph().binary(path, BinaryFunction::Mul, centred, scale)?;
+    for (function, value) in [BinaryFunction::Mul, BinaryFunction::Add].into_iter().zip(affine) {
+        let mut shape = interp.shape(value);
+        shape.resize(rank - axis, Dim::Known(1));
+        let value = interp.graph().reshape(path, value, shape)?;
+        y = interp.graph().binary(path, function, y, value)?;
+    }
     let mut out = vec![interp.val(y)];
     out.resize(6, Val::Nothing);
     Ok(out)
