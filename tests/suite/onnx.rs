@@ -114,7 +114,9 @@ fn the_capabilities_name_what_the_cases_show() {
         .collect();
     let claimed = recast_onnx::caps().ops;
     assert_eq!(claimed.iter().map(String::as_str).collect::<BTreeSet<_>>(), shown, "one case at least for each op");
-    assert_eq!(claimed.len(), Op::NAMES.len());
+    // What only training needs is taken out by the passes.
+    let unclaimed: Vec<&str> = Op::NAMES.iter().copied().filter(|name| !shown.contains(name)).collect();
+    assert_eq!(unclaimed, ["dropout"]);
 }
 
 /// A dense layer whose kernel is large enough to leave the file.

@@ -76,9 +76,9 @@ fn answers(graph: &Graph, path: &Path) -> Result<Vec<(String, Array)>, String> {
 
 /// Leaves its number where the test looks, so that it can see that nobody is left.
 fn hang_with_children() {
-    let child = std::process::Command::new("/bin/sleep").arg("600").spawn().expect("sleep runs");
+    let mut child = std::process::Command::new("/bin/sleep").arg("600").spawn().expect("sleep runs");
     println!("child {}", child.id());
-    std::thread::sleep(Duration::from_secs(600));
+    let _ = child.wait();
 }
 
 /// Where it runs and with what: as an error, which is what a report shows.
