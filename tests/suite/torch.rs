@@ -1,7 +1,7 @@
 //! Targets `torch` and `safetensors`, end to end: what they write for the fixtures, read back; three packages kept as
 //! goldens (`UPDATE_GOLDEN=1` rewrites them), because a person has to like them.
 
-use recast_tests::{convert_to, in_parallel, tests_dir};
+use recast_tests::{convert_to, in_parallel, recast, tests_dir};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -101,4 +101,43 @@ fn weights_alone_go_by_their_keras_paths() {
     assert_eq!(config["model"]["kind"], "Sequential");
     let layers = config["model"]["layers"].as_array().expect("layers");
     assert!(layers.iter().any(|layer| layer["path"] == "hidden" && layer["class"] == "Dense"), "{layers:?}");
+}
+
+/// PyTorch needs to know what a layer computes, and so does the check of `safetensors`; only targets that are read back
+/// as layers do without. A finding says which of several targets it stops.
+#[test]
+fn a_custom_layer_parks_where_ops_are_needed() {
+    let model = tests_dir().join("fixtures/keras3/custom_layer.h5");
+    for (targets, status) in
+        [("torch", "parked"), ("safetensors", "parked"), ("keras,torch", "parked"), ("h5", "verified")]
+    {
+        let home = tempfile::tempdir().expect("a scratch directory");
+        let converted = convert_to(home.path(), &model, targets, &[]);
+        assert_eq!(converted.status(), status, "{targets}: {}", converted.findings());
+    }
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let recurrent = tests_dir().join("fixtures/saved_model/export/dense_relu");
+    let converted = convert_to(home.path(), &recurrent, "keras,tfjs", &[]);
+    assert_eq!(converted.errors(), ["unsupported-layer", "unsupported-layer"], "{}", converted.findings());
+    for target in ["keras: ", "tfjs: "] {
+        assert!(converted.findings().contains(target), "{target} in {}", converted.findings());
+    }
+}
+
+/// A directory is asked for like a file, with or without the slash; a file that nobody wrote makes it another one.
+#[test]
+fn a_directory_has_lineage() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let written = package(home.path(), &tests_dir().join("samples/mnist_mlp.h5"), &[]);
+    let asked = |path: &Path| {
+        let output = recast(home.path()).args(["lineage", "--format", "json"]).arg(path).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    for path in [written.clone(), written.join("")] {
+        let (code, answer) = asked(&path);
+        assert!(code == Some(0) && answer.contains("\"found\":true"), "{}: {answer}", path.display());
+    }
+    fs::write(written.join("more.py"), "").expect("writable");
+    let (code, answer) = asked(&written);
+    assert!(code == Some(5) && answer.contains("modified, added or removed"), "{answer}");
 }

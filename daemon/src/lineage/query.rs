@@ -129,8 +129,22 @@ fn hash(path: &Path) -> Result<String, LineageError> {
     })
 }
 
+/// Of one of its files, or of the directory that all of them lie in.
+fn speaks_of(record: &Record, sha256: &str) -> bool {
+    let subjects = &record.claims.subjects;
+    let root = subjects.first().and_then(|subject| subject.name.split_once('/')).map(|(root, _)| root);
+    let inside = |name: &str| {
+        let below = name.strip_prefix(root?)?.strip_prefix('/')?;
+        Some(PathBuf::from(below))
+    };
+    let listing = subjects.iter().map(|subject| Some((inside(&subject.name)?, subject.sha256.clone())));
+    let whole = listing.collect::<Option<Vec<_>>>().map(|mut files| digest::of_listing(&mut files));
+    whole.is_some_and(|whole| whole == sha256) || subjects.iter().any(|subject| subject.sha256 == sha256)
+}
+
 fn sidecar(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
+    // Without the slash that may end the name of a directory.
+    let mut name = path.components().as_path().as_os_str().to_owned();
     name.push(RECORD_SUFFIX);
     PathBuf::from(name)
 }
@@ -149,8 +163,7 @@ impl Query<'_> {
         for path in paths {
             // The index may be older than the directory: a record that is gone or another file's now is not an answer.
             let Ok(record) = read_record(&path) else { continue };
-            let speaks_of_it = record.claims.subjects.iter().any(|subject| subject.sha256 == sha256);
-            if speaks_of_it && !records.iter().any(|known| known.sha256 == record.sha256) {
+            if speaks_of(&record, sha256) && !records.iter().any(|known| known.sha256 == record.sha256) {
                 records.push(record);
             }
         }
@@ -256,6 +269,9 @@ impl Query<'_> {
                 Ok(record) => match record.claims.subjects.iter().find(|subject| subject.name == name) {
                     Some(subject) => {
                         format!("the record beside it is of sha256:{}: the file was modified", subject.sha256)
+                    }
+                    None if path.is_dir() => {
+                        "the record beside it is of other files: one was modified, added or removed".into()
                     }
                     None => "the record beside it is another file's".to_owned(),
                 },
