@@ -19,6 +19,7 @@ use recast_plugin_api::messages::{Caps, CheckRequest, ReadRequest, WriteRequest}
 use recast_plugin_api::model::{LayerModel, SCHEMA_REV};
 use recast_reference::Weights;
 use recast_reference::weights::Bytes;
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -45,6 +46,7 @@ struct Job<'a> {
     report: JobReport,
     /// The model as its framework traced it, where the artifact holds that, too.
     witness: Option<Graph>,
+    known: OnceCell<Result<&'static str, Diag>>,
     /// Files written for checks so far: each gets a directory of its own.
     variants: Mutex<usize>,
 }
@@ -63,7 +65,8 @@ struct Written<'a> {
 /// Runs one job to its report; what the artifact holds never makes it panic.
 pub fn run(spec: &JobSpec, host: &Host) -> JobReport {
     let started = Instant::now();
-    let mut job = Job { host, spec, report: JobReport::blank(), witness: None, variants: Mutex::new(0) };
+    let mut job =
+        Job { host, spec, report: JobReport::blank(), witness: None, known: OnceCell::new(), variants: Mutex::new(0) };
     let result = if spec.inspect { job.inspect() } else { job.run() };
     let mut findings = host.take_notes();
     findings.extend(result.err().unwrap_or_default());
@@ -293,6 +296,7 @@ impl Job<'_> {
             artifact: &self.spec.artifact,
             runner: caps.runner.as_ref(),
             commands: Commands { events: self.host.shared_events(), scratch: self.spec.staging.join(SCRATCH) },
+            known: &self.known,
             witness: self.witness.as_ref(),
             threads: self.spec.threads,
         })
