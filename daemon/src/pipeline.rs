@@ -72,7 +72,12 @@ pub fn run(spec: &JobSpec, host: &Host) -> JobReport {
     findings.extend(result.err().unwrap_or_default());
     let mut report = job.report;
     report.plugins = host.uses();
-    report.diagnostics.extend(findings.iter().map(Finding::from));
+    for finding in findings.iter().map(Finding::from) {
+        // Targets of one plugin find the same things.
+        if !report.diagnostics.contains(&finding) {
+            report.diagnostics.push(finding);
+        }
+    }
     report.timings_ms.insert("total".into(), ms_since(started));
     report.settle();
     report
@@ -167,12 +172,12 @@ impl Job<'_> {
         })
     }
 
-    /// A class that nothing lowers stops targets of ops, not those that write layers as they are: then there is no
-    /// graph.
+    /// A class that nothing lowers stops targets of ops, not those that write layers and are read back as such: then
+    /// there is no graph.
     fn layers_alone(&self, found: Findings) -> Result<Option<Graph>, Findings> {
         let unknown = found.iter().all(|diag| diag.code == Code::UnknownLayer);
         for target in &self.spec.targets {
-            if !unknown || !self.host.capabilities(&target.name)?.wants_layers {
+            if !unknown || !needs_no_graph(&self.host.capabilities(&target.name)?) {
                 return Err(found);
             }
         }
@@ -227,10 +232,18 @@ impl Job<'_> {
         for target in &self.spec.targets {
             match self.target(target, model, graph) {
                 Ok(output) => self.report.outputs.push(output),
-                Err(mut found) => findings.append(&mut found),
+                Err(found) => findings.extend(found.into_iter().map(|diag| self.said_of(target, diag))),
             }
         }
         if findings.is_empty() { Ok(()) } else { Err(findings) }
+    }
+
+    /// Where several targets are asked for, a finding says which of them it stops.
+    fn said_of(&self, target: &TargetSpec, mut diag: Diag) -> Diag {
+        if self.spec.targets.len() > 1 {
+            diag.detail = format!("{}: {}", target.name, diag.detail);
+        }
+        diag
     }
 
     fn target(&mut self, target: &TargetSpec, model: &LayerModel, graph: Option<&Graph>) -> Result<Output, Findings> {
@@ -376,6 +389,11 @@ impl Job<'_> {
         self.report.diagnostics.extend(notes.map(|diag| Finding::from(&diag)));
         Ok(verification)
     }
+}
+
+/// Layers go into such an output as they are, and come back from it as layers: what they compute need not be known.
+pub fn needs_no_graph(caps: &Caps) -> bool {
+    caps.wants_layers && !caps.read_back.is_empty()
 }
 
 fn options_text(target: &TargetSpec) -> Result<String, Diag> {
