@@ -17,13 +17,21 @@ import tempfile
 SMALL_FIRST = ("mlp", "lstm_text", "lstm_text_sequential", "bidirectional_gru", "transformer", "mobilenet_v2",
                "efficientnet_b0", "densenet121", "resnet50", "nasnet_mobile", "inception_v3", "convnext_tiny", "vgg16")
 TARGETS = {"keras2": ("onnx", "torch", "keras"), "keras3": ("onnx", "torch")}
+# Keras 3 does not load its own .h5 of these (mask operations between the layers); it makes them again.
+NOT_LOADED = ("lstm_text",)
 RUN_IN = {"torch": "torch", "keras": "keras3"}
 
 
 def save(artifact, directory):
     import kit
     import keras
-    model = keras.models.load_model(artifact, compile=False)
+    name = os.path.basename(artifact)[:-len(".h5")]
+    if kit.KERAS >= 3 and name in NOT_LOADED:
+        import zoo
+        model = zoo.ZOO[name]()
+        model.load_weights(artifact)
+    else:
+        model = keras.models.load_model(artifact, compile=False)
     if kit.KERAS >= 3:
         model.export(directory, verbose=False)
     else:
