@@ -177,7 +177,7 @@ impl Job<'_> {
     fn layers_alone(&self, found: Findings) -> Result<Option<Graph>, Findings> {
         let unknown = found.iter().all(|diag| diag.code == Code::UnknownLayer);
         for target in &self.spec.targets {
-            if !unknown || !needs_no_graph(&self.host.capabilities(&target.name)?) {
+            if !unknown || !self.host.capabilities(&target.name)?.writes_layers_alone() {
                 return Err(found);
             }
         }
@@ -196,7 +196,8 @@ impl Job<'_> {
     fn settle_missing(&mut self, model: &mut LayerModel) -> Vec<lower::Missing> {
         let missing = lower::missing_classes(model, self.host);
         // Targets that write layers as they are need no plugin for them.
-        let of_layers = |target: &TargetSpec| self.host.capabilities(&target.name).is_ok_and(|caps| caps.wants_layers);
+        let of_layers =
+            |target: &TargetSpec| self.host.capabilities(&target.name).is_ok_and(|caps| caps.writes_layers_alone());
         let Some(traced) = model.traced.clone() else { return missing };
         if missing.is_empty() || self.spec.targets.iter().all(of_layers) {
             return missing;
@@ -214,7 +215,8 @@ impl Job<'_> {
 
     /// The traced graph beside the layers, where a check can use it; what it can't be lowered for is a note.
     fn traced(&mut self, model: &LayerModel) -> Option<Graph> {
-        let traced = model.traced.clone().filter(|_| self.spec.verify.policy != Policy::Off)?;
+        let asked = self.spec.verify.policy != Policy::Off && !model.traced_by_recast;
+        let traced = model.traced.clone().filter(|_| asked)?;
         match lower(&LayerModel { root: Some(traced), traced: None, ..model.clone() }, self.host) {
             Ok(graph) => Some(graph),
             Err(findings) => {
@@ -389,11 +391,6 @@ impl Job<'_> {
         self.report.diagnostics.extend(notes.map(|diag| Finding::from(&diag)));
         Ok(verification)
     }
-}
-
-/// Layers go into such an output as they are, and come back from it as layers: what they compute need not be known.
-pub fn needs_no_graph(caps: &Caps) -> bool {
-    caps.wants_layers && !caps.read_back.is_empty()
 }
 
 fn options_text(target: &TargetSpec) -> Result<String, Diag> {
