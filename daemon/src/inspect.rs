@@ -8,6 +8,7 @@ use crate::pipeline::{self, Read};
 use recast_plugin_api::diag::{Code, Findings};
 use recast_plugin_api::ir::validate::admit;
 use recast_plugin_api::ir::{Graph, Op};
+use recast_plugin_api::messages::Caps;
 use recast_plugin_api::model::{InputDim, Layer, LayerModel, ModelInput};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -91,7 +92,7 @@ pub fn inspect(spec: &JobSpec, host: &Host) -> Result<Inspection, Findings> {
 
 fn feasible(target: &str, lowered: Result<&Graph, &Findings>, host: &Host) -> Feasible {
     let caps = host.capabilities(target);
-    let layers_unseen = caps.as_ref().is_ok_and(pipeline::needs_no_graph);
+    let layers_unseen = caps.as_ref().is_ok_and(Caps::writes_layers_alone);
     let found = match lowered {
         Ok(graph) => fits(target, graph, host).err().unwrap_or_default(),
         Err(found) if layers_unseen && found.iter().all(|diag| diag.code == Code::UnknownLayer) => Findings::new(),

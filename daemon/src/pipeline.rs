@@ -19,6 +19,7 @@ use recast_plugin_api::messages::{Caps, CheckRequest, ReadRequest, WriteRequest}
 use recast_plugin_api::model::{LayerModel, SCHEMA_REV};
 use recast_reference::Weights;
 use recast_reference::weights::Bytes;
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -45,6 +46,7 @@ struct Job<'a> {
     report: JobReport,
     /// The model as its framework traced it, where the artifact holds that, too.
     witness: Option<Graph>,
+    known: OnceCell<Result<&'static str, Diag>>,
     /// Files written for checks so far: each gets a directory of its own.
     variants: Mutex<usize>,
 }
@@ -63,7 +65,8 @@ struct Written<'a> {
 /// Runs one job to its report; what the artifact holds never makes it panic.
 pub fn run(spec: &JobSpec, host: &Host) -> JobReport {
     let started = Instant::now();
-    let mut job = Job { host, spec, report: JobReport::blank(), witness: None, variants: Mutex::new(0) };
+    let mut job =
+        Job { host, spec, report: JobReport::blank(), witness: None, known: OnceCell::new(), variants: Mutex::new(0) };
     let result = if spec.inspect { job.inspect() } else { job.run() };
     let mut findings = host.take_notes();
     findings.extend(result.err().unwrap_or_default());
@@ -174,7 +177,7 @@ impl Job<'_> {
     fn layers_alone(&self, found: Findings) -> Result<Option<Graph>, Findings> {
         let unknown = found.iter().all(|diag| diag.code == Code::UnknownLayer);
         for target in &self.spec.targets {
-            if !unknown || !needs_no_graph(&self.host.capabilities(&target.name)?) {
+            if !unknown || !self.host.capabilities(&target.name)?.writes_layers_alone() {
                 return Err(found);
             }
         }
@@ -193,7 +196,8 @@ impl Job<'_> {
     fn settle_missing(&mut self, model: &mut LayerModel) -> Vec<lower::Missing> {
         let missing = lower::missing_classes(model, self.host);
         // Targets that write layers as they are need no plugin for them.
-        let of_layers = |target: &TargetSpec| self.host.capabilities(&target.name).is_ok_and(|caps| caps.wants_layers);
+        let of_layers =
+            |target: &TargetSpec| self.host.capabilities(&target.name).is_ok_and(|caps| caps.writes_layers_alone());
         let Some(traced) = model.traced.clone() else { return missing };
         if missing.is_empty() || self.spec.targets.iter().all(of_layers) {
             return missing;
@@ -211,7 +215,8 @@ impl Job<'_> {
 
     /// The traced graph beside the layers, where a check can use it; what it can't be lowered for is a note.
     fn traced(&mut self, model: &LayerModel) -> Option<Graph> {
-        let traced = model.traced.clone().filter(|_| self.spec.verify.policy != Policy::Off)?;
+        let asked = self.spec.verify.policy != Policy::Off && !model.traced_by_recast;
+        let traced = model.traced.clone().filter(|_| asked)?;
         match lower(&LayerModel { root: Some(traced), traced: None, ..model.clone() }, self.host) {
             Ok(graph) => Some(graph),
             Err(findings) => {
@@ -306,6 +311,7 @@ impl Job<'_> {
             artifact: &self.spec.artifact,
             runner: caps.runner.as_ref(),
             commands: Commands { events: self.host.shared_events(), scratch: self.spec.staging.join(SCRATCH) },
+            known: &self.known,
             witness: self.witness.as_ref(),
             threads: self.spec.threads,
         })
@@ -385,11 +391,6 @@ impl Job<'_> {
         self.report.diagnostics.extend(notes.map(|diag| Finding::from(&diag)));
         Ok(verification)
     }
-}
-
-/// Layers go into such an output as they are, and come back from it as layers: what they compute need not be known.
-pub fn needs_no_graph(caps: &Caps) -> bool {
-    caps.wants_layers && !caps.read_back.is_empty()
 }
 
 fn options_text(target: &TargetSpec) -> Result<String, Diag> {

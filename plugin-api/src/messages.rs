@@ -160,9 +160,17 @@ pub struct Caps {
     /// instead.
     #[prost(string, repeated, tag = "14")]
     pub widens: Vec<String>,
+    /// With `wants_layers`: the layers are written beside the graph, which is needed all the same (`torch`).
+    #[prost(bool, tag = "15")]
+    pub needs_graph: bool,
 }
 
 impl Caps {
+    /// Is the layer model all that is written, so that classes that nothing lowers are no obstacle?
+    pub fn writes_layers_alone(&self) -> bool {
+        self.wants_layers && !self.needs_graph
+    }
+
     /// A target that takes graphs in any layout and with any dtype, and writes `NAME` + `suffix` first.
     pub fn of(target: &str, suffix: &str, ops: &[&str]) -> Caps {
         Caps {

@@ -28,6 +28,8 @@ pub fn caps() -> Caps {
         dtypes: DType::ALL.iter().map(|dtype| dtype.as_str().to_string()).collect(),
         suffix: ".safetensors".into(),
         wants_layers: true,
+        // The check compares with its params.
+        needs_graph: true,
         checks: true,
         ..Caps::default()
     }
