@@ -136,6 +136,10 @@ impl Upgrade<'_> {
                 }
                 return Some(value.clone());
             }
+            // Keras 1 wrote the type of its inputs there; to Keras 3 it is that of the table.
+            "dtype" if row.class == "Embedding" && value.as_str().is_some_and(|name| name.contains("int")) => {
+                return None;
+            }
             "dtype" => return self.dtype(value),
             "layer" | "backward_layer" | "cell" | "cells" => return self.wrapped(layer, key, value),
             "activity_regularizer" if !value.is_null() => return self.value(key, value, &layer.path),

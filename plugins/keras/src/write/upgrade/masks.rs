@@ -5,7 +5,7 @@
 
 use super::layer::parsed;
 use super::order::{Node, values};
-use recast_plugin_api::model::{Arg, Call, Layer, Model};
+use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, Model};
 use serde_json::{Value, json};
 
 /// What masks add to the graph of calls.
@@ -29,9 +29,9 @@ enum Habit {
     Takes,
     /// Is given it; the outputs have none.
     Ends,
-    /// Is given it unless it is given states, too; hands it on with a sequence.
+    /// Is given it; hands it on with a sequence.
     Recurrent,
-    /// Is given it of each input; hands on that of the first.
+    /// Is given several at once, which Keras does not note; hands on that of the first.
     Attends,
     /// As `Attends`, with an operation in between.
     Converts,
@@ -114,29 +114,20 @@ impl Masks {
 
     fn call(&mut self, at: usize, layer: &Layer, call: &Call) {
         let inputs = tensors(call.args.iter());
-        let kwargs = tensors(call.kwargs.iter().filter_map(|named| named.arg.as_ref()));
         let explicit = call.kwargs.iter().filter(|named| named.name == "mask").filter_map(|named| named.arg.as_ref());
         let explicit = tensors(explicit).first().map(|(node, _)| *node);
         let found: Vec<Option<Node>> = inputs.iter().map(|tensor| self.on(*tensor)).collect();
         let first = explicit.or(found.first().copied().flatten());
-        let auto: Vec<Node> = if explicit.is_some() { Vec::new() } else { found.iter().copied().flatten().collect() };
+        let auto: Vec<Node> =
+            if is_noted(layer, call) { found.iter().copied().flatten().collect() } else { Vec::new() };
         let (given, out) = match habit(layer) {
             Habit::Makes => (Vec::new(), inputs.first().map(|(input, _)| self.made(layer, *input))),
             Habit::Passes => (Vec::new(), first),
             Habit::Takes => (auto, first),
             Habit::Ends => (auto, None),
-            Habit::Recurrent => {
-                let alone = inputs.len() + kwargs.len() == 1;
-                (if alone { auto } else { Vec::new() }, first.filter(|_| gives_sequence(layer)))
-            }
-            Habit::Attends => {
-                let named = tensors(
-                    call.kwargs.iter().filter(|n| QUERIES.contains(&n.name.as_str())).filter_map(|n| n.arg.as_ref()),
-                );
-                let more = named.iter().filter_map(|tensor| self.on(*tensor));
-                (auto.iter().copied().chain(more).collect(), first)
-            }
-            Habit::Converts => (auto, first.map(|mask| self.operation(vec![mask]))),
+            Habit::Recurrent => (auto, first.filter(|_| gives_sequence(layer))),
+            Habit::Attends => (Vec::new(), first),
+            Habit::Converts => (Vec::new(), first.map(|mask| self.operation(vec![mask]))),
             Habit::Merges => (Vec::new(), self.any(&found)),
             Habit::Concatenates => (Vec::new(), self.concatenated(&inputs, &found)),
             Habit::Drops => (Vec::new(), None),
@@ -175,8 +166,14 @@ impl Masks {
     }
 }
 
-/// Arguments of attention that may be given by name.
-const QUERIES: &[&str] = &["query", "value", "key"];
+/// Whether Keras 3 remembers, with the call, a mask that it gives to it. Where it first copies the arguments to convert
+/// them, which it does unless the only one is a tensor, the mask is added to the copy; a model converts none.
+fn is_noted(layer: &Layer, call: &Call) -> bool {
+    let says_nothing = |arg: &Arg| *arg == Arg::json(&Value::Null);
+    let named = call.kwargs.iter().filter_map(|named| named.arg.as_ref());
+    let tensor = |args: &[Arg]| matches!(args, [Arg { kind: Some(ArgKind::Value(_)) }]);
+    layer.model.is_some() || (tensor(&call.args) && named.into_iter().all(says_nothing))
+}
 
 /// A node, and which of its outputs.
 type Tensor = (Node, u32);

@@ -168,3 +168,42 @@ pub(super) fn values(arg: &Arg, take: &mut dyn FnMut(&ValueRef)) {
         Some(ArgKind::Json(_)) | None => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use recast_plugin_api::model::{Layer, ModelInput, ModelOutput};
+
+    /// Of two branches of one depth, the one with a mask stands farther from the outputs: seen in Keras 3.15.
+    #[test]
+    fn masks_count_as_distance() {
+        let layer = |class: &str| Layer { class: class.into(), config: "{}".into(), ..Layer::default() };
+        let classes = ["Dense", "Masking", "LSTM", "Dense", "Activation", "LSTM", "Concatenate"];
+        let tensor = |call: Option<u32>, index: u32| Arg::value(ValueRef { call, index });
+        let call = |layer: u32, args: Vec<Arg>| Call { layer, args, kwargs: Vec::new() };
+        let calls = vec![
+            call(0, vec![tensor(None, 0)]),
+            call(1, vec![tensor(Some(0), 0)]),
+            call(2, vec![tensor(Some(1), 0)]),
+            call(3, vec![tensor(None, 1)]),
+            call(4, vec![tensor(Some(3), 0)]),
+            call(5, vec![tensor(Some(4), 0)]),
+            call(6, vec![Arg::list(vec![tensor(Some(5), 0), tensor(Some(2), 0)])]),
+        ];
+        let outputs = vec![ModelOutput { value: Some(ValueRef { call: Some(6), index: 0 }), ..ModelOutput::default() }];
+        let model = Model {
+            kind: "Functional".into(),
+            inputs: vec![ModelInput::default(); 2],
+            layers: classes.map(layer).to_vec(),
+            calls,
+            outputs,
+            ..Model::default()
+        };
+        let layers = |operations: Vec<Operation>| -> Vec<usize> {
+            let layer = |operation| if let Operation::Layer(layer) = operation { Some(layer) } else { None };
+            operations.into_iter().filter_map(layer).collect()
+        };
+        assert_eq!(layers(order(&model)), [0, 3, 4, 1, 5, 2, 6]);
+        assert_eq!(layers(order_without_masks(&model)), [3, 0, 4, 1, 5, 2, 6]);
+    }
+}
