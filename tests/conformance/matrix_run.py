@@ -1,9 +1,10 @@
-"""The matrix converted and compared: what `run.py --set matrix` runs.
+"""The matrix converted and compared: what `run.py --set matrix [--target torch]` runs.
 
-One `recast convert` takes a batch of models. Each written ONNX file runs in ONNX Runtime on the recorded inputs; what it
-gives must be what Keras gave. A refusal must be one that matrix_refusals.json foresees: a list of {"set"?, "cases"
-(a pattern of whole names), "container"?, "code", "says"? (a part of the detail), "why"}, each of which must apply to some
-case. The code `onnxruntime` is for files that are right by the standard and that ONNX Runtime has no kernels for.
+One `recast convert` takes a batch of models. Each written file runs on the recorded inputs (in ONNX Runtime or PyTorch);
+what it gives must be what Keras gave. A refusal must be one that matrix_refusals.json foresees: a list of {"target"?,
+"set"?, "cases" (a pattern of whole names), "container"?, "code", "says"? (a part of the detail), "why"}, each of which
+must apply to some case. The code `onnxruntime` is for files that are right by the standard and that ONNX Runtime has no
+kernels for.
 """
 import fnmatch
 import json
@@ -56,7 +57,7 @@ def models(args):
 
 def convert(args, paths, out):
     """Reports by path."""
-    command = [args.recast, "convert", *paths, "--to", "onnx", "--out", out, "--format", "json"]
+    command = [args.recast, "convert", *paths, "--to", args.target, "--out", out, "--format", "json"]
     command += ["--plugins", args.plugins] if args.plugins else []
     command += [] if args.verify else ["--no-verify"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=args.timeout * len(paths))
@@ -70,24 +71,40 @@ def convert(args, paths, out):
     return reports
 
 
-def compare(report, wants, case):
+def compare(target, report, wants, case):
     """Runs the written file on the recorded inputs; the largest absolute error."""
-    outputs = [o for o in report["outputs"] if o["target"] == "onnx"]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    path = os.path.join(report["bundle"], outputs[0]["path"])
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    outputs = [o for o in report["outputs"] if o["target"] == target]
+    names, run_on = RUNNERS[target](os.path.join(report["bundle"], outputs[0]["path"]))
     with np.load(wants, allow_pickle=True) as file:
         arrays = {key: file[key] for key in file.files}
-    inputs = session.get_inputs()
-    if len(inputs) != sum(key[0] == "x" for key in arrays):
-        raise Wrong(f"{len(inputs)} inputs")
-    got = session.run(None, {each.name: arrays[f"x{i}"] for i, each in enumerate(inputs)})
+    if len(names) != sum(key[0] == "x" for key in arrays):
+        raise Wrong(f"{len(names)} inputs")
+    got = run_on([arrays[f"x{i}"] for i in range(len(names))])
     wanted = [arrays[f"y{i}"] for i in range(sum(key[0] == "y" for key in arrays))]
     if len(got) != len(wanted):
         raise Wrong(f"{len(got)} outputs, {len(wanted)} wanted")
     return max(difference(i, np.asarray(g), w, case) for i, (g, w) in enumerate(zip(got, wanted)))
+
+
+def onnx_runner(path):
+    """The names of the inputs, and what computes the outputs from their values."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+    return names, lambda values: session.run(None, dict(zip(names, values)))
+
+
+def torch_runner(path):
+    # Only here: the other environments have no PyTorch.
+    import run_torch
+    module = run_torch.package(path)
+    model = module.load()
+    return module.INPUTS, lambda values: run_torch.call(model, values)
+
+
+RUNNERS = {"onnx": onnx_runner, "torch": torch_runner}
 
 
 def difference(i, got, wanted, case):
@@ -110,11 +127,11 @@ def difference(i, got, wanted, case):
     return float(error.max(initial=0))
 
 
-def check(model, report, refusals):
+def check(target, model, report, refusals):
     """One row: passed, refused (by which rule), or wrong (why)."""
     which, name, container, path, case = model
-    row = {"set": which, "case": name, "container": container, "outcome": "wrong", "abs": None, "why": "", "codes": [],
-           "level": "-", "rule": None}
+    row = {"target": target, "set": which, "case": name, "container": container, "outcome": "wrong", "abs": None, "why": "",
+           "codes": [], "level": "-", "rule": None}
     if report is None:
         return dict(row, why="no report")
     errors = [d for d in report["diagnostics"] if d["severity"] == "error"]
@@ -124,7 +141,7 @@ def check(model, report, refusals):
         return foreseen(row, refusals)
     row["level"] = (report["outputs"][0].get("verification") or {}).get("level", "-")
     try:
-        row["abs"] = compare(report, re.sub(r"\.\w+$", ".want.npz", path), case)
+        row["abs"] = compare(target, report, re.sub(r"\.\w+$", ".want.npz", path), case)
         row["outcome"] = "passed"
     except Exception as error:
         row["why"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -137,7 +154,7 @@ def check(model, report, refusals):
 def foreseen(row, refusals):
     """The row as refused, where a rule says so."""
     for index, rule in enumerate(refusals):
-        at = rule.get("set", row["set"]) == row["set"] and rule.get("container", row["container"]) == row["container"]
+        at = all(rule.get(key, row[key]) == row[key] for key in ("target", "set", "container"))
         said = rule["code"] in row["codes"] and rule.get("says", "") in row["why"]
         if at and said and fnmatch.fnmatchcase(row["case"], rule["cases"]):
             return dict(row, outcome="refused", rule=index)
@@ -185,7 +202,7 @@ def run(args):
         try:
             reports = convert(args, [model[3] for model in batch], out)
             for model in batch:
-                row = check(model, reports.get(model[3]), refusals)
+                row = check(args.target, model, reports.get(model[3]), refusals)
                 rows.append(row)
                 if row["outcome"] == "wrong":
                     print(f"WRONG {row['set']} {row['case']}.{row['container']}: {row['why'][:260]}", flush=True)
@@ -196,25 +213,35 @@ def run(args):
         with open(args.json, "w") as file:
             json.dump(rows, file, indent=0)
     if not args.only and args.sample == 1 and not args.sets and args.shard == "0/1":
-        good = finish(rows) and good
+        good = finish(args.target, rows) and good
     return good
 
 
-def finish(rows):
+def finish(target, rows):
     """Writes the counts of all rows; whether every rule for refusals applied."""
     with open(os.path.join(HERE, "matrix_refusals.json")) as file:
         refusals = json.load(file)
-    stale = [rule for i, rule in enumerate(refusals) if not any(row["rule"] == i for row in rows)]
+    stale = [rule for i, rule in enumerate(refusals)
+             if rule.get("target", target) == target and not any(row["rule"] == i for row in rows)]
     for rule in stale:
         print(f"no case is refused by {rule}")
     cases = {(which, name): case for which in SETS for name, case in load(which)[1].items()}
-    write_counts(counts(rows, cases))
+    write_counts(target, counts(rows, cases))
     return not stale
 
 
-def write_counts(table):
-    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps({'onnx': entry})}" for name, entry in table.items())
-    with open(os.path.join(HERE, "matrix_counts.json"), "w") as file:
+def write_counts(target, table):
+    """The counts of one target in place of its former ones; what is known of other targets stays."""
+    path = os.path.join(HERE, "matrix_counts.json")
+    with open(path) as file:
+        known = json.load(file)
+    merged = {}
+    for name in sorted(set(known) | set(table)):
+        entry = {key: value for key, value in known.get(name, {}).items() if key != target}
+        entry |= {target: table[name]} if name in table else {}
+        merged |= {name: dict(sorted(entry.items()))} if entry else {}
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in merged.items())
+    with open(path, "w") as file:
         file.write("{\n" + lines + "\n}\n")
 
 
@@ -226,7 +253,10 @@ def main():
             rows += json.load(file)
     with open(os.path.join(HERE, "matrix_refusals.json")) as file:
         good = summary(rows, json.load(file))
-    return 0 if finish(rows) and good else 1
+    targets = {row["target"] for row in rows}
+    if len(targets) != 1:
+        sys.exit(f"rows of {sorted(targets)}: those of one target, please")
+    return 0 if finish(targets.pop(), rows) and good else 1
 
 
 if __name__ == "__main__":
