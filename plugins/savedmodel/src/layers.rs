@@ -1,9 +1,9 @@
 //! Layers beside the graph: what recast writes into a SavedModel so that it can be made a Keras file again.
 //!
-//! A file in `assets.extra`, the place that TensorFlow leaves to others, holds the layer model as a message. Its weights
-//! are keys of the checkpoint: those of the graph's variables where these hold the very same bytes, keys of their own
-//! otherwise. It is no `keras_metadata.pb`: that would tell Keras 2 to build layers of classes by a spelling that it
-//! does not know.
+//! A file in `assets.extra`, the place that TensorFlow leaves to others, holds the layer model as a message. Its
+//! weights are keys of the checkpoint: those of the graph's variables where these hold the very same bytes, keys of
+//! their own otherwise. It is no `keras_metadata.pb`: that would tell Keras 2 to build layers of classes by a spelling
+//! that it does not know.
 
 use crate::graph::CLASS;
 use recast_plugin_api::diag::{Code, Diag};
