@@ -169,7 +169,7 @@ impl Job<'_> {
     fn layers_alone(&self, found: Findings) -> Result<Option<Graph>, Findings> {
         let unknown = found.iter().all(|diag| diag.code == Code::UnknownLayer);
         for target in &self.spec.targets {
-            if !unknown || !self.host.capabilities(&target.name)?.wants_layers {
+            if !unknown || !self.host.capabilities(&target.name)?.layers_suffice {
                 return Err(found);
             }
         }
@@ -188,7 +188,8 @@ impl Job<'_> {
     fn settle_missing(&mut self, model: &mut LayerModel) -> Vec<lower::Missing> {
         let missing = lower::missing_classes(model, self.host);
         // Targets that write layers as they are need no plugin for them.
-        let of_layers = |target: &TargetSpec| self.host.capabilities(&target.name).is_ok_and(|caps| caps.wants_layers);
+        let of_layers =
+            |target: &TargetSpec| self.host.capabilities(&target.name).is_ok_and(|caps| caps.layers_suffice);
         let Some(traced) = model.traced.clone() else { return missing };
         if missing.is_empty() || self.spec.targets.iter().all(of_layers) {
             return missing;

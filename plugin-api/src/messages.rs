@@ -143,7 +143,7 @@ pub struct Caps {
     /// The suffix of the primary output: `.onnx`, `_torch/`.
     #[prost(string, tag = "9")]
     pub suffix: String,
-    /// The target writes from the layer model (`.keras`, `.h5`), not from the graph alone.
+    /// The target reads the layer model, too: requests to write carry it beside the graph.
     #[prost(bool, tag = "10")]
     pub wants_layers: bool,
     /// The primary output is itself an artifact of this format (`keras-v3`, `saved-model`): a check reads it back
@@ -160,6 +160,10 @@ pub struct Caps {
     /// instead.
     #[prost(string, repeated, tag = "14")]
     pub widens: Vec<String>,
+    /// The layer model is enough (`.keras`, `.h5`): a class that no plugin lowers is written as it is, and then there is
+    /// no graph. Without this, requests always have one.
+    #[prost(bool, tag = "15")]
+    pub layers_suffice: bool,
 }
 
 impl Caps {

@@ -23,6 +23,7 @@ pub fn caps() -> Caps {
         dtypes: DType::ALL.iter().map(|dtype| dtype.as_str().to_string()).collect(),
         suffix: ".safetensors".into(),
         wants_layers: true,
+        layers_suffice: true,
         checks: true,
         ..Caps::default()
     }

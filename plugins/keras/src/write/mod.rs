@@ -45,6 +45,7 @@ pub fn caps() -> Vec<Caps> {
         ops: Op::NAMES.iter().map(|name| name.to_string()).collect(),
         suffix: suffix.into(),
         wants_layers: true,
+        layers_suffice: true,
         read_back: read_back.into(),
         ..Caps::default()
     };
