@@ -5,9 +5,10 @@ use crate::job::{Finding, JobSpec};
 use crate::lower::layers_of;
 use crate::passes;
 use crate::pipeline::{self, Read};
-use recast_plugin_api::diag::Findings;
+use recast_plugin_api::diag::{Code, Findings};
 use recast_plugin_api::ir::validate::admit;
 use recast_plugin_api::ir::{Graph, Op};
+use recast_plugin_api::messages::Caps;
 use recast_plugin_api::model::{InputDim, Layer, LayerModel, ModelInput};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -60,6 +61,9 @@ pub struct WeightRow {
 pub struct Feasible {
     pub target: String,
     pub possible: bool,
+    /// It writes layers, and which of them its format has words for shows when it is written.
+    #[serde(default)]
+    pub layers_unseen: bool,
     pub findings: Vec<Finding>,
 }
 
@@ -67,15 +71,7 @@ pub struct Feasible {
 pub fn inspect(spec: &JobSpec, host: &Host) -> Result<Inspection, Findings> {
     let Read { format, model } = pipeline::read(spec, host)?;
     let lowered = pipeline::lower(&model, host);
-    let feasible = |target: &crate::job::TargetSpec| {
-        let found = lowered.as_ref().map_err(Clone::clone).and_then(|graph| fits(&target.name, graph, host));
-        let findings = found.err().unwrap_or_default();
-        Feasible {
-            target: target.name.clone(),
-            possible: findings.is_empty(),
-            findings: findings.iter().map(Finding::from).collect(),
-        }
-    };
+    let feasible = |target: &crate::job::TargetSpec| feasible(&target.name, lowered.as_ref(), host);
     let targets = spec.targets.iter().map(feasible).collect();
     let graph = lowered.as_ref().ok();
     let layers: Vec<LayerRow> = layers_of(&model).into_iter().map(layer_row).collect();
@@ -92,6 +88,22 @@ pub fn inspect(spec: &JobSpec, host: &Host) -> Result<Inspection, Findings> {
         graph: graph.map(Graph::to_string),
         targets,
     })
+}
+
+fn feasible(target: &str, lowered: Result<&Graph, &Findings>, host: &Host) -> Feasible {
+    let caps = host.capabilities(target);
+    let layers_unseen = caps.as_ref().is_ok_and(Caps::writes_layers_alone);
+    let found = match lowered {
+        Ok(graph) => fits(target, graph, host).err().unwrap_or_default(),
+        Err(found) if layers_unseen && found.iter().all(|diag| diag.code == Code::UnknownLayer) => Findings::new(),
+        Err(found) => found.clone(),
+    };
+    Feasible {
+        target: target.to_owned(),
+        possible: found.is_empty(),
+        layers_unseen,
+        findings: found.iter().map(Finding::from).collect(),
+    }
 }
 
 fn fits(target: &str, graph: &Graph, host: &Host) -> Result<(), Findings> {
@@ -175,7 +187,12 @@ impl fmt::Display for Inspection {
             writeln!(f, "    {:<wide$}  {}{weights}", layer.path, layer.class)?;
         }
         for target in &self.targets {
-            writeln!(f, "  {}: {}", target.target, if target.possible { "can be made" } else { "can't be made" })?;
+            let answer = match (target.possible, target.layers_unseen) {
+                (true, false) => "can be made",
+                (true, true) => "can be made, if it has words for every layer: that shows when it is written",
+                (false, _) => "can't be made",
+            };
+            writeln!(f, "  {}: {answer}", target.target)?;
             for finding in &target.findings {
                 writeln!(f, "    [{}] {}: {}", finding.code, finding.at, finding.detail)?;
                 if !finding.hint.is_empty() {

@@ -19,6 +19,7 @@ use recast_plugin_api::messages::{Caps, CheckRequest, ReadRequest, WriteRequest}
 use recast_plugin_api::model::{LayerModel, SCHEMA_REV};
 use recast_reference::Weights;
 use recast_reference::weights::Bytes;
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -45,6 +46,7 @@ struct Job<'a> {
     report: JobReport,
     /// The model as its framework traced it, where the artifact holds that, too.
     witness: Option<Graph>,
+    known: OnceCell<Result<&'static str, Diag>>,
     /// Files written for checks so far: each gets a directory of its own.
     variants: Mutex<usize>,
 }
@@ -63,13 +65,19 @@ struct Written<'a> {
 /// Runs one job to its report; what the artifact holds never makes it panic.
 pub fn run(spec: &JobSpec, host: &Host) -> JobReport {
     let started = Instant::now();
-    let mut job = Job { host, spec, report: JobReport::blank(), witness: None, variants: Mutex::new(0) };
+    let mut job =
+        Job { host, spec, report: JobReport::blank(), witness: None, known: OnceCell::new(), variants: Mutex::new(0) };
     let result = if spec.inspect { job.inspect() } else { job.run() };
     let mut findings = host.take_notes();
     findings.extend(result.err().unwrap_or_default());
     let mut report = job.report;
     report.plugins = host.uses();
-    report.diagnostics.extend(findings.iter().map(Finding::from));
+    for finding in findings.iter().map(Finding::from) {
+        // Targets of one plugin find the same things.
+        if !report.diagnostics.contains(&finding) {
+            report.diagnostics.push(finding);
+        }
+    }
     report.timings_ms.insert("total".into(), ms_since(started));
     report.settle();
     report
@@ -164,12 +172,12 @@ impl Job<'_> {
         })
     }
 
-    /// A class that nothing lowers stops targets of ops, not those that write layers as they are: then there is no
-    /// graph.
+    /// A class that nothing lowers stops targets of ops, not those that write layers and are read back as such: then
+    /// there is no graph.
     fn layers_alone(&self, found: Findings) -> Result<Option<Graph>, Findings> {
         let unknown = found.iter().all(|diag| diag.code == Code::UnknownLayer);
         for target in &self.spec.targets {
-            if !unknown || !self.host.capabilities(&target.name)?.layers_suffice {
+            if !unknown || !self.host.capabilities(&target.name)?.writes_layers_alone() {
                 return Err(found);
             }
         }
@@ -189,7 +197,7 @@ impl Job<'_> {
         let missing = lower::missing_classes(model, self.host);
         // Targets that write layers as they are need no plugin for them.
         let of_layers =
-            |target: &TargetSpec| self.host.capabilities(&target.name).is_ok_and(|caps| caps.layers_suffice);
+            |target: &TargetSpec| self.host.capabilities(&target.name).is_ok_and(|caps| caps.writes_layers_alone());
         let Some(traced) = model.traced.clone() else { return missing };
         if missing.is_empty() || self.spec.targets.iter().all(of_layers) {
             return missing;
@@ -207,7 +215,8 @@ impl Job<'_> {
 
     /// The traced graph beside the layers, where a check can use it; what it can't be lowered for is a note.
     fn traced(&mut self, model: &LayerModel) -> Option<Graph> {
-        let traced = model.traced.clone().filter(|_| self.spec.verify.policy != Policy::Off)?;
+        let asked = self.spec.verify.policy != Policy::Off && !model.traced_by_recast;
+        let traced = model.traced.clone().filter(|_| asked)?;
         match lower(&LayerModel { root: Some(traced), traced: None, ..model.clone() }, self.host) {
             Ok(graph) => Some(graph),
             Err(findings) => {
@@ -225,10 +234,18 @@ impl Job<'_> {
         for target in &self.spec.targets {
             match self.target(target, model, graph) {
                 Ok(output) => self.report.outputs.push(output),
-                Err(mut found) => findings.append(&mut found),
+                Err(found) => findings.extend(found.into_iter().map(|diag| self.said_of(target, diag))),
             }
         }
         if findings.is_empty() { Ok(()) } else { Err(findings) }
+    }
+
+    /// Where several targets are asked for, a finding says which of them it stops.
+    fn said_of(&self, target: &TargetSpec, mut diag: Diag) -> Diag {
+        if self.spec.targets.len() > 1 {
+            diag.detail = format!("{}: {}", target.name, diag.detail);
+        }
+        diag
     }
 
     fn target(&mut self, target: &TargetSpec, model: &LayerModel, graph: Option<&Graph>) -> Result<Output, Findings> {
@@ -294,6 +311,7 @@ impl Job<'_> {
             artifact: &self.spec.artifact,
             runner: caps.runner.as_ref(),
             commands: Commands { events: self.host.shared_events(), scratch: self.spec.staging.join(SCRATCH) },
+            known: &self.known,
             witness: self.witness.as_ref(),
             threads: self.spec.threads,
         })

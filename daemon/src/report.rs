@@ -87,7 +87,7 @@ pub fn level_word(level: Level) -> &'static str {
 fn level_meaning(level: Level) -> &'static str {
     match level {
         Level::None => "not checked",
-        Level::Structural => "read back: same structure, same weights",
+        Level::Structural => "read back and compared",
         Level::Reference => "agrees with the reference evaluator",
         Level::Witness => "agrees with the reference evaluator, and with the graph that the artifact holds",
         Level::Oracle => "agrees with the original framework",

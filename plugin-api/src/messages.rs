@@ -143,7 +143,7 @@ pub struct Caps {
     /// The suffix of the primary output: `.onnx`, `_torch/`.
     #[prost(string, tag = "9")]
     pub suffix: String,
-    /// The target reads the layer model, too: requests to write carry it beside the graph.
+    /// The target writes from the layer model (`.keras`, `.h5`), not from the graph alone.
     #[prost(bool, tag = "10")]
     pub wants_layers: bool,
     /// The primary output is itself an artifact of this format (`keras-v3`, `saved-model`): a check reads it back
@@ -160,13 +160,17 @@ pub struct Caps {
     /// instead.
     #[prost(string, repeated, tag = "14")]
     pub widens: Vec<String>,
-    /// The layer model is enough (`.keras`, `.h5`): a class that no plugin lowers is written as it is, and then there is
-    /// no graph. Without this, requests always have one.
+    /// With `wants_layers`: the layers are written beside the graph, which is needed all the same (`torch`).
     #[prost(bool, tag = "15")]
-    pub layers_suffice: bool,
+    pub needs_graph: bool,
 }
 
 impl Caps {
+    /// Is the layer model all that is written, so that classes that nothing lowers are no obstacle?
+    pub fn writes_layers_alone(&self) -> bool {
+        self.wants_layers && !self.needs_graph
+    }
+
     /// A target that takes graphs in any layout and with any dtype, and writes `NAME` + `suffix` first.
     pub fn of(target: &str, suffix: &str, ops: &[&str]) -> Caps {
         Caps {

@@ -36,6 +36,10 @@ pub struct LayerModel {
     /// place where no plugin owns a class of `root`.
     #[prost(message, optional, tag = "7")]
     pub traced: Option<Model>,
+    /// `traced` was written by recast from the layers themselves: a second reading of the file, but no witness of what
+    /// another framework makes of them.
+    #[prost(bool, tag = "8")]
+    pub traced_by_recast: bool,
 }
 
 /// A Sequential or Functional model, at the top or as a layer of another one.

@@ -1,7 +1,7 @@
 """Converts models to .keras and .h5 with the recast binary, loads the outputs with the real Keras, and compares what
 they compute with what was recorded when the models were saved.
 
-    python3 keras_targets.py convert OUT [--recast BINARY] [--plugins DIR] [--set fixtures|v3|zoo|samples]... [--only PART]
+    python3 keras_targets.py convert OUT [--recast BINARY] [--plugins DIR] [--set SET]... [--only PART]
     keras3/bin/python keras_targets.py check OUT --target keras       (KERAS_BACKEND=torch, jax or numpy for the others)
     keras2/bin/python keras_targets.py check OUT --target h5
 
@@ -27,7 +27,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 FIXTURES = os.path.join(HERE, "..", "fixtures")
 RTOL, ATOL = 1e-3, 1e-5
 TARGETS = ("keras", "h5")
-SETS = ("fixtures", "v3", "samples", "zoo")
+SETS = ("fixtures", "v3", "legacy", "containers", "tfjs", "saved_model", "samples", "zoo", "published")
+DIRECTORIES = ("tfjs", "saved_model", "containers")
 
 
 def home():
@@ -43,11 +44,28 @@ def folders(which):
         return [("v3/", os.path.join(FIXTURES, "keras_v3"))]
     if which == "samples":
         return [("samples/", os.path.join(HERE, "..", "samples"))]
-    return [("zoo/", os.path.join(home(), "zoo"))]
+    if which == "saved_model":
+        # What Keras 2 saved holds layers; an export or a module holds none that a Keras target could name.
+        return [("saved_model/", os.path.join(FIXTURES, "saved_model", "save"))]
+    if which in ("zoo", "published"):
+        return [(which + "/", os.path.join(home(), which))]
+    return [(which + "/", os.path.join(FIXTURES, which))]
+
+
+def directories(prefix, folder):
+    """Models that are directories: each lies beside its recorded outputs."""
+    for golden in sorted(glob.glob(os.path.join(glob.escape(folder), "*.golden.npz"))):
+        path = golden[:-len(".golden.npz")]
+        if os.path.isdir(path):
+            yield prefix + os.path.basename(path), path, None, golden
 
 
 def models(which):
     for prefix, folder in folders(which):
+        if which in DIRECTORIES:
+            yield from directories(prefix, folder)
+        if which in ("tfjs", "saved_model"):
+            continue
         for path in sorted(glob.glob(os.path.join(glob.escape(folder), "**", "*"), recursive=True)):
             end = next((e for e in (".weights.h5", ".hdf5", ".h5", ".keras") if path.endswith(e)), None)
             if end is None:
@@ -167,9 +185,9 @@ def as_numpy(value):
 
 def check_one(keras, row):
     model = keras.models.load_model(row["path"], compile=False)
-    # Keras 1 kept gates and kernels apart and in other orders.
-    keras1 = row["name"].startswith("keras1/")
-    strange = collections.Counter() if keras1 else arrays_of(model) - stored_arrays(row["artifact"])
+    # These keep gates and kernels apart, in other orders or as other types; a directory is no HDF5 file.
+    elsewhere = row["name"].startswith(("keras1/", "legacy/", "containers/")) or os.path.isdir(row["artifact"])
+    strange = collections.Counter() if elsewhere else arrays_of(model) - stored_arrays(row["artifact"])
     if strange:
         raise AssertionError(f"{sum(strange.values())} weights are not those of the source: "
                              f"{[shape for shape, _ in strange][:3]}")

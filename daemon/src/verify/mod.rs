@@ -28,6 +28,7 @@ use recast_reference::{Array, Weights};
 use rounds::{Evaluator, Origin, Rounds, Set};
 use runtime::Runtime;
 use runtime::command::{Commands, Scripted};
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 /// Everything that a check of one output needs.
@@ -53,6 +54,8 @@ pub struct Check<'a> {
     /// What runs the file where the configuration has a command for it.
     pub runner: Option<&'a Runner>,
     pub commands: Commands,
+    /// What `graph_gives` found: it is about the model, so one answer is good for all outputs of a job.
+    pub known: &'a OnceCell<Result<&'static str, Diag>>,
     /// The same model as the framework that made the artifact traced it, lowered.
     pub witness: Option<&'a Graph>,
     pub threads: usize,
@@ -140,7 +143,7 @@ fn unrun(check: &Check<'_>, read_back: Option<ReadBack>) -> Outcome {
         };
         return Outcome::none(&reason, Findings::new());
     };
-    match graph_gives(check) {
+    match check.known.get_or_init(|| graph_gives(check)).clone() {
         Ok(known) => read_back.note += known,
         Err(diag) => return Outcome::none(&diag.detail.clone(), diag.into()),
     }

@@ -26,12 +26,28 @@ pub fn by_source(host: &Host, spec: &JobSpec, graph: &Graph, path: &Path, format
     let scratch = spec.staging.join(pipeline::SCRATCH);
     let other = host.sibling(TensorStore::new(&[path.to_owned()], &scratch, spec.limits.output_bytes_max));
     let request = pipeline::read_request(path, None)?;
-    let found = other.read(plugin, &request).and_then(|model| pipeline::lower(&model, &other));
-    let found = found.map_err(as_verdicts)?;
+    let model = other.read(plugin, &request).map_err(as_verdicts)?;
+    let by = format!("read back by {}", host.id_of(plugin));
+    let Some(traced) = model.traced.clone() else { return same_model(spec, graph, &model, (host, &other), by) };
+    // An output that holds layers and a graph is right if both are.
+    let layers = same_model(spec, graph, &model, (host, &other), by.clone())?;
+    let traced = LayerModel { root: Some(traced), traced: None, ..model };
+    let ReadBack { note, distance, samples, .. } = same_model(spec, graph, &traced, (host, &other), by.clone())?;
+    Ok(ReadBack { by, note: format!("{note}; its layers: {}", layers.note), distance, samples })
+}
+
+/// Compares what was read, with the host that read it.
+fn same_model(
+    spec: &JobSpec,
+    graph: &Graph,
+    model: &LayerModel,
+    (host, other): (&Host, &Host),
+    by: String,
+) -> Result<ReadBack, Findings> {
+    let found = pipeline::lower(model, other).map_err(as_verdicts)?;
     if let Some(difference) = signatures_differ(graph, &found) {
         return Err(Diag::new(Code::Mismatch, "", format!("read back, {difference}")).into());
     }
-    let by = format!("read back by {}", host.id_of(plugin));
     let (mine, theirs) = (Placed { graph, store: host.tensors() }, Placed { graph: &found, store: other.tensors() });
     match same(mine, theirs)? {
         Sameness::Same { nodes, weights, renamed, first } => {

@@ -10,6 +10,7 @@
 
 pub mod crc32c;
 pub mod graph;
+pub mod layers;
 pub mod proto;
 pub mod source;
 pub mod structured;

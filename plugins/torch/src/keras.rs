@@ -14,6 +14,11 @@ use serde_json::{Map, Value, json};
 use std::io::BufWriter;
 use std::path::Path;
 
+/// A graph that TensorFlow traced comes as one layer of this class: its weights are variables, which have whole names,
+/// and beside them, under `TRACED_GRAPH`, lies the graph.
+const TRACED: &str = "tf>Signature";
+const TRACED_GRAPH: &str = "graph_def";
+
 /// No layout, no kernel order: the graph's params stay as they are stored.
 pub fn caps() -> Caps {
     Caps {
@@ -23,7 +28,8 @@ pub fn caps() -> Caps {
         dtypes: DType::ALL.iter().map(|dtype| dtype.as_str().to_string()).collect(),
         suffix: ".safetensors".into(),
         wants_layers: true,
-        layers_suffice: true,
+        // The check compares with its params.
+        needs_graph: true,
         checks: true,
         ..Caps::default()
     }
@@ -81,11 +87,13 @@ pub fn check(request: &CheckRequest) -> Result<CheckReply, Findings> {
 
 /// Weights of a layer and of what it wraps, in the order of the file.
 fn collect(layer: &Layer, out: &mut Vec<Weight>) -> Result<(), Diag> {
-    for weight in &layer.weights {
+    let traced = layer.class == TRACED;
+    for weight in layer.weights.iter().filter(|weight| !(traced && weight.role == TRACED_GRAPH)) {
         let tensor = weight.tensor.as_ref();
         let tensor = tensor.ok_or_else(|| Diag::new(Code::Bug, &layer.path, format!("'{}' is empty", weight.role)))?;
         let tensor = tensor.decode_tensor()?;
-        out.push(Weight::view(format!("{}/{}", layer.path, weight.role), tensor));
+        let name = if traced { weight.role.clone() } else { format!("{}/{}", layer.path, weight.role) };
+        out.push(Weight::view(name, tensor));
     }
     let inner = layer.model.iter().flat_map(|model| &model.layers);
     let children = layer.children.iter().filter_map(|child| child.layer.as_ref());

@@ -53,6 +53,7 @@ pub fn caps() -> Caps {
         dtypes: dtypes.map(|dtype| dtype.as_str().to_string()).collect(),
         suffix: "_torch/".into(),
         wants_layers: true,
+        needs_graph: true,
         checks: true,
         runner: Some(Runner { name: "torch".into(), script: include_str!("runner.py").into() }),
         ..Caps::default()

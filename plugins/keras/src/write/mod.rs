@@ -35,6 +35,9 @@ const BUFFER_BYTES: usize = 1 << 16;
 /// A zip member from here on needs wider numbers.
 const ZIP64_BYTES: u64 = 0xffff_ffff;
 
+/// The class under which a source of SavedModels hands on a graph without layers.
+const TRACED: &str = "tf>Signature";
+
 pub const TARGETS: &[&str] = &["h5", "keras", "tfjs"];
 
 /// What the targets take: any graph, because they write layers.
@@ -45,7 +48,6 @@ pub fn caps() -> Vec<Caps> {
         ops: Op::NAMES.iter().map(|name| name.to_string()).collect(),
         suffix: suffix.into(),
         wants_layers: true,
-        layers_suffice: true,
         read_back: read_back.into(),
         ..Caps::default()
     };
@@ -92,6 +94,7 @@ pub fn write(output: &dyn Output, target: &str, request: &WriteRequest) -> Resul
     let source = source.ok_or_else(|| Diag::new(Code::Bug, target, "a target of layers was given none"))?;
     let root = source.root.as_ref();
     let root = root.ok_or_else(|| Diag::new(Code::PluginMisbehaved, target, "a layer model without root"))?;
+    refuse_traced(root)?;
     let (root, notes) = upgrade::prepare(root)?;
     notes.iter().for_each(|note| output.report(note));
     match target {
@@ -100,6 +103,18 @@ pub fn write(output: &dyn Output, target: &str, request: &WriteRequest) -> Resul
         "tfjs" => tfjs::write(output, source, &root, &request.name, &request.recast_version),
         other => Err(Diag::new(Code::UnknownTarget, other, "the keras plugin writes no such target").into()),
     }
+}
+
+/// A graph that TensorFlow traced, handed on as one layer, is nothing that a Keras file can hold.
+fn refuse_traced(root: &Model) -> Result<(), Findings> {
+    let traced = root.layers.iter().filter(|layer| layer.class == TRACED);
+    let refused = |layer: &recast_plugin_api::model::Layer| {
+        let detail = "the artifact holds a graph that TensorFlow traced, and no Keras layers to write";
+        Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail)
+            .hint("choose targets that are made from ops (onnx, torch, savedmodel), or convert the .keras or .h5 file")
+    };
+    let findings: Findings = traced.map(refused).collect();
+    if findings.is_empty() { Ok(()) } else { Err(findings) }
 }
 
 /// There is nothing to choose.

@@ -10,6 +10,7 @@ pub mod objects;
 pub mod restore;
 pub mod signature;
 
+use crate::layers;
 use crate::proto::{MetaInfoDef, SavedObjectGraph, SaverDef, SignatureDef};
 use bundle::Bundle;
 use directory::Directory;
@@ -18,7 +19,7 @@ use prost::Message;
 use recast_keras_model::io::{Files, Io, Limits};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::messages::ReadRequest;
-use recast_plugin_api::model::LayerModel;
+use recast_plugin_api::model::{LayerModel, SCHEMA_REV};
 use recast_plugin_api::plugin::{Format, ReadCx, Source};
 use std::collections::BTreeMap;
 
@@ -69,7 +70,7 @@ pub fn read<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Fi
         saved: &saved,
     };
     let signature = signature::choose(&meta.signature_def);
-    let mut model = match (layers(&dir, meta, &bundle, &limits, &mut files)?, signature) {
+    let mut model = match (keras_layers(&dir, meta, &bundle, &limits, &mut files)?, signature) {
         (Some(model), Ok(signature)) => {
             // The layers are what counts: a graph that can't be read is no witness, and that is all.
             let traced = signature::read(&found, signature, &mut files).ok().and_then(|traced| traced.root);
@@ -102,7 +103,7 @@ struct Meta {
 }
 
 /// The model as Keras' layers; none where Keras left no configuration that holds all of them, and a signature does.
-fn layers(
+fn keras_layers(
     dir: &Directory<'_, '_>,
     meta: &Meta,
     bundle: &Bundle,
@@ -110,7 +111,9 @@ fn layers(
     files: &mut Files<'_, '_>,
 ) -> Result<Option<LayerModel>, Findings> {
     let saved = meta.object_graph_def.clone().unwrap_or_default();
-    let Some(metadata) = keras::Metadata::read(dir, &saved)? else { return Ok(None) };
+    let Some(metadata) = keras::Metadata::read(dir, &saved)? else {
+        return own_layers(dir, bundle, limits, files);
+    };
     let root = metadata.root(limits)?;
     let subclassed = !keras::Metadata::is_whole(&root);
     if subclassed && signature::choose(&meta.signature_def).is_ok() {
@@ -119,6 +122,26 @@ fn layers(
     let objects = Objects::read(&saved, bundle, dir)?;
     let found = keras::Found { dir, bundle, objects: &objects, metadata: &metadata, limits };
     keras::read(&found, &root, files).map(Some)
+}
+
+/// What recast left of the layers that it wrote this graph from.
+fn own_layers(
+    dir: &Directory<'_, '_>,
+    bundle: &Bundle,
+    limits: &Limits,
+    files: &mut Files<'_, '_>,
+) -> Result<Option<LayerModel>, Findings> {
+    if !dir.has(layers::FILE) {
+        return Ok(None);
+    }
+    let stored = LayerModel::decode(dir.map(layers::FILE)?)
+        .map_err(|e| Diag::new(Code::Malformed, layers::FILE, format!("does not decode: {e}")))?;
+    // Of another recast: the graph says the same, if without layers.
+    if stored.schema_rev != SCHEMA_REV {
+        return Ok(None);
+    }
+    let filled = layers::fill(stored, &mut |key| bundle.tensor(dir, files, key, limits))?;
+    Ok(Some(LayerModel { format: FORMAT.into(), ..filled }))
 }
 
 /// The number of the graph that is made for serving.

@@ -68,6 +68,23 @@ pub fn write(
     out: &mut dyn io::Write,
     progress: Progress,
 ) -> Result<Vec<u8>, Diag> {
+    write_with(variables, &keys(variables.len()), objects, weights, out, progress)
+}
+
+/// The checkpoint's keys of so many variables.
+pub fn keys(count: usize) -> Vec<String> {
+    (0..count).map(key).collect()
+}
+
+/// As `write`, with the key of each variable: those beyond the object graph's own are restored by nothing.
+pub fn write_with(
+    variables: &[Variable],
+    keys: &[String],
+    objects: &TrackableObjectGraph,
+    weights: &dyn Weights,
+    out: &mut dyn io::Write,
+    progress: Progress,
+) -> Result<Vec<u8>, Diag> {
     let (mut entries, total) = places(variables)?;
     for (variable, entry) in variables.iter().zip(&mut entries) {
         progress(entry.offset as u64, total)?;
@@ -88,7 +105,7 @@ pub fn write(
     let (text, mut object_entry) = text_tensor(&objects.encode_to_vec());
     object_entry.offset = total as i64;
     out.write_all(&text).map_err(|e| Diag::new(Code::Io, OBJECT_GRAPH_KEY, e.to_string()))?;
-    Ok(index(entries, object_entry))
+    Ok(index(keys, entries, object_entry))
 }
 
 /// A rank-0 string as it is stored: its length, the masked checksum of that, its bytes. The checksum of lengths is that
@@ -115,7 +132,7 @@ fn text_tensor(text: &[u8]) -> (Vec<u8>, BundleEntryProto) {
     (bytes, entry)
 }
 
-fn index(entries: Vec<BundleEntryProto>, objects: BundleEntryProto) -> Vec<u8> {
+fn index(keys: &[String], entries: Vec<BundleEntryProto>, objects: BundleEntryProto) -> Vec<u8> {
     let header = BundleHeaderProto {
         num_shards: 1,
         endianness: 0,
@@ -124,8 +141,8 @@ fn index(entries: Vec<BundleEntryProto>, objects: BundleEntryProto) -> Vec<u8> {
     // Sorted by bytes, as the table wants it.
     let mut rows = BTreeMap::from([(Vec::new(), header.encode_to_vec())]);
     rows.insert(OBJECT_GRAPH_KEY.as_bytes().to_vec(), objects.encode_to_vec());
-    for (i, entry) in entries.iter().enumerate() {
-        rows.insert(key(i).into_bytes(), entry.encode_to_vec());
+    for (key, entry) in keys.iter().zip(&entries) {
+        rows.insert(key.clone().into_bytes(), entry.encode_to_vec());
     }
     table(rows.iter().map(|(key, value)| (key.as_slice(), value.as_slice())))
 }

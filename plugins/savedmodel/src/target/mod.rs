@@ -13,12 +13,15 @@ pub mod options;
 mod shapes;
 pub mod spec;
 
+use crate::layers;
 use bundle::Weights;
+use emit::Variable;
 use prost::Message;
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::ir::{DType, Op};
+use recast_plugin_api::ir::{DType, Graph, Op, Tensor};
 use recast_plugin_api::messages::{Caps, Runner, WriteRequest};
 use recast_plugin_api::plugin::{Target, WriteCx};
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufWriter, Write};
 
 pub struct SavedModelDirectory;
@@ -41,17 +44,37 @@ pub fn caps() -> Caps {
         rank_max: 0,
         runtime: String::new(),
         suffix: "_savedmodel/".into(),
-        wants_layers: false,
+        wants_layers: true,
+        needs_graph: true,
         read_back: crate::source::FORMAT.into(),
         runner: Some(Runner { name: "tensorflow".into(), script: include_str!("run.py").into() }),
         ..Caps::default()
     }
 }
 
-impl Weights for WriteCx<'_> {
+/// The graph's params by name, and the layers' own weights by key.
+struct Sources<'c, 'w> {
+    cx: &'c WriteCx<'w>,
+    more: BTreeMap<String, Tensor>,
+}
+
+impl Weights for Sources<'_, '_> {
     fn read(&self, name: &str, take: &mut dyn FnMut(&[u8]) -> Result<(), Diag>) -> Result<(), Diag> {
-        take(self.tensor(name)?.bytes())
+        match self.more.get(name) {
+            Some(tensor) => take(self.cx.view(tensor)?.bytes()),
+            None => take(self.cx.tensor(name)?.bytes()),
+        }
     }
+}
+
+/// The layers, if there are any, as they go beside this graph.
+fn layers_beside(request: &WriteRequest, graph: &Graph, variables: &[Variable]) -> Result<Option<layers::Plan>, Diag> {
+    let Some(model) = &request.layers else { return Ok(None) };
+    let params = graph.all_params();
+    let tensors: HashMap<String, &Tensor> = params.iter().map(|param| (param.name(), &param.tensor)).collect();
+    let held = variables.iter().enumerate();
+    let held = held.filter_map(|(i, variable)| Some((*tensors.get(&variable.name)?, bundle::key(i))));
+    layers::plan(model, &held.collect::<Vec<_>>())
 }
 
 impl Target for SavedModelDirectory {
@@ -64,8 +87,9 @@ impl Target for SavedModelDirectory {
     fn write(&self, cx: &WriteCx<'_>, _target: &str, request: &WriteRequest) -> Result<(), Findings> {
         let (options, notes) = options::parse(&request.options)?;
         notes.iter().for_each(|note| cx.report(note));
-        let graph = request.graph.clone().unwrap_or_default().decode_graph()?;
-        let (message, variables) = meta::plan(&graph)?;
+        let graph = request.decoded_graph()?;
+        let (message, mut variables) = meta::plan(&graph)?;
+        let beside = layers_beside(request, &graph, &variables)?;
         let message = message.encode_to_vec();
         if message.len() > MESSAGE_BYTES_MAX {
             let detail = format!("{} bytes of graph and constants; a saved_model.pb ends at 2 GiB", message.len());
@@ -80,7 +104,19 @@ impl Target for SavedModelDirectory {
         cx.create(&format!("{folder}saved_model.pb"))?.write_all(&message).map_err(io)?;
         let data = cx.create(&format!("{folder}variables/variables.data-00000-of-00001"))?;
         let mut data = BufWriter::with_capacity(BUFFER_BYTES, data);
-        let index = bundle::write(&variables, &objects::trackable(&variables), cx, &mut data, &progress)?;
+        let objects = objects::trackable(&variables);
+        let mut keys = bundle::keys(variables.len());
+        let mut sources = Sources { cx, more: BTreeMap::new() };
+        if let Some(plan) = beside {
+            cx.create_with(&format!("{folder}{}", layers::FILE), &plan.layers.encode_to_vec())?;
+            for (i, tensor) in plan.more.into_iter().enumerate() {
+                let key = layers::key(i);
+                variables.push(Variable::of(&key, tensor.dtype, &tensor.shape));
+                sources.more.insert(key.clone(), tensor);
+                keys.push(key);
+            }
+        }
+        let index = bundle::write_with(&variables, &keys, &objects, &sources, &mut data, &progress)?;
         data.flush().map_err(io)?;
         cx.create(&format!("{folder}variables/variables.index"))?.write_all(&index).map_err(io)?;
         Ok(())

@@ -227,9 +227,11 @@ impl Upgrade<'_> {
         {
             return legacy;
         }
-        if self.dialect == Dialect::Keras2 {
+        // An operation of Keras 3 is refused as such: how it is called is no second finding.
+        if self.dialect == Dialect::Keras2 && !layer.class.starts_with("ops.") {
             let detail = "called in a way that Keras 2 has no words for";
-            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+            let hint = "other targets (keras, onnx) may keep what it computes";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail).hint(hint));
         }
         let args: Vec<Value> = args.iter().map(|arg| names.arg(arg)).collect();
         json!({"args": args, "kwargs": names.named(&kwargs)})

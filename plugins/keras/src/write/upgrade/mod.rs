@@ -6,11 +6,12 @@ mod classes;
 mod functions;
 mod gone;
 mod layer;
+mod masks;
 mod order;
 mod prepare;
 mod values;
 
-pub use order::{Operation, order};
+pub use order::{Operation, order, order_without_masks};
 pub use prepare::prepare;
 
 use recast_keras_model::config::Version;

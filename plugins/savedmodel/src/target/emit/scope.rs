@@ -336,9 +336,8 @@ pub fn attrs(list: impl IntoIterator<Item = (&'static str, Attr)>) -> BTreeMap<S
     list.into_iter().map(|(name, attr)| (name.to_string(), AttrValue { value: Some(attr) })).collect()
 }
 
-#[cfg(test)]
 impl Variable {
-    /// For tests of what becomes of variables on disk.
+    /// One of the checkpoint alone: no function reads it.
     pub fn of(name: &str, dtype: DType, dims: &[u64]) -> Variable {
         let read = Val { name: String::new(), dtype: 0 };
         Variable { name: name.into(), dtype, dims: dims.to_vec(), arg: String::new(), read }
