@@ -60,6 +60,9 @@ def compare(path, onnx_path, golden):
         except Exception:
             # Some lengths fit no model: too short for its windows, unequal where two inputs meet.
             continue
+        if not any(w.size and np.isfinite(w.astype(np.float64)).all() for w in map(np.asarray, wanted)):
+            # Too short for its windows, too: empty, or the mean of nothing. PyTorch refuses that.
+            continue
         got = call(model, [feed[name] for name in names])
         # What two float32 runtimes make of the same numbers; Keras' own numbers are the measure above.
         for i, (g, w) in enumerate(zip(got, map(np.asarray, wanted), strict=True)):

@@ -2,7 +2,7 @@
 
 use recast_keras_layers::table::{LAYERS, Row};
 use recast_plugin_api::diag::Code;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -19,23 +19,38 @@ fn counts() -> Counts {
     serde_json::from_str(&text).expect("counts by class and target")
 }
 
+/// What a cell of the table says of a class and a target: models that passed, and that were refused.
+fn cell(counts: &Counts, class: &str, target: &str) -> String {
+    match counts.get(class).and_then(|targets| targets.get(target)) {
+        None | Some([0, 0]) => String::new(),
+        Some([passed, 0]) => passed.to_string(),
+        Some([passed, refused]) => format!("{passed}, {refused} refused"),
+    }
+}
+
+/// A column for each target that the matrix has been run for.
 fn layers() -> String {
     let counts = counts();
-    let mut table = String::from("| class | family | ONNX | passing | |\n|---|---|---|---|---|\n");
+    let targets: BTreeSet<&str> = counts.values().flat_map(BTreeMap::keys).map(String::as_str).collect();
+    let heads: String = targets.iter().map(|target| format!(" {target} |")).collect();
+    let rules = "---|".repeat(targets.len());
+    let mut table = format!("| class | family | lowered |{heads} |\n|---|---|---|{rules}---|\n");
     for row in LAYERS.iter().filter(|row| row.family != OPERATION) {
-        let onnx = if row.note.starts_with("refused") { "no" } else { "yes" };
-        let passed = counts.get(row.class).and_then(|targets| targets.get("onnx")).map_or(0, |count| count[0]);
-        let passed = if passed == 0 { String::new() } else { passed.to_string() };
-        writeln!(table, "| {} | {} | {onnx} | {passed} | {} |", row.class, row.family, row.note)
+        let lowered = if row.note.starts_with("refused") { "no" } else { "yes" };
+        let cells: String = targets.iter().map(|target| format!(" {} |", cell(&counts, row.class, target))).collect();
+        writeln!(table, "| {} | {} | {lowered} |{cells} {} |", row.class, row.family, row.note)
             .expect("a string takes it");
     }
-    let operation = |row: &Row| match counts.get(row.class).and_then(|targets| targets.get("onnx")) {
-        Some([passed, _]) if *passed > 0 => format!("`{}` {passed}", row.class),
-        _ => format!("`{}`", row.class),
+    let operation = |row: &Row| {
+        let cells = targets.iter().map(|target| cell(&counts, row.class, target));
+        let cells: Vec<String> = cells.map(|cell| if cell.is_empty() { "-".into() } else { cell }).collect();
+        let known = counts.contains_key(row.class);
+        if known { format!("`{}` {}", row.class, cells.join("/")) } else { format!("`{}`", row.class) }
     };
     let operations = LAYERS.iter().filter(|row| row.family == OPERATION).map(operation);
     let operations: Vec<String> = operations.collect();
-    writeln!(table, "\nOperation nodes of Keras 3 and TFOpLambda functions: {}.", operations.join(", "))
+    let order = targets.into_iter().collect::<Vec<_>>().join("/");
+    writeln!(table, "\nOperation nodes of Keras 3 and TFOpLambda functions ({order}): {}.", operations.join("; "))
         .expect("a string takes it");
     table
 }
@@ -45,11 +60,15 @@ fn layers() -> String {
 fn the_matrix_passes_only_what_is_in_the_table() {
     let known = |class: &str| LAYERS.iter().any(|row| row.class == class);
     let counts = counts();
+    let passes = |targets: &BTreeMap<String, [u64; 2]>| targets.values().any(|count| count[0] > 0);
     let strangers: Vec<&String> =
-        counts.iter().filter(|(class, n)| n["onnx"][0] > 0 && !known(class)).map(|(c, _)| c).collect();
+        counts.iter().filter(|(class, n)| passes(n) && !known(class)).map(|(c, _)| c).collect();
     assert!(strangers.is_empty(), "{strangers:?}");
-    let total: u64 = counts.values().map(|targets| targets["onnx"][0]).sum();
-    assert!(total > 2300, "only {total} passing models: matrix_counts.json is of a part of the matrix");
+    let total = |target: &str| counts.values().filter_map(|targets| targets.get(target)).map(|n| n[0]).sum::<u64>();
+    for target in ["onnx", "torch"] {
+        let passing = total(target);
+        assert!(passing > 2300, "only {passing} passing models of {target}: the counts are of a part of the matrix");
+    }
 }
 
 fn codes() -> String {

@@ -76,6 +76,16 @@ fn both_targets_hold_the_same_structure_and_weights() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// It reads layers for what the graph does not say, but it writes ops.
+#[test]
+fn a_class_that_nothing_lowers_is_waited_for() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let artifact = tests_dir().join("fixtures/keras2/custom_layer.h5");
+    let converted = convert_to(home.path(), &artifact, "torch", &[]);
+    assert_eq!(converted.status(), "parked", "{}", converted.findings());
+    assert_eq!(converted.json["diagnostics"][0]["code"], "unknown-layer", "{}", converted.findings());
+}
+
 #[test]
 fn the_same_model_gives_the_same_bytes() {
     let artifact = tests_dir().join("samples/small_cnn.h5");

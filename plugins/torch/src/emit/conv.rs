@@ -23,24 +23,21 @@ pub enum Pads {
     Even(Vec<u64>),
     /// (before, after) of each axis.
     Uneven(Vec<(u64, u64)>),
-    /// To the length of the input over the stride; known only when the model runs.
+    /// Some axes to the length of the input over the stride, known only when the model runs.
     Same,
 }
 
-pub fn pads(padding: &[Padding], node: &Node) -> Result<Pads, Diag> {
+pub fn pads(padding: &[Padding]) -> Pads {
     let numbers = padding.iter().map(|padding| match padding {
         Padding::Explicit(before, after) => Some((*before, *after)),
         Padding::Same => None,
     });
     match numbers.collect::<Option<Vec<_>>>() {
         Some(pairs) if pairs.iter().all(|(before, after)| before == after) => {
-            Ok(Pads::Even(pairs.into_iter().map(|(before, _)| before).collect()))
+            Pads::Even(pairs.into_iter().map(|(before, _)| before).collect())
         }
-        Some(pairs) => Ok(Pads::Uneven(pairs)),
-        None if padding.iter().all(|padding| matches!(padding, Padding::Same | Padding::Explicit(0, 0))) => {
-            Ok(Pads::Same)
-        }
-        None => Err(unsupported(node, "some axes padded to the same length, others by numbers")),
+        Some(pairs) => Pads::Uneven(pairs),
+        None => Pads::Same,
     }
 }
 
@@ -53,7 +50,17 @@ pub fn padded(x: Py, pairs: &[(u64, u64)], value: Option<Py>) -> Py {
     call("F.pad", args)
 }
 
-/// `pad_same(x, window, strides, dilations)` of the helpers; axes that need none are given a window of one.
+/// The numbers of (before, after) of each axis; zeros where they depend on the length.
+pub fn pairs(padding: &[Padding]) -> Vec<(u64, u64)> {
+    let pairs = padding.iter().map(|padding| match padding {
+        Padding::Explicit(before, after) => (*before, *after),
+        Padding::Same => (0, 0),
+    });
+    pairs.collect()
+}
+
+/// `pad_same(x, window, strides, dilations)` of the helpers; axes that need none are given a window of one. Axes that
+/// are padded by numbers are padded first.
 pub fn padded_same(
     x: Py,
     padding: &[Padding],
@@ -66,6 +73,8 @@ pub fn padded_same(
     e.out.helpers.insert(Helper::PadSame);
     let windows = padding.iter().zip(window).map(|(padding, &size)| if *padding == Padding::Same { size } else { 1 });
     let windows: Vec<u64> = windows.collect();
+    let numbers = pairs(padding);
+    let x = if numbers.iter().any(|&pair| pair != (0, 0)) { padded(x, &numbers, value.clone()) } else { x };
     let mut args: Vec<Arg> = vec![x.into(), tuple(windows).into(), tuple(strides.to_vec()).into()];
     if dilations.iter().any(|&dilation| dilation != 1) {
         args.push(tuple(dilations.to_vec()).into());
@@ -111,7 +120,7 @@ pub fn conv(op: &Conv, node: &Node, e: &mut Emit) -> Making {
     }
     let mut x = e.arg(node, 0)?;
     let mut even = vec![0; n];
-    match pads(&op.padding, node)? {
+    match pads(&op.padding) {
         Pads::Even(pads) => even = pads,
         Pads::Uneven(pairs) => x = padded(x, &pairs, None),
         Pads::Same => x = padded_same(x, &op.padding, &window, &op.strides, &op.dilations, None, e),

@@ -58,7 +58,7 @@ fn unary_name(function: UnaryFunction) -> &'static str {
 }
 
 pub fn unary(op: &Unary, node: &Node, e: &mut Emit) -> Making {
-    let x = e.arg(node, 0)?;
+    let x = e.tensor_arg(node, 0)?;
     Ok(apply_unary(op.function, x).into())
 }
 
@@ -75,7 +75,7 @@ fn apply_unary(function: UnaryFunction, x: Py) -> Py {
 
 pub fn activation(op: &Activation, node: &Node, e: &mut Emit) -> Making {
     let spec = ActivationSpec { function: op.function, alpha: op.alpha, beta: op.beta };
-    let x = e.arg(node, 0)?;
+    let x = e.tensor_arg(node, 0)?;
     Ok(apply(&spec, x).into())
 }
 
@@ -193,7 +193,7 @@ pub fn binary(op: &Binary, node: &Node, e: &mut Emit) -> Making {
 pub fn clip(op: &Clip, node: &Node, e: &mut Emit) -> Making {
     let value = e.value(node, 0)?;
     let float = e.ty(value).dtype.is_float();
-    let x = e.say(value)?;
+    let x = e.tensor_arg(node, 0)?;
     let number = |bound: f64| if float { Py::from(bound) } else { Py::from(bound as i64) };
     if op.min == Some(0.0) && op.max == Some(6.0) && float {
         return Ok(call("F.relu6", vec![x.into()]).into());

@@ -1,9 +1,9 @@
-use super::conv::{Pads, padded, padded_same, pads, want_channels_first};
+use super::conv::{Pads, padded, padded_same, pads, pairs, want_channels_first};
 use super::unsupported;
 use crate::class::Helper;
 use crate::py::{Arg, Py, call, kw, one_or_all, tuple};
 use crate::scope::{Emit, Making};
-use recast_plugin_api::ir::{Node, Padding, Pool, PoolFunction};
+use recast_plugin_api::ir::{Node, Pool, PoolFunction};
 
 /// PyTorch pads evenly, by at most half of a window; what it can't is padded before.
 pub fn pool(op: &Pool, node: &Node, e: &mut Emit) -> Making {
@@ -16,7 +16,7 @@ pub fn pool(op: &Pool, node: &Node, e: &mut Emit) -> Making {
     let ones = vec![1; n];
     let average = op.function == PoolFunction::Average;
     let mut args: Vec<Arg> = vec![one_or_all(&op.window).into(), kw("stride", one_or_all(&op.strides))];
-    match pads(&op.padding, node)? {
+    match pads(&op.padding) {
         Pads::Even(even) if even.iter().all(|&pad| pad == 0) => {}
         Pads::Even(even) if even.iter().zip(&op.window).all(|(&pad, &window)| pad <= window / 2) => {
             args.push(kw("padding", one_or_all(&even)));
@@ -28,11 +28,7 @@ pub fn pool(op: &Pool, node: &Node, e: &mut Emit) -> Making {
             x = padded_same(x, &op.padding, &op.window, &op.strides, &ones, lowest, e);
         }
         Pads::Uneven(_) | Pads::Even(_) => {
-            let pairs = op.padding.iter().map(|padding| match padding {
-                Padding::Explicit(before, after) => (*before, *after),
-                Padding::Same => (0, 0),
-            });
-            x = padded(x, &pairs.collect::<Vec<_>>(), Some("-math.inf".into()));
+            x = padded(x, &pairs(&op.padding), Some("-math.inf".into()));
         }
     }
     let name = if average { "avg" } else { "max" };
@@ -45,15 +41,9 @@ fn averaged(op: &Pool, n: usize, node: &Node, e: &mut Emit) -> Making {
     e.out.helpers.insert(Helper::AveragePool);
     let x = e.var(node, 0)?;
     let ones = vec![1; n];
-    let pad = |of: Py, e: &mut Emit| match pads(&op.padding, node) {
-        Ok(Pads::Same) => padded_same(of, &op.padding, &op.window, &op.strides, &ones, None, e),
-        _ => {
-            let pairs = op.padding.iter().map(|padding| match padding {
-                Padding::Explicit(before, after) => (*before, *after),
-                Padding::Same => (0, 0),
-            });
-            padded(of, &pairs.collect::<Vec<_>>(), None)
-        }
+    let pad = |of: Py, e: &mut Emit| match pads(&op.padding) {
+        Pads::Same => padded_same(of, &op.padding, &op.window, &op.strides, &ones, None, e),
+        Pads::Even(_) | Pads::Uneven(_) => padded(of, &pairs(&op.padding), None),
     };
     let first = Py::Index(Box::new(x.clone()), vec![Py::Slice(None, Some(Box::new(1u64.into())), None); 2]);
     let seen = call("torch.ones_like", vec![first.into()]);

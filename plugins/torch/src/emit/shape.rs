@@ -32,6 +32,9 @@ pub fn reshape(op: &Reshape, node: &Node, e: &mut Emit) -> Making {
     if from == op.shape {
         return Ok(x.into());
     }
+    if op.shape.is_empty() {
+        return Ok(method(x, "squeeze", Vec::new()).into());
+    }
     if let Some(axis) = extra_axis(&op.shape, from) {
         return Ok(method(x, "squeeze", vec![number(axis)]).into());
     }
