@@ -307,8 +307,8 @@ impl Layout {
         };
         let (new, old) = (weighted(order(model)), weighted(order_without_masks(model)));
         if let Some((new, _)) = new.iter().zip(&old).find(|(new, old)| new != old) {
-            let detail = "Keras 2 and Keras 3, which counts the operations that compute masks, would read the weights of \
-                          an .h5 file in different orders: choose the target `keras` instead";
+            let detail = "Keras 2 and Keras 3, which counts the operations that compute masks, would read the weights \
+                          of an .h5 file in different orders: choose the target `keras` instead";
             self.finding(Code::UnsupportedLayer, &model.layers[*new], detail.to_owned());
         }
         model.layers.iter().filter_map(|layer| layer.model.as_ref()).for_each(|inner| self.agree(inner));
