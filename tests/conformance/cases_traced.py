@@ -2,9 +2,9 @@
 cells of one's own: the standard ones in other words, and those that differ from them in one thing.
 """
 import tensorflow as tf
-from keras import layers as L
+from keras import Input, Model, layers as L
 
-from registry import layer
+from registry import add, layer
 
 STEPS, WIDTH, UNITS = 5, 3, 4
 
@@ -51,10 +51,16 @@ class Cell(L.Layer):
         return output, new
 
 
+ALIKE, UNLIKE = [], []
+
+
 def cell(name, gates, states, **more):
     """Registers an RNN of a cell that a function of (cell, x, states...) describes."""
     def register(step):
-        layer(f"traced_{name}", lambda: L.RNN(Cell(step, gates, states, **more), return_sequences=True), (STEPS, WIDTH))
+        def make():
+            return L.RNN(Cell(step, gates, states, **more), return_sequences=True)
+        layer(f"traced_{name}", make, (STEPS, WIDTH))
+        (ALIKE if name.endswith("other_words") else UNLIKE).append(make)
         return step
     return register
 
@@ -210,3 +216,14 @@ def _(c, x, h):
 def _(c, x, h):
     h = tf.sin(x @ c.kernel + h @ c.recurrent + c.bias)
     return h, [h]
+
+
+def side_by_side(makes):
+    def build():
+        x = Input((STEPS, WIDTH))
+        return Model(x, [make()(x) for make in makes])
+    return build
+
+
+add("traced_cells_alike", side_by_side(ALIKE))
+add("traced_cells_unlike", side_by_side(UNLIKE))
