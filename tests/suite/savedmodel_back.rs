@@ -1,8 +1,9 @@
 //! What the SavedModel target writes, read by the lowering of TensorFlow's graphs, is the graph that was written: op by
 //! op, the evaluator gives the same outputs on both, with two batches and two lengths. Two opinions without TensorFlow.
 
+use crate::onnx_kit::all;
 use crate::onnx_kit::{Case, difference, inputs};
-use crate::savedmodel_target::{Written, all, written};
+use crate::savedmodel_target::{Written, written};
 use prost::Message;
 use recast::passes;
 use recast_plugin_api::ir::*;

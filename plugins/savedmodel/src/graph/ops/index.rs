@@ -6,7 +6,7 @@ use super::super::value::{Int, Ints, Val};
 use super::{axis, inputs, one};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
-    BinaryFunction, Concat, DType, Dim, Gather, GatherElements, OneHot, Op, Reverse, Slice, Triangle, ValueId, Where,
+    BinaryFunction, Concat, DType, Dim, Gather, GatherElements, OneHot, Op, Reverse, Triangle, ValueId, Where,
 };
 
 type Out = Result<Vec<Val>, Diag>;
@@ -166,13 +166,17 @@ pub fn strided_slice<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val])
         return Err(node.bad("beginning, end and steps of different length"));
     }
     let takes = specs.takes(node, &interp.shape_of(node, x)?)?;
+    picked(interp, node, x, &takes)
+}
+
+fn picked<'a>(interp: &mut Interp<'a>, node: &Node<'a>, x: &Val, takes: &[Take]) -> Out {
     if let Some(ints) = interp.ints(x)
-        && let Some(taken) = taken_of(&ints, &takes)
+        && let Some(taken) = taken_of(&ints, takes)
     {
         return Ok(vec![taken.val()]);
     }
     let x = interp.value(node, x)?;
-    let out = taken(interp, node, x, &takes)?;
+    let out = taken(interp, node, x, takes)?;
     one(interp, out)
 }
 
@@ -214,33 +218,18 @@ fn taken(interp: &mut Interp<'_>, node: &Node<'_>, x: ValueId, takes: &[Take]) -
                 y = interp.graph().slice(node.name, y, axis, at, stop)?;
             }
             Take::Range { start, stop, step } => {
-                y = stepped(interp, node, y, axis, start, stop, step)?;
+                y = interp.graph().strided(node.name, y, axis, (start, stop), step)?;
                 shape.push(interp.shape(y)[axis].clone());
             }
             Take::Backward { start, stop, step } => {
                 y = interp.add(node, Reverse { axes: vec![axis] }, &[y])?;
-                y = stepped(interp, node, y, axis, start, stop, step)?;
+                y = interp.graph().strided(node.name, y, axis, (start, stop), step)?;
                 shape.push(interp.shape(y)[axis].clone());
             }
         }
         axis += 1;
     }
     interp.graph().reshape(node.name, y, shape)
-}
-
-fn stepped(
-    interp: &mut Interp<'_>,
-    node: &Node<'_>,
-    x: ValueId,
-    axis: usize,
-    start: Dim,
-    stop: Dim,
-    step: u64,
-) -> Result<ValueId, Diag> {
-    if step == 1 {
-        return interp.graph().slice(node.name, x, axis, start, stop);
-    }
-    interp.add(node, Slice { axis, start, stop, step }, &[x])
 }
 
 /// x, beginning, size (-1 is the rest)
@@ -261,14 +250,7 @@ pub fn slice<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out 
         };
         takes.push(Take::Range { start, stop, step: 1 });
     }
-    if let Some(ints) = interp.ints(x)
-        && let Some(taken) = taken_of(&ints, &takes)
-    {
-        return Ok(vec![taken.val()]);
-    }
-    let x = interp.value(node, x)?;
-    let out = taken(interp, node, x, &takes)?;
-    one(interp, out)
+    picked(interp, node, x, &takes)
 }
 
 pub fn gather<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
