@@ -22,8 +22,8 @@ pub enum Val {
     List(Rc<List>),
     /// How often the body of a loop has run.
     Counter,
-    /// A loop's condition: the counter is below each of these.
-    Below(Rc<Vec<Int>>),
+    /// A loop's condition: the counter is below each of these scalars.
+    Below(Rc<Vec<Val>>),
     /// Nothing: dropped by a branch that is not taken, or by an op that only has effects.
     Nothing,
     /// Could not be lowered; the finding is noted.

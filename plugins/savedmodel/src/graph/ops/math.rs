@@ -153,7 +153,7 @@ fn folded(function: BinaryFunction, a: &Ints, b: &Ints) -> Option<Ints> {
 }
 
 /// The condition of a loop, as far as it speaks of the counter.
-fn condition(interp: &Interp<'_>, function: BinaryFunction, a: &Val, b: &Val) -> Option<Val> {
+fn condition(interp: &Interp<'_>, node: &Node<'_>, function: BinaryFunction, a: &Val, b: &Val) -> Option<Val> {
     if !interp.deciding {
         return None;
     }
@@ -166,10 +166,12 @@ fn condition(interp: &Interp<'_>, function: BinaryFunction, a: &Val, b: &Val) ->
         (BinaryFunction::Or, dropped, other) | (BinaryFunction::Or, other, dropped) if is_false(dropped) => {
             Some(other.clone())
         }
-        (BinaryFunction::Greater, limit, Val::Counter) => condition(interp, BinaryFunction::Less, &Val::Counter, limit),
+        (BinaryFunction::Greater, limit, Val::Counter) => {
+            condition(interp, node, BinaryFunction::Less, &Val::Counter, limit)
+        }
         (BinaryFunction::Less, Val::Counter, limit) => {
-            let limit = interp.ints(limit).filter(|ints| ints.shape.is_empty());
-            Some(limit.map_or(Val::Nothing, |limit| Val::Below(Rc::new(limit.elements))))
+            let is_scalar = interp.shape_of(node, limit).is_ok_and(|shape| shape.is_empty());
+            Some(if is_scalar { Val::Below(Rc::new(vec![limit.clone()])) } else { Val::Nothing })
         }
         (BinaryFunction::And, Val::Below(a), Val::Below(b)) => {
             Some(Val::Below(Rc::new(a.iter().chain(b.iter()).cloned().collect())))
@@ -186,7 +188,7 @@ fn condition(interp: &Interp<'_>, function: BinaryFunction, a: &Val, b: &Val) ->
 pub fn binary<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
     let [a, b] = inputs(node, vals)?;
     let function = function(node, BINARY)?;
-    if let Some(condition) = condition(interp, function, a, b) {
+    if let Some(condition) = condition(interp, node, function, a, b) {
         return Ok(vec![condition]);
     }
     if let (Some(a), Some(b)) = (interp.ints(a), interp.ints(b))
