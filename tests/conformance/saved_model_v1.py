@@ -204,10 +204,12 @@ def v1_map_fn(rng):
 
 @case
 def v1_scan_fold(rng):
-    """Sums along a free axis, from the front and the back."""
-    x = floats(rng, 4, 3, 2)
-    scanned = v1.scan(lambda a, b: tf.tanh(a) + b, x[0])
-    return {"x": x}, {"scanned": scanned, "folded": v1.foldr(lambda a, b: a * 0.5 + b, x[0])}
+    """Sums along a free axis, from the front and the back: loops that begin at one, or count down."""
+    x = floats(rng, 2, 4, 3, free=(1,))
+    steps = tf.transpose(x[0], [1, 0, 2])
+    scanned = v1.scan(lambda a, b: tf.tanh(a) + b, steps)
+    folded = v1.foldr(lambda a, b: a * 0.5 + b, steps)
+    return {"x": x}, {"scanned": tf.transpose(scanned, [1, 0, 2]), "folded": folded}
 
 
 @case

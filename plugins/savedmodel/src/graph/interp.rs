@@ -7,9 +7,7 @@ use super::value::{Int, Ints, List, Val};
 use super::walk::Given;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::types::INLINE_BYTES_MAX;
-use recast_plugin_api::ir::{
-    Cast, Concat, DType, Data, Dim, DimSize, Graph, Iota, Op, Tensor, Transpose, Type, ValueId,
-};
+use recast_plugin_api::ir::{Cast, Concat, DType, Data, Dim, DimSize, Graph, Op, Tensor, Type, ValueId};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
@@ -36,7 +34,7 @@ pub struct Frame {
     pub scanned: Vec<(ValueId, ValueId)>,
     /// How often a loop runs; none in the model itself.
     pub trips: Option<Dim>,
-    /// The counter as a scalar, once something asked for it.
+    /// The number of steps done as a scalar, once something asked for it.
     pub counter: Option<ValueId>,
 }
 
@@ -207,7 +205,7 @@ impl<'a> Interp<'a> {
             Val::Tensor { depth, value } => self.captured(*depth, *value, self.depth()),
             Val::Known(tensor) => self.constant(node, tensor),
             Val::Ints(ints) => self.sizes(node, ints),
-            Val::Counter => self.counter(node),
+            Val::Counter(counter) => self.counter(node, counter),
             Val::Variable(name) => self.variable(node, name),
             Val::List(_) => Err(node.unsupported("a list of tensors where a tensor is needed")),
             Val::Below(_) => Err(node.unsupported("a loop's condition as a value")),
@@ -292,76 +290,6 @@ impl<'a> Interp<'a> {
         self.graph().reshape(node.name, flat, shape)
     }
 
-    /// The loop's counter as an i32 scalar: a walk over 0, 1, 2, ...
-    fn counter(&mut self, node: &Node<'_>) -> Result<ValueId, Diag> {
-        let at = self.depth();
-        if let Some(known) = self.frames[at].counter {
-            return Ok(known);
-        }
-        let Some(trips) = self.frames[at].trips.clone() else {
-            return Err(node.unsupported("the counter of a loop outside of it"));
-        };
-        let outer = &mut self.frames[at - 1].graph;
-        let steps = outer.add(node.name, Iota { dim: trips.clone(), dtype: DType::I32 }, &[])?;
-        let steps = outer.reshape(node.name, steps, vec![Dim::Known(1), trips])?;
-        let inner = self.step_of(node, steps)?;
-        let scalar = self.graph().reshape(node.name, inner, Vec::new())?;
-        self.frames[at].counter = Some(scalar);
-        Ok(scalar)
-    }
-
-    /// One step, in the loop's body, of a tensor outside whose axis 1 is time.
-    fn step_of(&mut self, node: &Node<'_>, outer: ValueId) -> Result<ValueId, Diag> {
-        let at = self.depth();
-        let mut ty = self.frames[at - 1].graph.ty(outer).clone();
-        if ty.rank() < 2 {
-            return Err(node.unsupported("a walk over a tensor without a time axis"));
-        }
-        let length = ty.shape.remove(1);
-        let frame = &mut self.frames[at];
-        if let Some((_, inner)) = frame.scanned.iter().find(|(known, _)| *known == outer) {
-            return Ok(*inner);
-        }
-        if frame.trips.as_ref().is_some_and(|trips| *trips != length) {
-            let detail = format!("a loop of {:?} steps walks over {length}", frame.trips.as_ref().map(Dim::to_string));
-            return Err(node.unsupported(detail));
-        }
-        let inner = frame.graph.input(format!("step{}", frame.scanned.len()), ty);
-        frame.scanned.push((outer, inner));
-        Ok(inner)
-    }
-
-    /// The element of a list that a loop is at. `axis` is that of time.
-    pub fn element_now(&mut self, node: &Node<'_>, list: &Val, axis: usize) -> Result<Val, Diag> {
-        let at = self.depth();
-        if at == 0 {
-            return Err(node.unsupported("an element of a list at a counter, outside of a loop"));
-        }
-        // The list is the outer graph's: what has to be done with it is done there.
-        let inner = self.frames.pop().ok_or_else(|| Diag::new(Code::Bug, node.name, "no frame"))?;
-        let outer = (|| {
-            let tensor = self.value(node, list)?;
-            let shape = self.shape(tensor);
-            match (axis, shape.len()) {
-                (1, _) => Ok((tensor, false)),
-                (_, 1) => {
-                    let mut row = shape;
-                    row.insert(0, Dim::Known(1));
-                    Ok((self.graph().reshape(node.name, tensor, row)?, true))
-                }
-                (_, rank) => {
-                    let perm: Vec<usize> = [1, 0].into_iter().chain(2..rank).collect();
-                    Ok((self.add(node, Transpose { perm }, &[tensor])?, false))
-                }
-            }
-        })();
-        self.frames.push(inner);
-        let (outer, is_row): (ValueId, bool) = outer?;
-        let step = self.step_of(node, outer)?;
-        let step = if is_row { self.graph().reshape(node.name, step, Vec::new())? } else { step };
-        Ok(self.val(step))
-    }
-
     /// A weight under another shape: seen so, where it is a weight as stored.
     pub fn weight_as(&mut self, node: &Node<'_>, value: ValueId, shape: Vec<Dim>) -> Result<ValueId, Diag> {
         let sizes: Option<Vec<u64>> = shape.iter().map(Dim::known).collect();
@@ -379,7 +307,7 @@ impl<'a> Interp<'a> {
             Val::Tensor { depth, value } => Some(self.frames[*depth].graph.ty(*value).dtype),
             Val::Known(tensor) => Some(tensor.dtype),
             Val::Ints(ints) => Some(ints.dtype),
-            Val::Counter => Some(DType::I32),
+            Val::Counter(counter) => Some(counter.dtype),
             Val::Variable(name) => self.variables.get(&**name).map(|variable| variable.tensor.dtype),
             Val::List(_) | Val::Below(_) | Val::Nothing | Val::Failed => None,
         }
@@ -391,7 +319,7 @@ impl<'a> Interp<'a> {
             Val::Tensor { depth, value } => Ok(self.frames[*depth].graph.shape(*value).to_vec()),
             Val::Known(tensor) => Ok(known(&tensor.shape)),
             Val::Ints(ints) => Ok(ints.shape.iter().map(|&size| Dim::Known(size as u64)).collect()),
-            Val::Counter => Ok(Vec::new()),
+            Val::Counter(_) => Ok(Vec::new()),
             Val::Variable(name) => match self.variables.get(&**name) {
                 Some(variable) => Ok(known(&variable.tensor.shape)),
                 None => Err(node.bad(format!("the variable '{name}' has no value in the checkpoint"))),
@@ -408,7 +336,7 @@ impl<'a> Interp<'a> {
             Val::Tensor { .. }
             | Val::Variable(_)
             | Val::List(_)
-            | Val::Counter
+            | Val::Counter(_)
             | Val::Below(_)
             | Val::Nothing
             | Val::Failed => None,

@@ -2,6 +2,7 @@
 //! with the graph's bytes as a weight: what is in it is lowered in one piece, because TensorFlow computes shapes with
 //! tensors, across nodes.
 
+pub mod counter;
 pub mod def;
 pub mod flow;
 pub mod interp;

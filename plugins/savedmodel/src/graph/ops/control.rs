@@ -1,5 +1,6 @@
 //! Functions, branches and loops.
 
+use super::super::counter::Counter;
 use super::super::def::{Body, Edge, Node};
 use super::super::flow::{Loop, through_identities};
 use super::super::interp::{Frame, Interp};
@@ -8,7 +9,9 @@ use super::super::value::{Int, Ints, List, Val};
 use super::super::walk::Given;
 use super::{inputs, one};
 use recast_plugin_api::diag::Diag;
-use recast_plugin_api::ir::{Binary, BinaryFunction, Cast, Clip, DType, Dim, Graph, Op, Scan, ValueId, Where};
+use recast_plugin_api::ir::{
+    Binary, BinaryFunction, Cast, Clip, Concat, DType, Dim, Graph, Op, Reverse, Scan, ValueId, Where,
+};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -106,8 +109,8 @@ pub fn choose<'a>(interp: &mut Interp<'a>, node: &Node<'a>, when_true: usize, co
 enum Role {
     /// The same in each step.
     Fixed,
-    /// 0, 1, 2, ...
-    Counter,
+    /// One more, or one less, in each step.
+    Counter { down: bool },
     /// A list that the loop fills.
     Filled,
     /// A tensor that changes: its place among the states.
@@ -266,32 +269,51 @@ fn roles<'a>(interp: &Interp<'a>, form: &Spelled<'_, 'a>, vals: &[Val]) -> Vec<R
     for ((at, val), result) in vals.iter().enumerate().zip(form.results()) {
         let origin = through_identities(form.body(), result);
         let fixed = form.variable(origin) == Some(at);
-        let is_zero = single(interp, val) == Some(0);
         roles.push(match val {
             _ if fixed => Role::Fixed,
             Val::List(_) => Role::Filled,
-            _ if is_zero && counts(interp, form, origin, at, vals) => Role::Counter,
-            _ => {
-                states += 1;
-                Role::State(states - 1)
-            }
+            _ => match start(interp, val).and_then(|_| counts(interp, form, origin, at, vals)) {
+                Some(down) => Role::Counter { down },
+                None => {
+                    states += 1;
+                    Role::State(states - 1)
+                }
+            },
         });
     }
     roles
 }
 
-/// Is this the variable plus one?
-fn counts<'a>(interp: &Interp<'a>, form: &Spelled<'_, 'a>, edge: Edge, at: usize, vals: &[Val]) -> bool {
-    let Some(node) = edge.node().map(|node| &form.body().nodes[node]) else { return false };
+/// What a counter begins with: a whole number that is known, or a size.
+fn start(interp: &Interp<'_>, val: &Val) -> Option<Int> {
+    let ints = interp.ints(val).filter(|ints| ints.shape.is_empty() && ints.dtype.is_int())?;
+    ints.elements.first().cloned()
+}
+
+/// The counter that a variable is in the body at this depth.
+fn counter_of(interp: &Interp<'_>, val: &Val, down: bool, depth: usize) -> Val {
+    let dtype = interp.dtype_of(val).unwrap_or(DType::I32);
+    start(interp, val).map_or(Val::Failed, |start| Val::Counter(Counter { depth, dtype, start, down }))
+}
+
+/// Is this the variable plus one (false), or minus one (true)?
+fn counts<'a>(interp: &Interp<'a>, form: &Spelled<'_, 'a>, edge: Edge, at: usize, vals: &[Val]) -> Option<bool> {
+    let node = &form.body().nodes[edge.node()?];
     let terms: Vec<Edge> = node.data().map(|input| through_identities(form.body(), input)).collect();
-    let is_one = |edge: Edge| match form.variable(edge) {
+    let [a, b] = terms[..] else { return None };
+    let number = |edge: Edge| match form.variable(edge) {
         // A step that is a variable of the loop, too.
-        Some(other) => single(interp, &vals[other]) == Some(1),
-        None => form.number(interp, edge) == Some(1),
+        Some(other) => single(interp, &vals[other]),
+        None => form.number(interp, edge),
     };
     let is_this = |edge: Edge| form.variable(edge) == Some(at);
-    let sums = matches!(node.op, "Add" | "AddV2") && terms.len() == 2;
-    sums && ((is_this(terms[0]) && is_one(terms[1])) || (is_this(terms[1]) && is_one(terms[0])))
+    let change = match node.op {
+        "Add" | "AddV2" if is_this(a) => number(b)?,
+        "Add" | "AddV2" if is_this(b) => number(a)?,
+        "Sub" if is_this(a) => number(b)?.checked_neg()?,
+        _ => return None,
+    };
+    matches!(change, 1 | -1).then_some(change < 0)
 }
 
 /// How often a loop runs.
@@ -310,8 +332,9 @@ fn trips<'a>(
     vals: &[Val],
     roles: &[Role],
 ) -> Result<Trips, Diag> {
+    let depth = interp.depth() + 1;
     let seen = |(val, role): (&Val, &Role)| match role {
-        Role::Counter => Val::Counter,
+        Role::Counter { down } => counter_of(interp, val, *down, depth),
         Role::Fixed => val.clone(),
         Role::Filled | Role::State(_) => Val::Failed,
     };
@@ -347,9 +370,13 @@ impl Bounds {
         match (element, limit) {
             (Some(Int::N(n)), _) => self.known = Some(self.known.map_or(n, |known| known.min(n))),
             (Some(Int::D(dim)), _) => {
-                if !self.free.contains(&dim) {
-                    self.free.push(dim);
+                // What can be told apart: the smaller of a length and one less.
+                let less = |a: &Dim, b: &Dim| Int::D(b.clone()).sub(&Int::D(a.clone())).and_then(|by| by.known());
+                if self.free.iter().any(|other| less(other, &dim).is_some_and(|by| by >= 0)) {
+                    return;
                 }
+                self.free.retain(|other| less(&dim, other).is_none_or(|by| by < 0));
+                self.free.push(dim);
             }
             (None, Val::Tensor { depth, value }) => {
                 // The least of several limits: each of them is one.
@@ -409,42 +436,68 @@ fn hold<'a>(
     step: &mut Step,
 ) -> Result<(), Diag> {
     for end in ends {
-        let (counter, end) = (interp.value(node, &Val::Counter)?, interp.value(node, end)?);
+        let (counter, end) =
+            (interp.value(node, &Val::Counter(Counter::plain(interp.depth())))?, interp.value(node, end)?);
         let end = interp.add(node, Cast { to: DType::I32 }, &[end])?;
         let runs = interp.add(node, Binary { function: BinaryFunction::Less }, &[counter, end])?;
         for (state, before) in step.states.iter_mut().zip(inner) {
             *state = interp.add(node, Where {}, &[runs, *state, *before])?;
         }
-        for (_, item, last) in &mut step.items {
-            if *last {
+        for item in &mut step.items {
+            if item.at.is_none() {
                 return Err(node.unsupported("a list of one in a loop that data may end early"));
             }
-            let zero = interp.graph().scalar_like(node.name, *item, 0.0)?;
-            *item = interp.add(node, Where {}, &[runs, *item, zero])?;
+            let zero = interp.graph().scalar_like(node.name, item.value, 0.0)?;
+            item.value = interp.add(node, Where {}, &[runs, item.value, zero])?;
         }
     }
     Ok(())
 }
 
-/// How often it has run, when it is over.
-fn counted<'a>(interp: &mut Interp<'a>, node: &Node<'a>, trips: &Trips) -> Result<Val, Diag> {
-    let mut count = Ints::scalar(DType::I32, Int::of(trips.count.clone())).val();
-    for end in &trips.ends {
-        let (a, b) = (interp.value(node, &count)?, interp.value(node, end)?);
+/// What the loop counted, when it is over: by variable.
+fn counted<'a>(interp: &mut Interp<'a>, node: &Node<'a>, walk: &Walk<'_>) -> Result<Vec<(usize, Val)>, Diag> {
+    let mut steps = Ints::scalar(DType::I32, Int::of(walk.trips.count.clone())).val();
+    for end in &walk.trips.ends {
+        let (a, b) = (interp.value(node, &steps)?, interp.value(node, end)?);
         let b = interp.add(node, Cast { to: DType::I32 }, &[b])?;
         let least = interp.add(node, Binary { function: BinaryFunction::Min }, &[a, b])?;
         let least = interp.add(node, Clip { min: Some(0.0), max: None }, &[least])?;
-        count = interp.val(least);
+        steps = interp.val(least);
     }
-    Ok(count)
+    let mut counts = Vec::new();
+    for (at, role) in walk.roles.iter().enumerate() {
+        let Role::Counter { down } = role else { continue };
+        let Val::Counter(counter) = counter_of(interp, &walk.vals[at], *down, 0) else { continue };
+        let known = interp.ints(&steps).and_then(|steps| counter.after(steps.elements.first()?));
+        let after = match known {
+            Some(known) => Ints::scalar(counter.dtype, known).val(),
+            None => {
+                let (start, steps) = (interp.value(node, &walk.vals[at])?, interp.value(node, &steps)?);
+                let steps = interp.add(node, Cast { to: counter.dtype }, &[steps])?;
+                let function = if *down { BinaryFunction::Sub } else { BinaryFunction::Add };
+                let after = interp.add(node, Binary { function }, &[start, steps])?;
+                interp.val(after)
+            }
+        };
+        counts.push((at, after));
+    }
+    Ok(counts)
 }
 
 /// What one step leaves.
 struct Step {
     /// New states, in order.
     states: Vec<ValueId>,
-    /// For each filled list: the variable, what the step writes, and whether only the last one stays.
-    items: Vec<(usize, ValueId, bool)>,
+    items: Vec<Item>,
+}
+
+/// What a step writes into a list.
+struct Item {
+    /// The variable that is the list.
+    variable: usize,
+    value: ValueId,
+    /// The place; none where only the last step's stays.
+    at: Option<Counter>,
 }
 
 /// Builds the body; none where something in it could not be lowered.
@@ -460,7 +513,7 @@ fn step<'a>(
     for (at, (val, role)) in vals.iter().zip(roles).enumerate() {
         arguments.push(match role {
             Role::Fixed => val.clone(),
-            Role::Counter => Val::Counter,
+            Role::Counter { down } => counter_of(interp, val, *down, interp.depth()),
             Role::Filled => Val::List(Rc::new(List::Reserved { len: None, of: Some(at) })),
             Role::State(n) => interp.val(inner[*n]),
         });
@@ -470,11 +523,11 @@ fn step<'a>(
     for (at, (result, role)) in results.iter().zip(roles).enumerate() {
         match (role, result) {
             (_, Val::Failed) => return Ok(None),
-            (Role::Fixed | Role::Counter, _) => {}
+            (Role::Fixed | Role::Counter { .. }, _) => {}
             (Role::Filled, Val::List(list)) => match &**list {
-                List::Written { of, item, last } if *of == at => {
+                List::Written { of, item, at: place } if *of == at => {
                     let item = interp.value(node, item)?;
-                    step.items.push((at, item, *last));
+                    step.items.push(Item { variable: at, value: item, at: place.clone() });
                 }
                 _ => return Err(node.unsupported("a list that a step does not write one element of")),
             },
@@ -500,7 +553,7 @@ fn finish<'a>(interp: &mut Interp<'a>, node: &Node<'a>, mut frame: Frame, mut wa
     if frame.scanned.is_empty() {
         // Only its length is walked over.
         interp.frames.push(frame);
-        let counted = interp.value(node, &Val::Counter);
+        let counted = interp.value(node, &Val::Counter(Counter::plain(interp.depth())));
         frame = interp.frames.pop().ok_or_else(|| node.bad("a loop without its frame"))?;
         counted?;
     }
@@ -518,8 +571,8 @@ fn finish<'a>(interp: &mut Interp<'a>, node: &Node<'a>, mut frame: Frame, mut wa
         body.output(format!("fixed{at}_next"), *inner);
     }
     let flat = with_batch(node, &mut body, &mut walk.step.items)?;
-    for (at, (_, item, _)) in walk.step.items.iter().enumerate() {
-        body.output(format!("item{at}"), *item);
+    for (at, item) in walk.step.items.iter().enumerate() {
+        body.output(format!("item{at}"), item.value);
     }
     let states = walk.states.len() + captured.len();
     let inputs: Vec<ValueId> = walk
@@ -529,32 +582,16 @@ fn finish<'a>(interp: &mut Interp<'a>, node: &Node<'a>, mut frame: Frame, mut wa
         .chain(captured.iter().map(|pair| pair.0))
         .chain(scanned.iter().map(|pair| pair.0))
         .collect();
-    let after = &walk.step.states;
-    let finals: Vec<Option<usize>> = walk
-        .step
-        .items
-        .iter()
-        .map(|(_, item, last)| after.iter().position(|state| state == item).filter(|_| *last))
-        .collect();
     let outputs = interp.add_node(node, Op::from(Scan { body: Box::new(body), states, reverse: false }), &inputs)?;
     let mut lists = Vec::new();
-    for (at, (variable, _, last)) in walk.step.items.iter().enumerate() {
-        let stacked = outputs[states + at];
-        let list = match (finals[at], *last) {
-            (Some(state), _) => List::Items(vec![interp.val(outputs[state])]),
-            (None, true) => List::Items(vec![last_of(interp, node, stacked, &walk.trips.count)?]),
-            (None, false) if flat[at] => {
-                let row = interp.graph().reshape(node.name, stacked, vec![walk.trips.count.clone()])?;
-                List::Of { tensor: interp.val(row), axis: 0 }
-            }
-            (None, false) => List::Of { tensor: interp.val(stacked), axis: 1 },
-        };
-        lists.push((*variable, Val::List(Rc::new(list))));
+    for (at, item) in walk.step.items.iter().enumerate() {
+        let list = filled(interp, node, &walk, item, flat[at], &outputs, outputs[states + at])?;
+        lists.push((item.variable, Val::List(Rc::new(list))));
     }
-    let count = counted(interp, node, &walk.trips)?;
+    let counts = counted(interp, node, &walk)?;
     let result = |(at, role): (usize, &Role)| match role {
         Role::Fixed => walk.vals[at].clone(),
-        Role::Counter => count.clone(),
+        Role::Counter { .. } => counts.iter().find(|count| count.0 == at).map_or(Val::Failed, |count| count.1.clone()),
         Role::State(n) => interp.val(outputs[*n]),
         Role::Filled => lists.iter().find(|list| list.0 == at).map_or(Val::Failed, |list| list.1.clone()),
     };
@@ -562,16 +599,83 @@ fn finish<'a>(interp: &mut Interp<'a>, node: &Node<'a>, mut frame: Frame, mut wa
 }
 
 /// Elements without a batch axis get one, as time is axis 1. Which ones these were.
-fn with_batch(node: &Node<'_>, body: &mut Graph, items: &mut [(usize, ValueId, bool)]) -> Result<Vec<bool>, Diag> {
+fn with_batch(node: &Node<'_>, body: &mut Graph, items: &mut [Item]) -> Result<Vec<bool>, Diag> {
     let mut flat = Vec::new();
-    for (_, item, _) in items {
-        let scalar = body.shape(*item).is_empty();
+    for item in items {
+        let scalar = body.shape(item.value).is_empty();
         flat.push(scalar);
         if scalar {
-            *item = body.reshape(node.name, *item, vec![Dim::Known(1)])?;
+            item.value = body.reshape(node.name, item.value, vec![Dim::Known(1)])?;
         }
     }
     Ok(flat)
+}
+
+/// A list that the loop filled. `stacked` is what its steps wrote, along axis 1.
+fn filled<'a>(
+    interp: &mut Interp<'a>,
+    node: &Node<'a>,
+    walk: &Walk<'_>,
+    item: &Item,
+    is_flat: bool,
+    outputs: &[ValueId],
+    stacked: ValueId,
+) -> Result<List, Diag> {
+    let trips = &walk.trips.count;
+    let Some(place) = &item.at else {
+        let state = walk.step.states.iter().position(|state| *state == item.value);
+        let last = match state {
+            Some(state) => interp.val(outputs[state]),
+            None => last_of(interp, node, stacked, trips)?,
+        };
+        return Ok(List::Items(vec![last]));
+    };
+    let (before, length) = match &walk.vals[item.variable] {
+        Val::List(list) => match &**list {
+            List::Items(items) => (items.clone(), None),
+            List::Reserved { len, .. } => (Vec::new(), len.clone()),
+            List::Of { .. } | List::Written { .. } => {
+                return Err(node.unsupported("a list that is filled already"));
+            }
+        },
+        _ => (Vec::new(), None),
+    };
+    let fits = match (place.down, length.map(|length| length.dim())) {
+        (false, None) => place.start == Int::N(before.len() as i64),
+        // Longer than it was made to be is what grows.
+        (false, Some(length)) => {
+            let grows = |length: Dim| length.known().zip(trips.known()).is_some_and(|(length, trips)| length <= trips);
+            let same = length.is_none_or(|length| length == *trips || length == Dim::Known(0) || grows(length));
+            place.start == Int::N(0) && same
+        }
+        (true, Some(Some(length))) => {
+            length == *trips && place.start.add(&Int::N(1)).and_then(|n| n.dim()) == Some(length)
+        }
+        (true, _) => false,
+    };
+    if !fits {
+        return Err(node.unsupported("a list that a loop fills in part"));
+    }
+    let mut all = stacked;
+    if place.down {
+        all = interp.add(node, Reverse { axes: vec![1] }, &[all])?;
+    }
+    let mut parts = Vec::new();
+    for item in &before {
+        let item = interp.value(node, item)?;
+        let item = if is_flat { interp.graph().reshape(node.name, item, vec![Dim::Known(1)])? } else { item };
+        parts.push(interp.graph().expand(node.name, item, 1)?);
+    }
+    if !parts.is_empty() {
+        parts.push(all);
+        all = interp.add(node, Concat { axis: 1 }, &parts)?;
+    }
+    if !is_flat {
+        return Ok(List::Of { tensor: interp.val(all), axis: 1 });
+    }
+    let count = interp.shape(all)[1].clone();
+    let row = interp.graph().reshape(node.name, all, vec![count])?;
+    Ok(List::Of { tensor: interp.val(row), axis: 0 })
 }
 
 /// The last step of what a loop stacked along axis 1.

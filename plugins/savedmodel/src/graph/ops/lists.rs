@@ -45,16 +45,17 @@ pub fn length<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out
 pub fn get_item<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
     let at = vals.get(1).ok_or_else(|| node.bad("no place"))?;
     match (&**interp.list(node, vals, 0)?, at) {
-        (List::Of { tensor, axis }, Val::Counter) => {
-            let item = interp.element_now(node, tensor, *axis)?;
+        (List::Of { tensor, axis }, Val::Counter(counter)) => {
+            let item = interp.element_now(node, tensor, *axis, counter)?;
             Ok(vec![item])
         }
         (List::Of { tensor, axis }, place) => {
-            let place = interp.ints(place).and_then(|ints| ints.elements.first().and_then(Int::known));
-            let place = place.and_then(|n| u64::try_from(n).ok());
-            let place = place.ok_or_else(|| node.unsupported("an element at a place that is computed from data"))?;
+            let place = interp.ints(place).and_then(|ints| ints.elements.first().cloned());
+            let ends = place.and_then(|place| Some((place.dim()?, place.add(&Int::N(1))?.dim()?)));
+            let (from, to) =
+                ends.ok_or_else(|| node.unsupported("an element at a place that is computed from data"))?;
             let x = interp.value(node, tensor)?;
-            let part = interp.graph().slice(node.name, x, *axis, Dim::Known(place), Dim::Known(place + 1))?;
+            let part = interp.graph().slice(node.name, x, *axis, from, to)?;
             let part = interp.graph().squeeze(node.name, part, *axis)?;
             one(interp, part)
         }
@@ -72,12 +73,12 @@ pub fn set_item<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> O
     let [_, place, item] = inputs(node, vals)?;
     let at = interp.ints(place).and_then(|ints| ints.elements.first().and_then(Int::known));
     match (&**interp.list(node, vals, 0)?, place, at) {
-        (List::Reserved { of: Some(of), .. }, Val::Counter, _) => {
-            list(List::Written { of: *of, item: item.clone(), last: false })
+        (List::Reserved { of: Some(of), .. }, Val::Counter(counter), _) if counter.depth == interp.depth() => {
+            list(List::Written { of: *of, item: item.clone(), at: Some(counter.clone()) })
         }
         // A list of one: what the last step writes stays.
         (List::Reserved { of: Some(of), .. }, _, Some(0)) => {
-            list(List::Written { of: *of, item: item.clone(), last: true })
+            list(List::Written { of: *of, item: item.clone(), at: None })
         }
         (List::Reserved { of: None, .. }, _, Some(0)) => list(List::Items(vec![item.clone()])),
         (List::Items(items), _, Some(at)) if at == items.len() as i64 => {

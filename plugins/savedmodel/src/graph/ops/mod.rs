@@ -217,6 +217,7 @@ static TABLE: &[Row] = &[
     row("ResizeBilinear", nn::resize),
     row("ResizeNearestNeighbor", nn::resize),
     row("ResourceGather", index::resource_gather),
+    row("ReverseSequence", index::reverse_sequence),
     row("ReverseV2", index::reverse),
     row("RightShift", math::binary),
     row("Rint", math::unary),
