@@ -32,8 +32,8 @@ impl<'a> Interp<'a> {
     pub fn run(&mut self, body: &Body<'a>, given: Given<'_>, wanted: &[&str]) -> Result<Vec<Val>, Diag> {
         let flow = body.flow()?;
         for name in wanted {
-            let node = body.edge(name).and_then(Edge::node);
-            if let Some(at) = node.filter(|at| flow.is_inside(*at) && !given.nodes.contains_key(at)) {
+            let node = body.edge(name).and_then(Edge::node).filter(|at| !given.nodes.contains_key(at));
+            if let Some(at) = node.filter(|at| flow.is_inside(*at) && !matches!(flow.part(*at), Some(Part::Odd(_)))) {
                 return Err(body.nodes[at].bad("a value that never leaves its loop: nothing but an Exit does"));
             }
         }
