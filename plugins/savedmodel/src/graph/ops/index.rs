@@ -6,7 +6,8 @@ use super::super::value::{Int, Ints, Val};
 use super::{axis, inputs, one};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
-    BinaryFunction, Concat, DType, Dim, Gather, GatherElements, OneHot, Op, Reverse, Triangle, ValueId, Where,
+    BinaryFunction, BroadcastTo, Concat, DType, Dim, DimSize, Gather, GatherElements, Iota, OneHot, Op, Reverse, Slice,
+    Triangle, ValueId, Where,
 };
 
 type Out = Result<Vec<Val>, Diag>;
@@ -376,4 +377,34 @@ pub fn band_part<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> 
         y = interp.add(node, Triangle { lower: false, k: -below }, &[y])?;
     }
     one(interp, y)
+}
+
+/// x, lengths: the first so many elements along `seq_dim` turned around, each row along `batch_dim` by its own length.
+pub fn reverse_sequence<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [x, lengths] = inputs(node, vals)?;
+    let (x, lengths) = (interp.value(node, x)?, interp.value(node, lengths)?);
+    let shape = interp.shape(x);
+    let (time, batch) =
+        (axis(node, node.int("seq_dim", 0)?, shape.len())?, axis(node, node.int("batch_dim", 0)?, shape.len())?);
+    if time == batch {
+        return Err(node.bad("time and batch on one axis"));
+    }
+    let along = |at: usize| -> Vec<Dim> {
+        shape.iter().enumerate().map(|(n, dim)| if n == at { dim.clone() } else { Dim::Known(1) }).collect()
+    };
+    let steps = interp.add(node, Iota { dim: shape[time].clone(), dtype: DType::I32 }, &[])?;
+    let steps = interp.graph().reshape(node.name, steps, along(time))?;
+    // TensorFlow refuses lengths that are longer than the sequence.
+    let most = interp.add(node, DimSize { dim: shape[time].clone() }, &[])?;
+    let lengths = interp.graph().cast(node.name, lengths, DType::I64)?;
+    let lengths = interp.graph().binary(node.name, BinaryFunction::Min, lengths, most)?;
+    let lengths = interp.graph().cast(node.name, lengths, DType::I32)?;
+    let lengths = interp.graph().reshape(node.name, lengths, along(batch))?;
+    let last = interp.graph().binary_scalar(node.name, BinaryFunction::Sub, lengths, 1.0)?;
+    let turned = interp.graph().binary(node.name, BinaryFunction::Sub, last, steps)?;
+    let within = interp.graph().binary(node.name, BinaryFunction::Less, steps, lengths)?;
+    let places = interp.add(node, Where {}, &[within, turned, steps])?;
+    let places = interp.add(node, BroadcastTo { shape }, &[places])?;
+    let out = interp.add(node, GatherElements { axis: time }, &[x, places])?;
+    one(interp, out)
 }
