@@ -15,8 +15,9 @@ use recast_plugin_api::lower::Lowering;
 use recast_plugin_api::model::ArgKind;
 use serde_json::Value as Json;
 
+/// One of the things between the brackets of `x[..]`.
 #[derive(Debug, Clone, PartialEq)]
-enum Index {
+pub enum Index {
     At(i64),
     Range {
         start: Option<i64>,
@@ -66,8 +67,12 @@ fn indices(l: &Lowering<'_>) -> Result<Vec<Index>, Diag> {
 
 /// x[indices], as numpy's basic indexing.
 pub fn get_item(l: &mut Lowering<'_>) -> Outcome {
-    let mut x = tensor(l)?;
-    let mut indices = indices(l)?;
+    let x = tensor(l)?;
+    let indices = indices(l)?;
+    picked(l, x, indices).map(one).map_err(Into::into)
+}
+
+pub fn picked(l: &mut Lowering<'_>, mut x: ValueId, mut indices: Vec<Index>) -> Result<ValueId, Diag> {
     let taken = |indices: &[Index]| indices.iter().filter(|i| matches!(i, Index::At(_) | Index::Range { .. })).count();
     let rank = l.rank(x);
     let free = rank.checked_sub(taken(&indices)).ok_or_else(|| l.unsupported("more indices than axes"))?;
@@ -92,10 +97,10 @@ pub fn get_item(l: &mut Lowering<'_>) -> Outcome {
                 x = l.expand(x, axis)?;
                 axis += 1;
             }
-            Index::Ellipsis => return Err(l.unsupported("two ellipses").into()),
+            Index::Ellipsis => return Err(l.unsupported("two ellipses")),
         }
     }
-    Ok(one(x))
+    Ok(x)
 }
 
 /// Where an index points, negative ones counted from the end.
