@@ -4,7 +4,7 @@ use super::super::def::Node;
 use super::super::interp::Interp;
 use super::super::value::{Int, Ints, Val, numbers};
 use super::source::scalar;
-use super::{fold, inputs, one, values};
+use super::{fold, inputs, one, strings, values};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
     Activation, ActivationFunction, Binary, BinaryFunction, Cast, Clip, DType, Data, Dim, ReduceFunction, Tensor, Type,
@@ -196,6 +196,11 @@ pub fn binary<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out
     }
     if function == BinaryFunction::Div && interp.dtype_of(a).is_some_and(DType::is_int) {
         return truncate_div(interp, node, vals);
+    }
+    if matches!(function, BinaryFunction::Equal | BinaryFunction::NotEqual)
+        && let Some(same) = strings::equal(interp, node, a, b, function == BinaryFunction::NotEqual)?
+    {
+        return Ok(vec![same]);
     }
     let pair = values(interp, node, &[a.clone(), b.clone()])?;
     let out = interp.add(node, Binary { function }, &pair)?;

@@ -9,6 +9,7 @@ mod nn;
 mod reduce;
 mod shape;
 mod source;
+pub mod strings;
 
 use super::def::Node;
 use super::interp::Interp;
@@ -141,6 +142,8 @@ static TABLE: &[Row] = &[
     row("GatherV2", index::gather),
     row("Greater", math::binary),
     row("GreaterEqual", math::binary),
+    row("HashTable", strings::table),
+    row("HashTableV2", strings::table),
     row("Identity", source::identity),
     row("IdentityN", source::identity_n),
     lenient("If", control::branch),
@@ -163,6 +166,10 @@ static TABLE: &[Row] = &[
     row("LogicalAnd", math::binary),
     row("LogicalNot", math::unary),
     row("LogicalOr", math::binary),
+    row("LookupTableFind", strings::find),
+    row("LookupTableFindV2", strings::find),
+    row("LookupTableSize", strings::size),
+    row("LookupTableSizeV2", strings::size),
     row("MatMul", nn::mat_mul),
     row("MatrixBandPart", index::band_part),
     row("Max", reduce::reduce),
@@ -177,6 +184,8 @@ static TABLE: &[Row] = &[
     row("Mod", math::binary),
     row("Mul", math::binary),
     row("MulNoNan", math::mul_no_nan),
+    row("MutableHashTable", strings::table),
+    row("MutableHashTableV2", strings::table),
     row("Neg", math::unary),
     row("NoOp", source::nothing),
     row("NotEqual", math::binary),
