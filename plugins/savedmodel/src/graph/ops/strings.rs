@@ -6,7 +6,8 @@ use super::super::value::{Texts, Val};
 use super::{inputs, one};
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::{
-    Binary, BinaryFunction, Cast, DType, IndexToString, StringToIndex, Tensor, Unary, UnaryFunction, ValueId,
+    Binary, BinaryFunction, Cast, DType, Dim, IndexToString, ReduceFunction, StringToIndex, Tensor, Unary,
+    UnaryFunction, ValueId,
 };
 use serde_json::Value as Json;
 use std::collections::HashMap;
@@ -77,9 +78,56 @@ pub fn find<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
             let found = interp.add(node, IndexToString { keys, values, fallback: fallback.clone() }, &[x])?;
             one(interp, found)
         }
-        (Column::Texts(_), _, _) => Err(node.unsupported("a table from strings to strings")),
-        (Column::Numbers(_), _, _) => Err(node.unsupported("a table from numbers to numbers")),
+        (Column::Texts(keys), Column::Texts(values), Val::Texts(fallback)) => {
+            let [fallback] = &fallback.items[..] else { return Err(node.bad("more than one default")) };
+            let places: Vec<i64> = (0..keys.len() as i64).collect();
+            let place = StringToIndex { keys, values: places.clone(), fallback: -1 };
+            let place = interp.add(node, place, &[x])?;
+            let back = IndexToString { keys: places, values, fallback: fallback.clone() };
+            let found = interp.add(node, back, &[place])?;
+            one(interp, found)
+        }
+        (Column::Numbers(keys), Column::Numbers(values), default) => {
+            let fallback = interp.known(node, std::slice::from_ref(default), 0, "default")?;
+            let [fallback] = fallback[..] else { return Err(node.bad("more than one default")) };
+            let x = as_i64(interp, node, x)?;
+            let found = number_of(interp, node, x, (&keys, &values), fallback)?;
+            let found = if dtype == DType::I64 { found } else { interp.add(node, Cast { to: dtype }, &[found])? };
+            one(interp, found)
+        }
+        (_, Column::Texts(_), _) => Err(node.bad("a table of strings with a default that is none")),
     }
+}
+
+/// Integer keys compared in one go with all elements of the input.
+const COMPARED_MAX: usize = 100_000;
+
+/// The number beside each of x (i64): the sum, over the keys that are equal to it, of what is beside them.
+fn number_of(
+    interp: &mut Interp<'_>,
+    node: &Node<'_>,
+    x: ValueId,
+    (keys, values): (&[i64], &[i64]),
+    fallback: i64,
+) -> Result<ValueId, Diag> {
+    if keys.is_empty() || keys.len() > COMPARED_MAX {
+        return Err(node.unsupported(format!("a table of {} numbers (1 to {COMPARED_MAX})", keys.len())));
+    }
+    let size = [keys.len() as u64];
+    let beyond: Option<Vec<i64>> = values.iter().map(|value| value.checked_sub(fallback)).collect();
+    let beyond = beyond.ok_or_else(|| node.unsupported("numbers too far apart"))?;
+    let mut wide = interp.shape(x);
+    wide.push(Dim::Known(1));
+    let last = wide.len() - 1;
+    let graph = interp.graph();
+    let x = graph.reshape(node.name, x, wide)?;
+    let keys = graph.constant(node.name, Tensor::from_i64(&size, keys))?;
+    let beyond = graph.constant(node.name, Tensor::from_i64(&size, &beyond))?;
+    let equal = graph.binary(node.name, BinaryFunction::Equal, x, keys)?;
+    let equal = graph.cast(node.name, equal, DType::I64)?;
+    let placed = graph.binary(node.name, BinaryFunction::Mul, equal, beyond)?;
+    let sum = graph.reduce(node.name, ReduceFunction::Sum, placed, &[last], false)?;
+    graph.binary_scalar(node.name, BinaryFunction::Add, sum, fallback as f64)
 }
 
 fn as_i64(interp: &mut Interp<'_>, node: &Node<'_>, x: ValueId) -> Result<ValueId, Diag> {
