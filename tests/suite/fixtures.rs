@@ -93,7 +93,7 @@ fn loops_of(result: &Converted) -> String {
     let bytes = std::fs::read(path).expect("the published file");
     let graph = Model::decode(bytes.as_slice()).expect("an ONNX file").graph.expect("its graph");
     let walks = ["GRU", "LSTM", "Loop", "RNN", "Scan"];
-    let mut found: Vec<String> = graph.node.into_iter().map(|node| node.op_type).collect();
+    let mut found: Vec<String> = graph.node.into_iter().filter_map(|node| node.op_type).collect();
     found.retain(|op| walks.contains(&op.as_str()));
     found.sort();
     found.join(" ")
