@@ -69,6 +69,7 @@ fn request(args: &ConvertArgs, config: &Config, wiring: &Wiring) -> Result<Reque
         plugins: found.pins(),
         winners: config.plugins.winners.clone(),
         lambda: config.lambda.clone(),
+        sources: super::source_options(config, args.signature.as_ref()),
         limits: config.limits.worker.clone(),
         threads: config.limits.worker_threads,
         bounds: Bounds { hard_links_allowed: true, ..Bounds::default() },

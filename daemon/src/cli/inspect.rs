@@ -29,6 +29,7 @@ pub fn run(args: &InspectArgs, wiring: &Wiring) -> Result<i32, Failure> {
         plugins: found.pins(),
         winners: config.plugins.winners.clone(),
         lambda: config.lambda.clone(),
+        sources: super::source_options(&config, args.signature.as_ref()),
         limits: config.limits.worker.clone(),
         threads: config.limits.worker_threads,
         bounds: Bounds { hard_links_allowed: true, ..Bounds::default() },

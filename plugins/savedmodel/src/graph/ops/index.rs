@@ -6,7 +6,7 @@ use super::super::value::{Int, Ints, Val};
 use super::{axis, inputs, one};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
-    BinaryFunction, BroadcastTo, Concat, DType, Dim, DimSize, Gather, GatherElements, Iota, OneHot, Op, Reverse, Slice,
+    BinaryFunction, BroadcastTo, Concat, DType, Dim, DimSize, Gather, GatherElements, Iota, OneHot, Op, Reverse,
     Triangle, ValueId, Where,
 };
 
