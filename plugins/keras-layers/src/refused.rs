@@ -18,7 +18,6 @@ pub const ROWS: &[Row] = &[
     Row::new("PeepholeLSTMCell", REFUSED, Masks::Drop, refuse, "refused: no Keras that runs can say what is right"),
     Row::new("ResidualWrapper", REFUSED, Masks::Drop, refuse, "refused: a cell whose input is added to its output"),
     Row::new("SequenceFeatures", REFUSED, Masks::Drop, refuse, "refused: as DenseFeatures"),
-    Row::new("StringLookup", REFUSED, Masks::Drop, refuse, "refused: the graph has no strings, give it the indices"),
     Row::new("TFSMLayer", REFUSED, Masks::Drop, refuse, "refused: it runs a SavedModel that lies elsewhere"),
     Row::new(
         "TextVectorization",

@@ -339,6 +339,7 @@ impl<'a> Emit<'a> {
                     name: Some(format!("{name}/Identity")),
                     op_type: Some("Identity".into()),
                     attribute: Vec::new(),
+                    domain: None,
                 });
             }
             outputs.push(ValueInfo::new(&name, graph.ty(output.value)));

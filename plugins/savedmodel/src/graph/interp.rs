@@ -48,6 +48,8 @@ pub struct Interp<'a> {
     pub library: &'a Library<'a>,
     pub origin: Origin<'a>,
     pub variables: HashMap<String, Variable>,
+    /// What lookup tables hold, by node: see `super::TABLES`.
+    pub tables: serde_json::Map<String, serde_json::Value>,
     pub frames: Vec<Frame>,
     /// A loop's condition is looked at for how often it holds, not lowered.
     pub deciding: bool,
@@ -69,6 +71,7 @@ impl<'a> Interp<'a> {
             library,
             origin,
             variables,
+            tables: Default::default(),
             frames: vec![Frame::new(graph)],
             deciding: false,
             calls: Vec::new(),
@@ -206,7 +209,9 @@ impl<'a> Interp<'a> {
             Val::Known(tensor) => self.constant(node, tensor),
             Val::Ints(ints) => self.sizes(node, ints),
             Val::Counter(counter) => self.counter(node, counter),
+            Val::Texts(texts) => ops::strings::constant(self, node, texts),
             Val::Variable(name) => self.variable(node, name),
+            Val::Table(_) => Err(node.unsupported("a lookup table as a value")),
             Val::List(_) => Err(node.unsupported("a list of tensors where a tensor is needed")),
             Val::Below(_) => Err(node.unsupported("a loop's condition as a value")),
             Val::Nothing => Err(node.unsupported("the result of a branch that is not taken")),
@@ -309,7 +314,8 @@ impl<'a> Interp<'a> {
             Val::Ints(ints) => Some(ints.dtype),
             Val::Counter(counter) => Some(counter.dtype),
             Val::Variable(name) => self.variables.get(&**name).map(|variable| variable.tensor.dtype),
-            Val::List(_) | Val::Below(_) | Val::Nothing | Val::Failed => None,
+            Val::Texts(_) => Some(DType::Str),
+            Val::Table(_) | Val::List(_) | Val::Below(_) | Val::Nothing | Val::Failed => None,
         }
     }
 
@@ -324,7 +330,10 @@ impl<'a> Interp<'a> {
                 Some(variable) => Ok(known(&variable.tensor.shape)),
                 None => Err(node.bad(format!("the variable '{name}' has no value in the checkpoint"))),
             },
-            Val::List(_) | Val::Below(_) | Val::Nothing | Val::Failed => Err(node.unsupported("this has no shape")),
+            Val::Texts(texts) => Ok(known(&texts.shape)),
+            Val::Table(_) | Val::List(_) | Val::Below(_) | Val::Nothing | Val::Failed => {
+                Err(node.unsupported("this has no shape"))
+            }
         }
     }
 
@@ -334,7 +343,9 @@ impl<'a> Interp<'a> {
             Val::Known(tensor) => Ints::of_tensor(tensor),
             Val::Ints(ints) => Some((**ints).clone()),
             Val::Tensor { .. }
+            | Val::Texts(_)
             | Val::Variable(_)
+            | Val::Table(_)
             | Val::List(_)
             | Val::Counter(_)
             | Val::Below(_)

@@ -28,6 +28,8 @@ use walk::Given;
 pub const CLASS: &str = "tf>Signature";
 /// The weight that holds the bytes of the GraphDef.
 pub const GRAPH: &str = "graph_def";
+/// What lookup tables hold, in the layer's configuration: by node, `{"keys": [..], "values": [..]}`.
+pub const TABLES: &str = "tables";
 
 pub struct Signatures;
 
@@ -70,6 +72,9 @@ pub fn lower(
     }
     let graph = std::mem::replace(&mut l.graph, Graph::new(""));
     let mut interp = Interp::new(&library, origin, variables(layer)?, graph);
+    if let Some(Json::Object(tables)) = l.config.get(TABLES) {
+        interp.tables = tables.clone();
+    }
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
     let results = interp.run(&body, Given { arguments: &[], nodes: &nodes }, &wanted)?;
     let outputs = made(&mut interp, &body, &wanted, &results)?;

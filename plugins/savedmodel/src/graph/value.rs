@@ -17,8 +17,12 @@ pub enum Val {
     Known(Rc<Tensor>),
     /// Whole numbers of which some are free sizes.
     Ints(Rc<Ints>),
+    /// Strings that are known.
+    Texts(Rc<Texts>),
     /// A handle: the name of the variable's node.
     Variable(Rc<str>),
+    /// A handle: the name of the table's node.
+    Table(Rc<str>),
     /// A list of tensors: all elements of a tensor along its first axis (`stacked`), or of a shape not yet filled.
     List(Rc<List>),
     /// What a loop counts.
@@ -43,6 +47,12 @@ pub struct Ints {
     pub dtype: DType,
     pub shape: Vec<usize>,
     pub elements: Vec<Int>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Texts {
+    pub shape: Vec<u64>,
+    pub items: Vec<String>,
 }
 
 #[derive(Clone)]

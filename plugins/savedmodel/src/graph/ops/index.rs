@@ -3,7 +3,7 @@
 use super::super::def::Node;
 use super::super::interp::Interp;
 use super::super::value::{Int, Ints, Val};
-use super::{axis, inputs, one};
+use super::{axis, inputs, one, strings};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
     BinaryFunction, BroadcastTo, Concat, DType, Dim, DimSize, Gather, GatherElements, Iota, OneHot, Op, Reverse,
@@ -269,6 +269,9 @@ pub fn gather<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out
         let elements: Option<Vec<Int>> = known.iter().map(element).collect();
         let elements = elements.ok_or_else(|| node.bad("an index out of range"))?;
         return Ok(vec![Ints { dtype: ints.dtype, shape: places.shape, elements }.val()]);
+    }
+    if let Some(picked) = strings::picked(interp, node, x, indices)? {
+        return one(interp, picked);
     }
     let pair = super::values(interp, node, &[x.clone(), indices.clone()])?;
     let op: Op = match node.int("batch_dims", 0)? {

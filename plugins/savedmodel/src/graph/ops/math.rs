@@ -4,11 +4,11 @@ use super::super::def::Node;
 use super::super::interp::Interp;
 use super::super::value::{Int, Ints, Val, numbers};
 use super::source::scalar;
-use super::{fold, inputs, one, values};
+use super::{fold, inputs, one, strings, values};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
-    Activation, ActivationFunction, Binary, BinaryFunction, Cast, Clip, DType, Data, Dim, ReduceFunction, Tensor, Type,
-    Unary, UnaryFunction, Where,
+    Activation, ActivationFunction, Binary, BinaryFunction, Cast, Clip, DType, Data, Dim, Op, ReduceFunction, Tensor,
+    Type, Unary, UnaryFunction, ValueId, Where,
 };
 use std::rc::Rc;
 
@@ -254,9 +254,39 @@ pub fn binary<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out
     if function == BinaryFunction::Div && interp.dtype_of(a).is_some_and(DType::is_int) {
         return truncate_div(interp, node, vals);
     }
+    if function == BinaryFunction::Min
+        && let Some(bound) = settled(interp, a, b).or_else(|| settled(interp, b, a))
+    {
+        return Ok(vec![bound]);
+    }
+    if matches!(function, BinaryFunction::Equal | BinaryFunction::NotEqual)
+        && let Some(same) = strings::equal(interp, node, a, b, function == BinaryFunction::NotEqual)?
+    {
+        return Ok(vec![same]);
+    }
     let pair = values(interp, node, &[a.clone(), b.clone()])?;
     let out = interp.add(node, Binary { function }, &pair)?;
     one(interp, out)
+}
+
+/// min(bound, max(floor, whatever)) is the bound where the floor is no less: how Keras says the size of a count.
+fn settled(interp: &Interp<'_>, bound: &Val, other: &Val) -> Option<Val> {
+    let known = |val: &Val| match interp.ints(val)?.known()?.as_slice() {
+        [number] => Some(*number),
+        _ => None,
+    };
+    let (limit, Val::Tensor { depth, value }) = (known(bound)?, other) else { return None };
+    let graph = &interp.frames[*depth].graph;
+    let maximum = |op: &Op| matches!(op, Op::Binary(op) if op.function == BinaryFunction::Max);
+    let node = graph.nodes().iter().rev().find(|node| node.outputs.contains(value) && maximum(&node.op))?;
+    let is_floor = |input: &ValueId| {
+        let made = graph.nodes().iter().rev().find(|node| node.outputs.contains(input));
+        let tensor = made.and_then(|node| if let Op::Constant(op) = &node.op { Some(&op.tensor) } else { None });
+        let numbers = tensor.and_then(Ints::of_tensor).and_then(|ints| ints.known());
+        numbers.is_some_and(|numbers| !numbers.is_empty() && numbers.iter().all(|&floor| floor >= limit))
+    };
+    let scalar = graph.shape(*value).is_empty();
+    (scalar && node.inputs.iter().flatten().any(is_floor)).then(|| bound.clone())
 }
 
 pub fn add_n<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {

@@ -9,6 +9,7 @@ mod nn;
 mod reduce;
 mod shape;
 mod source;
+pub mod strings;
 
 use super::def::Node;
 use super::interp::Interp;
@@ -145,6 +146,8 @@ static TABLE: &[Row] = &[
     row("GatherV2", index::gather),
     row("Greater", math::binary),
     row("GreaterEqual", math::binary),
+    row("HashTable", strings::table),
+    row("HashTableV2", strings::table),
     row("Identity", source::identity),
     lenient("IdentityN", source::identity_n),
     lenient("If", control::branch),
@@ -167,6 +170,10 @@ static TABLE: &[Row] = &[
     row("LogicalAnd", math::binary),
     row("LogicalNot", math::unary),
     row("LogicalOr", math::binary),
+    row("LookupTableFind", strings::find),
+    row("LookupTableFindV2", strings::find),
+    row("LookupTableSize", strings::size),
+    row("LookupTableSizeV2", strings::size),
     row("LoopCond", source::identity),
     row("MatMul", nn::mat_mul),
     row("MatrixBandPart", index::band_part),
@@ -182,6 +189,8 @@ static TABLE: &[Row] = &[
     row("Mod", math::binary),
     row("Mul", math::binary),
     row("MulNoNan", math::mul_no_nan),
+    row("MutableHashTable", strings::table),
+    row("MutableHashTableV2", strings::table),
     row("Neg", math::unary),
     row("NextIteration", source::identity),
     row("NoOp", source::nothing),
