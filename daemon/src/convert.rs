@@ -28,6 +28,8 @@ pub struct Request {
     pub winners: std::collections::BTreeMap<String, String>,
     /// `model:layer` -> expression, as the config has them.
     pub lambda: std::collections::BTreeMap<String, String>,
+    /// Options of sources, by `FORMAT` or `FORMAT:MODEL`.
+    pub sources: crate::job::SourceOptions,
     pub limits: WorkerLimits,
     pub threads: usize,
     pub bounds: Bounds,
@@ -135,6 +137,7 @@ fn describe(request: &Request, given: &Path, area: &Area) -> Result<(JobSpec, So
         record: beside.record.map(|record| dir.join(record)),
     };
     let expressions = crate::config::expressions_of(&request.lambda, &name);
+    let sources = crate::config::sources_of(&request.sources, &name);
     let spec = JobSpec {
         name,
         artifact: path,
@@ -147,6 +150,7 @@ fn describe(request: &Request, given: &Path, area: &Area) -> Result<(JobSpec, So
         plugins: request.plugins.clone(),
         winners: request.winners.clone(),
         expressions,
+        sources,
         limits: request.limits.clone(),
         threads: request.threads,
         inspect: false,

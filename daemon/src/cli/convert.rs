@@ -64,6 +64,7 @@ fn request(args: &ConvertArgs, config: &Config, wiring: &Wiring) -> Result<Reque
         out: std::path::absolute(&args.out).map_err(|error| Failure::io(args.out.display(), error))?,
         architecture: args.architecture.clone(),
         golden: args.golden.clone(),
+        sources: super::source_options(config, args.signature.as_ref()),
         ..Request::new(config, &found, policy)
     })
 }

@@ -23,6 +23,7 @@ pub fn run(args: &InspectArgs, wiring: &Wiring) -> Result<i32, Failure> {
         targets: targets.map(|name| TargetSpec { name: name.to_owned(), options: Default::default() }).collect(),
         out: std::env::temp_dir(),
         architecture: args.architecture.clone(),
+        sources: super::source_options(&config, args.signature.as_ref()),
         ..Request::new(&config, &found, Policy::Off)
     };
     let area = Area::open(&request.out).map_err(|error| Failure::io(request.out.display(), error))?;
