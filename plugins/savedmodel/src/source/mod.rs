@@ -72,7 +72,7 @@ pub fn read<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Fi
         assets: &meta.asset_file_def,
     };
     let signature = signature::choose(&meta.signature_def);
-    let mut model = match (keras_layers(&dir, meta, &bundle, &limits, &mut files)?, signature) {
+    let mut model = match (keras_layers(&found, meta, &mut files)?, signature) {
         (Some(model), Ok(signature)) => {
             // The layers are what counts: a graph that can't be read is no witness, and that is all.
             let traced = signature::read(&found, signature, &mut files).ok().and_then(|traced| traced.root);
@@ -108,14 +108,12 @@ struct Meta {
 
 /// The model as Keras' layers; none where Keras left no configuration that holds all of them, and a signature does.
 fn keras_layers(
-    dir: &Directory<'_, '_>,
+    found: &signature::Found<'_, '_, '_>,
     meta: &Meta,
-    bundle: &Bundle,
-    limits: &Limits,
     files: &mut Files<'_, '_>,
 ) -> Result<Option<LayerModel>, Findings> {
-    let saved = meta.object_graph_def.clone().unwrap_or_default();
-    let Some(metadata) = keras::Metadata::read(dir, &saved)? else {
+    let signature::Found { dir, bundle, limits, graph, saved, assets, .. } = *found;
+    let Some(metadata) = keras::Metadata::read(dir, saved)? else {
         return own_layers(dir, bundle, limits, files);
     };
     let root = metadata.root(limits)?;
@@ -123,8 +121,8 @@ fn keras_layers(
     if subclassed && signature::choose(&meta.signature_def).is_ok() {
         return Ok(None);
     }
-    let objects = Objects::read(&saved, bundle, dir)?;
-    let found = keras::Found { dir, bundle, objects: &objects, metadata: &metadata, limits };
+    let objects = Objects::read(saved, bundle, dir)?;
+    let found = keras::Found { dir, bundle, objects: &objects, metadata: &metadata, limits, saved, graph, assets };
     keras::read(&found, &root, files).map(Some)
 }
 
