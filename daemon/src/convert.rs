@@ -47,6 +47,7 @@ impl Request {
             plugins: found.pins(),
             winners: config.plugins.winners.clone(),
             lambda: config.lambda.clone(),
+            sources: config.sources.clone(),
             limits: config.limits.worker.clone(),
             threads: config.limits.worker_threads,
             bounds: Bounds { hard_links_allowed: true, ..Bounds::default() },
