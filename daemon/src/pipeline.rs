@@ -297,10 +297,11 @@ impl Job<'_> {
     fn verify(&self, written: &Written<'_>, graph: &Graph) -> Outcome {
         let Written { target, caps, path: file, .. } = written;
         let variant = |graph: &Graph, what: &str| self.variant(target, caps, graph, what);
-        let decompose = |graph: &Graph| passes::decompose(graph, verify::runtime::embedded_lacks);
+        let decompose = |graph: &Graph| passes::decompose(graph, caps, verify::runtime::embedded_lacks);
         verify::verify(&Check {
             spec: &self.spec.verify,
             graph,
+            written: written.fitted,
             weights: self.host.tensors(),
             file,
             runtime: &caps.runtime,

@@ -480,6 +480,11 @@ impl<'a> Lowering<'a> {
         self.graph.slice(&self.layer.path, x, axis, start, stop)
     }
 
+    /// Elements start, start + step, .. below stop.
+    pub fn strided(&mut self, x: ValueId, axis: usize, range: (Dim, Dim), step: u64) -> Result<ValueId, Diag> {
+        self.graph.strided(&self.layer.path, x, axis, range, step)
+    }
+
     pub fn squeeze(&mut self, x: ValueId, axis: usize) -> Result<ValueId, Diag> {
         self.graph.squeeze(&self.layer.path, x, axis)
     }

@@ -2,7 +2,7 @@
 //! have failed at all.
 
 use recast_plugin_api::ir::DType;
-use recast_reference::Array;
+use recast_reference::{Array, Data};
 
 /// Room between the rounding that one perturbed run shows and what a real float32 run may add up to: the runtime may
 /// sum in another order, fuse multiply and add, and approximate exp by a few units in the last place. Plain float32
@@ -28,6 +28,9 @@ impl Tolerance {
     /// From the exact result and one in which every op's result was rounded at random as float32 would: the difference
     /// is the rounding that this graph must suffer.
     pub fn derived(exact: &Array, perturbed: &Array) -> Tolerance {
+        if exact.dtype == DType::Str {
+            return Tolerance { absolute: 0.0, relative: 0.0 };
+        }
         let (a, b) = (exact.numbers(), perturbed.numbers());
         let finite = a.iter().zip(b.iter()).filter(|(x, y)| x.is_finite() && y.is_finite());
         let rounding = finite.map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
@@ -89,6 +92,9 @@ pub fn distance(expected: &Array, found: &Array, tolerance: Tolerance) -> Result
     if expected.shape != found.shape {
         return Err(format!("shape {:?}, should be {:?}", found.shape, expected.shape));
     }
+    if let (Data::S(a), Data::S(b)) = (&expected.data, &found.data) {
+        return Ok(texts_apart(a, b));
+    }
     let (a, b) = (expected.numbers(), found.numbers());
     let floor = (scale(&a) * 1e-3).max(f64::MIN_POSITIVE);
     let mut result = Distance { elements: a.len() as u64, ..Distance::default() };
@@ -108,6 +114,13 @@ pub fn distance(expected: &Array, found: &Array, tolerance: Tolerance) -> Result
         result.outside += u64::from(!tolerance.allows(x, y));
     }
     Ok(result)
+}
+
+/// Texts are equal or not; one that is not is infinitely far off.
+fn texts_apart(expected: &[String], found: &[String]) -> Distance {
+    let outside = expected.iter().zip(found).filter(|(a, b)| a != b).count() as u64;
+    let far = if outside > 0 { f64::INFINITY } else { 0.0 };
+    Distance { max_abs: far, max_rel: far, outside, elements: expected.len() as u64 }
 }
 
 /// Why a comparison with this expected output could not have failed; `None` when it could. `rows` is set when axis 0

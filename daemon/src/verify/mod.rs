@@ -36,6 +36,8 @@ pub struct Check<'a> {
     pub spec: &'a VerifySpec,
     /// As lowered.
     pub graph: &'a Graph,
+    /// As the passes made it fit the target: what the file holds.
+    pub written: &'a Graph,
     pub weights: &'a (dyn Weights + Sync),
     /// The written file.
     pub file: &'a Path,

@@ -11,6 +11,7 @@
 
 pub mod attr;
 pub mod build;
+pub mod bytes;
 pub mod dim;
 pub mod infer;
 pub mod numbers;

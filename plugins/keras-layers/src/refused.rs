@@ -22,7 +22,6 @@ pub const ROWS: &[Row] = &[
     Row::new("Hashing", REFUSED, Masks::Drop, refuse, "refused: no target has its hash of strings"),
     Row::new("JaxLayer", REFUSED, Masks::Drop, code, "refused: it wraps a JAX function, which is code"),
     Row::new("SequenceFeatures", REFUSED, Masks::Drop, refuse, "refused: as DenseFeatures"),
-    Row::new("StringLookup", REFUSED, Masks::Drop, refuse, "refused: the graph has no strings, give it the indices"),
     Row::new("TFSMLayer", REFUSED, Masks::Drop, refuse, "refused: it runs a SavedModel that lies elsewhere"),
     Row::new(
         "TextVectorization",

@@ -5,7 +5,6 @@ use super::args::{
 };
 use super::args::{setting, tensor};
 use super::reduce::flat;
-use super::shapes::strided;
 use super::{Outcome, unless};
 use crate::policy::one;
 use recast_plugin_api::diag::{Code, Diag};
@@ -125,7 +124,7 @@ fn range(
         let start = bound(&size, start.unwrap_or(0));
         let stop = stop.map_or(size.clone(), |stop| bound(&size, stop));
         let start = if stop.minus(&start).is_none() { stop.clone() } else { start };
-        return strided(l, x, axis, start, stop, step.unsigned_abs());
+        return l.strided(x, axis, (start, stop), step.unsigned_abs());
     }
     let reversed = l.add(Reverse { axes: vec![axis] }, &[x])?;
     let (start, stop) = match (size.known(), start, stop) {
@@ -139,7 +138,7 @@ fn range(
         }
         (None, ..) => return Err(l.unsupported("a backward range of an axis whose size is not known")),
     };
-    strided(l, reversed, axis, start, stop, step.unsigned_abs())
+    l.strided(reversed, axis, (start, stop), step.unsigned_abs())
 }
 
 /// A bound of a range: negative ones counted from the end, and none beyond the ends.

@@ -9,9 +9,10 @@ pub mod keras;
 pub mod objects;
 pub mod restore;
 pub mod signature;
+pub mod tables;
 
 use crate::layers;
-use crate::proto::{MetaInfoDef, SavedObjectGraph, SaverDef, SignatureDef};
+use crate::proto::{AssetFileDef, MetaInfoDef, SavedObjectGraph, SaverDef, SignatureDef};
 use bundle::Bundle;
 use directory::Directory;
 use objects::Objects;
@@ -68,6 +69,7 @@ pub fn read<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Fi
         graph,
         saver: meta.saver_def.as_ref(),
         saved: &saved,
+        assets: &meta.asset_file_def,
     };
     let signature = signature::choose(&meta.signature_def);
     let mut model = match (keras_layers(&dir, meta, &bundle, &limits, &mut files)?, signature) {
@@ -98,6 +100,8 @@ struct Meta {
     saver_def: Option<SaverDef>,
     #[prost(btree_map = "string, message", tag = "5")]
     signature_def: BTreeMap<String, SignatureDef>,
+    #[prost(message, repeated, tag = "6")]
+    asset_file_def: Vec<AssetFileDef>,
     #[prost(message, optional, tag = "7")]
     object_graph_def: Option<SavedObjectGraph>,
 }

@@ -4,9 +4,10 @@ use super::bundle::Bundle;
 use super::directory::Directory;
 use super::objects::Objects;
 use super::restore;
+use super::tables;
 use crate::graph::def::{self, Body};
-use crate::graph::{CLASS, GRAPH, wire};
-use crate::proto::{SavedConcreteFunction, SavedObjectGraph, SaverDef, SignatureDef, TensorInfo, dtype};
+use crate::graph::{CLASS, GRAPH, TABLES, wire};
+use crate::proto::{AssetFileDef, SavedConcreteFunction, SavedObjectGraph, SaverDef, SignatureDef, TensorInfo, dtype};
 use crate::structured::Structured;
 use recast_keras_model::io::{Files, Limits, region};
 use recast_plugin_api::diag::{Code, Diag, Findings};
@@ -14,7 +15,7 @@ use recast_plugin_api::ir::DType;
 use recast_plugin_api::model::{
     Arg, Call, InputDim, Layer, LayerModel, Model, ModelInput, ModelOutput, SCHEMA_REV, ValueRef, Weight,
 };
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What TensorFlow calls the signature that is meant to be used, and what Keras 3 calls it beside that.
@@ -30,6 +31,7 @@ pub struct Found<'x, 'io, 'a> {
     pub graph: &'a [u8],
     pub saver: Option<&'x SaverDef>,
     pub saved: &'x SavedObjectGraph,
+    pub assets: &'x [AssetFileDef],
 }
 
 /// The signature that is read, by name.
@@ -76,14 +78,14 @@ pub fn read(
         }
     }
     let stops: BTreeSet<&str> = given.iter().map(|(_, info)| node_of(&info.name)).collect();
-    let reached = reached(&body, &stops, wanted.iter().map(|(_, info)| info.name.as_str()));
+    let Reached { variables, tables } = reached(&body, &stops, wanted.iter().map(|(_, info)| info.name.as_str()));
     let restored = match found.saver {
         Some(saver) => restore::keys(&body, &library, saver)?,
         None => Default::default(),
     };
     let bound = bound(found, &body)?;
     let mut weights = vec![graph_weight(found, files)];
-    for variable in reached {
+    for variable in variables {
         let key = bound.get(variable).or_else(|| restored.get(variable)).map(String::as_str);
         // TensorFlow 1 stores a variable under its own name.
         let key = key.or_else(|| found.bundle.has(variable).then_some(variable));
@@ -95,11 +97,15 @@ pub fn read(
             Err(diag) => findings.push(diag),
         }
     }
+    let tables = table_contents(found, &body, &library, &tables).unwrap_or_else(|diag| {
+        findings.push(diag);
+        Json::Null
+    });
     if !findings.is_empty() {
         return Err(findings);
     }
     let names = |list: &[(&String, &TensorInfo)]| list.iter().map(|(_, info)| info.name.clone()).collect::<Vec<_>>();
-    let config = json!({"name": name, "inputs": names(&given), "outputs": names(&wanted)});
+    let config = json!({"name": name, "inputs": names(&given), "outputs": names(&wanted), TABLES: tables});
     let layer = Layer {
         name: name.into(),
         path: name.into(),
@@ -183,8 +189,7 @@ fn input(name: &str, info: &TensorInfo) -> Result<ModelInput, Diag> {
     if info.name.is_empty() {
         return Err(Diag::new(Code::UnsupportedType, name, "an input that is sparse, ragged or composite"));
     }
-    let dtype = dtype::from_tf(info.dtype);
-    let dtype = dtype.filter(|dtype| *dtype != DType::Str).ok_or_else(|| {
+    let dtype = dtype::from_tf(info.dtype).ok_or_else(|| {
         Diag::new(Code::UnsupportedType, name, format!("an input of TensorFlow's dtype {}", info.dtype))
     })?;
     let shape = info.tensor_shape.as_ref().filter(|shape| !shape.unknown_rank);
@@ -214,10 +219,35 @@ fn bound(found: &Found<'_, '_, '_>, body: &Body<'_>) -> Result<HashMap<String, S
     Ok(keys)
 }
 
-/// Nodes of variables that the outputs depend on.
-fn reached<'b>(body: &Body<'b>, stops: &BTreeSet<&str>, wanted: impl Iterator<Item = &'b str>) -> Vec<&'b str> {
+/// What each of these tables holds, by its node; one of which that is not known is left out.
+fn table_contents<'a>(
+    found: &Found<'_, '_, 'a>,
+    body: &Body<'a>,
+    library: &def::Library<'a>,
+    nodes: &[&str],
+) -> Result<Json, Diag> {
+    let mut known = serde_json::Map::new();
+    if nodes.is_empty() {
+        return Ok(Json::Object(known));
+    }
+    let contents = tables::contents(body, library, found.assets)?;
+    for name in nodes {
+        if let (Some(at), Some(content)) = (body.find(name), contents.get(*name)) {
+            known.insert(name.to_string(), content.json(&body.nodes[at], found.dir)?);
+        }
+    }
+    Ok(Json::Object(known))
+}
+
+/// Nodes that the outputs depend on, by name.
+struct Reached<'b> {
+    variables: Vec<&'b str>,
+    tables: Vec<&'b str>,
+}
+
+fn reached<'b>(body: &Body<'b>, stops: &BTreeSet<&str>, wanted: impl Iterator<Item = &'b str>) -> Reached<'b> {
     let mut seen = BTreeSet::new();
-    let mut variables = Vec::new();
+    let (mut variables, mut tables) = (Vec::new(), Vec::new());
     let mut ahead: Vec<&'b str> = wanted.map(node_of).collect();
     while let Some(name) = ahead.pop() {
         if stops.contains(name) || !seen.insert(name) {
@@ -227,10 +257,14 @@ fn reached<'b>(body: &Body<'b>, stops: &BTreeSet<&str>, wanted: impl Iterator<It
         if matches!(node.op, "VarHandleOp" | "VariableV2" | "Variable") {
             variables.push(node.name);
         }
+        if tables::is_table(node.op) {
+            tables.push(node.name);
+        }
         ahead.extend(node.data().map(node_of));
     }
     variables.sort_unstable();
-    variables
+    tables.sort_unstable();
+    Reached { variables, tables }
 }
 
 /// The graph's bytes, where they lie in `saved_model.pb`.

@@ -4,11 +4,11 @@ use super::super::def::Node;
 use super::super::interp::Interp;
 use super::super::value::{Int, Ints, Val, numbers};
 use super::source::scalar;
-use super::{fold, inputs, one, values};
+use super::{fold, inputs, one, strings, values};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
-    Activation, ActivationFunction, Binary, BinaryFunction, Cast, Clip, DType, Data, Dim, ReduceFunction, Tensor, Type,
-    Unary, UnaryFunction, Where,
+    Activation, ActivationFunction, Binary, BinaryFunction, Cast, Clip, DType, Data, Dim, Op, ReduceFunction, Tensor,
+    Type, Unary, UnaryFunction, ValueId, Where,
 };
 use std::rc::Rc;
 
@@ -166,11 +166,6 @@ fn condition(interp: &Interp<'_>, function: BinaryFunction, a: &Val, b: &Val) ->
         (BinaryFunction::Or, dropped, other) | (BinaryFunction::Or, other, dropped) if is_false(dropped) => {
             Some(other.clone())
         }
-        (BinaryFunction::Greater, limit, Val::Counter) => condition(interp, BinaryFunction::Less, &Val::Counter, limit),
-        (BinaryFunction::Less, Val::Counter, limit) => {
-            let limit = interp.ints(limit).filter(|ints| ints.shape.is_empty());
-            Some(limit.map_or(Val::Nothing, |limit| Val::Below(Rc::new(limit.elements))))
-        }
         (BinaryFunction::And, Val::Below(a), Val::Below(b)) => {
             Some(Val::Below(Rc::new(a.iter().chain(b.iter()).cloned().collect())))
         }
@@ -178,14 +173,76 @@ fn condition(interp: &Interp<'_>, function: BinaryFunction, a: &Val, b: &Val) ->
             is_true(other).then(|| below.clone())
         }
         // Whatever else is asked of the counter is decided nowhere, which matters only where it counts.
-        (_, Val::Counter | Val::Nothing, _) | (_, _, Val::Counter | Val::Nothing) => Some(Val::Nothing),
+        (_, Val::Counter(_) | Val::Nothing, _) | (_, _, Val::Counter(_) | Val::Nothing) => Some(Val::Nothing),
         _ => None,
     }
+}
+
+/// A loop's condition on what it counts: how many steps may be done.
+fn limit<'a>(
+    interp: &mut Interp<'a>,
+    node: &Node<'a>,
+    function: BinaryFunction,
+    a: &Val,
+    b: &Val,
+) -> Result<Option<Val>, Diag> {
+    use BinaryFunction::{Greater, GreaterEqual, Less, LessEqual, Sub};
+    // The loop that is decided upon is not begun yet.
+    let own = |val: &Val| match val {
+        Val::Counter(counter) if interp.deciding && counter.depth == interp.depth() + 1 => Some(counter.clone()),
+        _ => None,
+    };
+    let (counter, bound, function) = match (own(a), own(b), function) {
+        (Some(counter), None, function) => (counter, b, function),
+        (None, Some(counter), Less) => (counter, a, Greater),
+        (None, Some(counter), LessEqual) => (counter, a, GreaterEqual),
+        (None, Some(counter), Greater) => (counter, a, Less),
+        (None, Some(counter), GreaterEqual) => (counter, a, LessEqual),
+        _ => return Ok(None),
+    };
+    let more = match (function, counter.down) {
+        (Less, false) | (Greater, true) => 0,
+        (LessEqual, false) | (GreaterEqual, true) => 1,
+        _ => return Ok(None),
+    };
+    if !interp.shape_of(node, bound).is_ok_and(|shape| shape.is_empty()) {
+        return Ok(None);
+    }
+    let Some(start) = counter.start.add(&Int::N(if counter.down { more } else { -more })) else { return Ok(None) };
+    let start = Ints::scalar(counter.dtype, start).val();
+    let (first, second) = if counter.down { (&start, bound) } else { (bound, &start) };
+    let steps = match (interp.ints(first), interp.ints(second)) {
+        (Some(first), Some(second)) => folded(Sub, &first, &second).map(Ints::val),
+        _ if interp.ints(second).is_some_and(|second| second.known() == Some(vec![0])) => Some(first.clone()),
+        _ => {
+            let pair = values(interp, node, &[first.clone(), second.clone()])?;
+            let steps = interp.add(node, Binary { function: Sub }, &pair)?;
+            Some(interp.val(steps))
+        }
+    };
+    Ok(steps.map(|steps| Val::Below(Rc::new(vec![steps]))))
+}
+
+/// A counter and a number that is known make another counter.
+fn counted(interp: &Interp<'_>, function: BinaryFunction, a: &Val, b: &Val) -> Option<Val> {
+    let number = |val: &Val| interp.ints(val).filter(|ints| ints.shape.is_empty())?.elements.first().cloned();
+    let counter = match (a, b) {
+        (Val::Counter(counter), n) => counter.shifted(function, &number(n)?, true)?,
+        (n, Val::Counter(counter)) => counter.shifted(function, &number(n)?, false)?,
+        _ => return None,
+    };
+    Some(Val::Counter(counter))
 }
 
 pub fn binary<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
     let [a, b] = inputs(node, vals)?;
     let function = function(node, BINARY)?;
+    if let Some(counter) = counted(interp, function, a, b) {
+        return Ok(vec![counter]);
+    }
+    if let Some(limit) = limit(interp, node, function, a, b)? {
+        return Ok(vec![limit]);
+    }
     if let Some(condition) = condition(interp, function, a, b) {
         return Ok(vec![condition]);
     }
@@ -197,9 +254,39 @@ pub fn binary<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out
     if function == BinaryFunction::Div && interp.dtype_of(a).is_some_and(DType::is_int) {
         return truncate_div(interp, node, vals);
     }
+    if function == BinaryFunction::Min
+        && let Some(bound) = settled(interp, a, b).or_else(|| settled(interp, b, a))
+    {
+        return Ok(vec![bound]);
+    }
+    if matches!(function, BinaryFunction::Equal | BinaryFunction::NotEqual)
+        && let Some(same) = strings::equal(interp, node, a, b, function == BinaryFunction::NotEqual)?
+    {
+        return Ok(vec![same]);
+    }
     let pair = values(interp, node, &[a.clone(), b.clone()])?;
     let out = interp.add(node, Binary { function }, &pair)?;
     one(interp, out)
+}
+
+/// min(bound, max(floor, whatever)) is the bound where the floor is no less: how Keras says the size of a count.
+fn settled(interp: &Interp<'_>, bound: &Val, other: &Val) -> Option<Val> {
+    let known = |val: &Val| match interp.ints(val)?.known()?.as_slice() {
+        [number] => Some(*number),
+        _ => None,
+    };
+    let (limit, Val::Tensor { depth, value }) = (known(bound)?, other) else { return None };
+    let graph = &interp.frames[*depth].graph;
+    let maximum = |op: &Op| matches!(op, Op::Binary(op) if op.function == BinaryFunction::Max);
+    let node = graph.nodes().iter().rev().find(|node| node.outputs.contains(value) && maximum(&node.op))?;
+    let is_floor = |input: &ValueId| {
+        let made = graph.nodes().iter().rev().find(|node| node.outputs.contains(input));
+        let tensor = made.and_then(|node| if let Op::Constant(op) = &node.op { Some(&op.tensor) } else { None });
+        let numbers = tensor.and_then(Ints::of_tensor).and_then(|ints| ints.known());
+        numbers.is_some_and(|numbers| !numbers.is_empty() && numbers.iter().all(|&floor| floor >= limit))
+    };
+    let scalar = graph.shape(*value).is_empty();
+    (scalar && node.inputs.iter().flatten().any(is_floor)).then(|| bound.clone())
 }
 
 pub fn add_n<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {

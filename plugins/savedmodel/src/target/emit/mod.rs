@@ -121,6 +121,7 @@ fn op<'a>(node: &'a Node, e: &mut Emit<'a>) -> Emitting {
         Op::Reverse(op) => shape::reverse(op, node, e),
         Op::OneHot(op) => shape::one_hot(op, node, e),
         Op::Triangle(op) => shape::triangle(op, node, e),
+        Op::StringToIndex(_) | Op::IndexToString(_) => Err(unsupported(node, "strings")),
         Op::Resize(op) => resize::resize(op, node, e),
         Op::Lstm(op) => recurrent::lstm(op, node, e),
         Op::Gru(op) => recurrent::gru(op, node, e),
