@@ -35,10 +35,10 @@ impl bundle::Weights for Source<'_> {
 pub fn written(graph: &Graph) -> Result<Written, String> {
     let said = |findings: recast_plugin_api::diag::Findings| findings[0].to_string();
     let graph = passes::fit(graph.clone(), &recast_savedmodel::target::caps()).map_err(said)?;
-    let (model, variables) = meta::plan(&graph).map_err(said)?;
+    let (model, variables, tables) = meta::plan(&graph).map_err(said)?;
     let mut data = Vec::new();
     let source = Source(Inline::new(&graph));
-    let index = bundle::write(&variables, &objects::trackable(&variables), &source, &mut data, &|_, _| Ok(()));
+    let index = bundle::write(&variables, &objects::trackable(&variables, tables), &source, &mut data, &|_, _| Ok(()));
     Ok(Written { model: model.encode_to_vec(), data, index: index.map_err(|diag| diag.to_string())? })
 }
 

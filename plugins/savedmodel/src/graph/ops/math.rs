@@ -215,7 +215,7 @@ fn limit<'a>(
     let start = Ints::scalar(counter.dtype, start).val();
     let (first, second) = if counter.down { (&start, bound) } else { (bound, &start) };
     let steps = match (interp.ints(first), interp.ints(second)) {
-        (Some(first), Some(second)) => folded(Sub, &first, &second).map(Ints::val),
+        (Some(first), Some(second)) => folded(Sub, &first, &second, &|int| is_size(interp, int)).map(Ints::val),
         _ if interp.ints(second).is_some_and(|second| second.known() == Some(vec![0])) => Some(first.clone()),
         _ => {
             let pair = values(interp, node, &[first.clone(), second.clone()])?;
