@@ -222,3 +222,32 @@ def v1_frozen(path, rng):
             v1.saved_model.simple_save(inner, path, {"x": graph.get_tensor_by_name(x.name)},
                                        {"y": graph.get_tensor_by_name(y.name)})
     return graph_v1(path, rng, save)
+
+
+@case
+def module_nested_loops(path, rng):
+    """A loop in a loop that counts with both counters, and a running sum as tf.scan writes it."""
+    m = tf.Module()
+    weights(m, rng, w=(4, 4))
+
+    def run(x):
+        y = x
+        for i in tf.range(3):
+            for j in tf.range(2):
+                y = tf.tanh(y @ m.w) + tf.cast(i * 2 + j, tf.float32)
+        steps = tf.scan(lambda a, b: a * 0.5 + b, tf.transpose(x))
+        return {"y": y, "sums": tf.transpose(steps)}
+    return saved(m, tf.function(run), path, rng, x=(None, 4))
+
+
+@case
+def module_signatures(path, rng):
+    """Two functions, and neither is the one to serve: the golden file is of `scale`."""
+    m = tf.Module()
+    weights(m, rng, w=(3,))
+    spec = tf.TensorSpec([None, 3], tf.float32, name="x")
+    m.scale = tf.function(lambda x: {"scaled": x * m.w}, input_signature=[spec])
+    m.shift = tf.function(lambda x: {"shifted": tf.nn.relu(x + m.w)}, input_signature=[spec])
+    tf.saved_model.save(m, path, signatures={"scale": m.scale, "shift": m.shift})
+    x = rng.normal(0, 1, (4, 3)).astype(np.float32)
+    return {"x": x, "scaled": m.scale(tf.constant(x))["scaled"].numpy()}

@@ -181,18 +181,6 @@ fn condition(interp: &Interp<'_>, function: BinaryFunction, a: &Val, b: &Val) ->
     }
 }
 
-/// Values that are asked for a size, the newest first.
-const SIZES_MAX: usize = 4096;
-
-/// Is this a size that some tensor of the graph has?
-fn is_size(interp: &Interp<'_>, int: &Int) -> bool {
-    let Int::D(dim) = int else { return false };
-    let graph = &interp.frames[interp.depth()].graph;
-    let values = (0..graph.value_count()).rev().take(SIZES_MAX).map(|at| ValueId(at as u32));
-    let inputs = graph.inputs.iter().map(|input| input.value);
-    inputs.chain(values).any(|value| graph.shape(value).contains(dim))
-}
-
 /// A loop's condition on what it counts: how many steps may be done.
 fn limit<'a>(
     interp: &mut Interp<'a>,
@@ -227,7 +215,7 @@ fn limit<'a>(
     let start = Ints::scalar(counter.dtype, start).val();
     let (first, second) = if counter.down { (&start, bound) } else { (bound, &start) };
     let steps = match (interp.ints(first), interp.ints(second)) {
-        (Some(first), Some(second)) => folded(Sub, &first, &second, &|_| false).map(Ints::val),
+        (Some(first), Some(second)) => folded(Sub, &first, &second, &|int| is_size(interp, int)).map(Ints::val),
         _ if interp.ints(second).is_some_and(|second| second.known() == Some(vec![0])) => Some(first.clone()),
         _ => {
             let pair = values(interp, node, &[first.clone(), second.clone()])?;
@@ -247,6 +235,18 @@ fn counted(interp: &Interp<'_>, function: BinaryFunction, a: &Val, b: &Val) -> O
         _ => return None,
     };
     Some(Val::Counter(counter))
+}
+
+/// Values that are asked for a size, the newest first.
+const SIZES_MAX: usize = 4096;
+
+/// Is this a size that some tensor of the graph has?
+fn is_size(interp: &Interp<'_>, int: &Int) -> bool {
+    let Int::D(dim) = int else { return false };
+    let graph = &interp.frames[interp.depth()].graph;
+    let values = (0..graph.value_count()).rev().take(SIZES_MAX).map(|at| ValueId(at as u32));
+    let inputs = graph.inputs.iter().map(|input| input.value);
+    inputs.chain(values).any(|value| graph.shape(value).contains(dim))
 }
 
 pub fn binary<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
