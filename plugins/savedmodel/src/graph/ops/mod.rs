@@ -4,12 +4,15 @@ pub mod control;
 mod fold;
 mod index;
 mod lists;
+pub mod loops;
 mod math;
 mod nn;
 mod reduce;
 mod shape;
 mod source;
+pub mod spelled;
 pub mod strings;
+mod trips;
 
 use super::def::Node;
 use super::interp::Interp;
@@ -261,7 +264,7 @@ static TABLE: &[Row] = &[
     lenient("StatelessIf", control::branch),
     row("StatelessRandomNormalV2", source::random),
     row("StatelessRandomUniformV2", source::random),
-    lenient("StatelessWhile", control::repeat),
+    lenient("StatelessWhile", loops::repeat),
     row("StopGradient", source::identity),
     row("StridedSlice", index::strided_slice),
     row("Sub", math::binary),
@@ -291,7 +294,7 @@ static TABLE: &[Row] = &[
     row("VarIsInitializedOp", source::nothing),
     row("Variable", source::variable),
     row("VariableV2", source::variable),
-    lenient("While", control::repeat),
+    lenient("While", loops::repeat),
     row("Xdivy", math::div_no_nan),
     row("ZerosLike", shape::zeros_like),
 ];
