@@ -1,4 +1,5 @@
-//! SavedModels that a broken disk made, or that mean harm: an error that says what is wrong, in bounded time and memory.
+//! SavedModels that a broken disk made, or that mean harm: an error that says what is wrong, in bounded time and
+//! memory.
 
 use prost::Message;
 use recast_keras_model::io::{Io, Scratch};

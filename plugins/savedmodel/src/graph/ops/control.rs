@@ -5,7 +5,7 @@ use super::super::interp::Interp;
 use super::super::value::{Int, Ints, Val};
 use super::inputs;
 use recast_plugin_api::diag::Diag;
-use recast_plugin_api::ir::{DType, ValueId, Where};
+use recast_plugin_api::ir::{BinaryFunction, DType, ValueId, Where};
 
 type Out = Result<Vec<Val>, Diag>;
 
@@ -34,6 +34,30 @@ pub fn branch<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out
     let b = interp.call(node, &otherwise, arguments)?;
     let condition = interp.value(node, condition)?;
     a.iter().zip(&b).map(|(a, b)| chosen(interp, node, condition, a, b)).collect()
+}
+
+/// One of several branches by its number; the last one for every number that none has.
+pub fn case<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let (number, arguments) = vals.split_first().ok_or_else(|| node.bad("no number of a branch"))?;
+    if matches!(number, Val::Failed) {
+        return Ok(vec![Val::Failed]);
+    }
+    let branches = node.functions("branches")?;
+    let (last, others) = branches.split_last().ok_or_else(|| node.bad("no branches"))?;
+    if let Some([known]) = interp.ints(number).and_then(|ints| ints.known()).as_deref() {
+        let taken = usize::try_from(*known).ok().and_then(|at| branches.get(at)).unwrap_or(last);
+        return interp.call(node, taken, arguments);
+    }
+    let number = interp.value(node, number)?;
+    let mut results = interp.call(node, last, arguments)?;
+    for (at, branch) in others.iter().enumerate() {
+        let own = interp.call(node, branch, arguments)?;
+        let this = interp.graph().scalar_like(node.name, number, at as f64)?;
+        let is_this = interp.graph().binary(node.name, BinaryFunction::Equal, number, this)?;
+        let pairs = own.iter().zip(&results);
+        results = pairs.map(|(a, b)| chosen(interp, node, is_this, a, b)).collect::<Result<_, _>>()?;
+    }
+    Ok(results)
 }
 
 fn chosen<'a>(interp: &mut Interp<'a>, node: &Node<'a>, condition: ValueId, a: &Val, b: &Val) -> Result<Val, Diag> {

@@ -7,6 +7,7 @@ mod lists;
 pub mod loops;
 mod math;
 mod nn;
+pub mod random;
 mod reduce;
 mod shape;
 mod source;
@@ -106,6 +107,7 @@ static TABLE: &[Row] = &[
     row("BroadcastArgs", fold::broadcast_args),
     row("BroadcastTo", shape::broadcast_to),
     row("Bucketize", math::bucketize),
+    lenient("Case", control::case),
     row("Cast", math::cast),
     row("Ceil", math::unary),
     row("CheckNumerics", source::identity),
@@ -209,9 +211,9 @@ static TABLE: &[Row] = &[
     row("Pow", math::binary),
     row("PreventGradient", source::identity),
     row("Prod", reduce::reduce),
-    row("RandomStandardNormal", source::random),
-    row("RandomUniform", source::random),
-    row("RandomUniformInt", source::random),
+    row("RandomStandardNormal", random::any),
+    row("RandomUniform", random::uniform),
+    row("RandomUniformInt", random::any),
     row("Range", shape::range),
     row("Rank", fold::rank),
     row("ReadVariableOp", source::identity),
@@ -261,9 +263,10 @@ static TABLE: &[Row] = &[
     row("SquaredDifference", math::squared_difference),
     row("Squeeze", shape::squeeze),
     lenient("StatefulPartitionedCall", control::call),
+    lenient("StatelessCase", control::case),
     lenient("StatelessIf", control::branch),
-    row("StatelessRandomNormalV2", source::random),
-    row("StatelessRandomUniformV2", source::random),
+    row("StatelessRandomNormalV2", random::any),
+    row("StatelessRandomUniformV2", random::uniform),
     lenient("StatelessWhile", loops::repeat),
     row("StopGradient", source::identity),
     row("StridedSlice", index::strided_slice),
