@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::attempt::{self, Attempt, Outcome, Source, Workshop};
+use crate::config::Config;
 use crate::digest;
-use crate::job::{Finding, JobReport, JobSpec, PluginPin, TargetSpec, VerifySpec, WorkerLimits};
+use crate::job::{Finding, JobReport, JobSpec, PluginPin, Policy, TargetSpec, VerifySpec, WorkerLimits};
 use crate::lineage::statement::Ingredient;
 use crate::publish::Area;
-use crate::runner::{Cancel, EventSink};
+use crate::runner::{Cancel, EventSink, PluginSet};
 use crate::tree::{self, Bounds, Survey, Trouble};
 use crate::watch::names;
 
@@ -32,6 +33,26 @@ pub struct Request {
     pub limits: WorkerLimits,
     pub threads: usize,
     pub bounds: Bounds,
+}
+
+impl Request {
+    /// To no target yet, and nowhere: what the configuration and the plugins that were found say.
+    pub fn new(config: &Config, found: &PluginSet, policy: Policy) -> Request {
+        Request {
+            targets: Vec::new(),
+            out: PathBuf::new(),
+            architecture: None,
+            golden: None,
+            verify: config.verify.spec(policy),
+            plugins: found.pins(),
+            winners: config.plugins.winners.clone(),
+            lambda: config.lambda.clone(),
+            sources: config.sources.clone(),
+            limits: config.limits.worker.clone(),
+            threads: config.limits.worker_threads,
+            bounds: Bounds { hard_links_allowed: true, ..Bounds::default() },
+        }
+    }
 }
 
 /// Converts one artifact; what stops it before a worker starts is in the report, too.

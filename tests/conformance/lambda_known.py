@@ -109,7 +109,8 @@ def over_axes():
 
 
 def indexed():
-    for body in ["x[:, a]", "x[:, a, :]", "x[:, :, a]", "x[:, a, a]", "x[:, a, b]", "x[:, :, :, a]", "x[..., a]",
+    for body in ["x[:, a]", "x[:, a, :]", "x[:, :, a]", "x[:, a, a]", "x[:, a, b]", "x[:, :, :, a]", "x[..., 0]", "x[..., 1]", "x[..., 2]",
+                 "x[..., 3]", "x[..., -1]", "x[..., -2]", 
                  "x[:, a, :, :]", "x[:, :, a, :]", "x[:, a:]", "x[:, :a]", "x[:, a:b]", "x[:, a:, :]", "x[:, :a, :]",
                  "x[:, a:b, :]", "x[:, :, a:]", "x[:, :, :a]", "x[:, :, a:b]", "x[..., a:]", "x[..., :a]",
                  "x[..., a:b]", "x[:, :, :, a:b]", "x[:, :, :, :a]", "x[:, :, :, a:]", "x[:, ::a]", "x[..., ::a]",
@@ -191,6 +192,7 @@ def main():
                 constants = ",".join(variant["constants"]) or "-"
                 # Functions whose digests are the same differ in numbers that each must have.
                 key = variant["digest"], constants
+                assert set(letters(source)) <= {pair[-1] for pair in variant["constants"]}, (version, source)
                 first, versions = rows.setdefault(key, (source, []))
                 same = [e for e, sources in KNOWN.items() if {source, first} & set(sources)]
                 assert len(same) == 1, (version, source, first, same)

@@ -49,7 +49,10 @@ fn input(l: &Lowering<'_>, expr: &Expr) -> Result<ValueId, Diag> {
 }
 
 fn wrong(l: &Lowering<'_>, why: String) -> Diag {
-    l.error(Code::BadConfig, format!("expression '{}': {why}", l.layer.expression.as_deref().unwrap_or("")))
+    match &l.layer.expression {
+        Some(text) => l.error(Code::BadConfig, format!("expression '{text}': {why}")),
+        None => l.error(Code::BadConfig, format!("the Lambda's code, by its digest: {why}")),
+    }
 }
 
 fn binary(l: &mut Lowering<'_>, function: B, a: Term, b: Term) -> Result<Term, Diag> {

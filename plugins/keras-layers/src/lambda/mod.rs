@@ -1,4 +1,4 @@
-//! `Lambda`: Python code in a file, which is never run. What it computes is said by the configuration, or by a table of
+//! `Lambda`: Python code in a file, which is read as data and never run. What it computes is said by the configuration, or by a table of
 //! well-known functions that are found by the exact digest of their code (`known.txt`, made by
 //! tests/conformance/lambda_known.py with every Python). The configuration wins:
 //!

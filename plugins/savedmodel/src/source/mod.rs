@@ -76,7 +76,7 @@ pub fn read<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Fi
     // Who names a signature wants that function, whatever the layers are.
     let layers = match &asked {
         Some(_) => None,
-        None => keras_layers(&dir, meta, &bundle, &limits, &mut files)?,
+        None => keras_layers(&found, meta, &mut files)?,
     };
     let taken = if layers.is_some() { "" } else { signature.as_ref().map_or("", |(name, _)| name) };
     let option = signature::option(&meta.signature_def, taken);
@@ -131,14 +131,12 @@ struct Meta {
 
 /// The model as Keras' layers; none where Keras left no configuration that holds all of them, and a signature does.
 fn keras_layers(
-    dir: &Directory<'_, '_>,
+    found: &signature::Found<'_, '_, '_>,
     meta: &Meta,
-    bundle: &Bundle,
-    limits: &Limits,
     files: &mut Files<'_, '_>,
 ) -> Result<Option<LayerModel>, Findings> {
-    let saved = meta.object_graph_def.clone().unwrap_or_default();
-    let Some(metadata) = keras::Metadata::read(dir, &saved)? else {
+    let signature::Found { dir, bundle, limits, graph, saved, assets, .. } = *found;
+    let Some(metadata) = keras::Metadata::read(dir, saved)? else {
         return own_layers(dir, bundle, limits, files);
     };
     let root = metadata.root(limits)?;
@@ -146,8 +144,8 @@ fn keras_layers(
     if subclassed && signature::choose(&meta.signature_def, None).is_ok() {
         return Ok(None);
     }
-    let objects = Objects::read(&saved, bundle, dir)?;
-    let found = keras::Found { dir, bundle, objects: &objects, metadata: &metadata, limits };
+    let objects = Objects::read(saved, bundle, dir)?;
+    let found = keras::Found { dir, bundle, objects: &objects, metadata: &metadata, limits, saved, graph, assets };
     keras::read(&found, &root, files).map(Some)
 }
 

@@ -230,15 +230,9 @@ fn input(name: &str, info: &TensorInfo) -> Result<ModelInput, Diag> {
 fn bound(found: &Found<'_, '_, '_>, body: &Body<'_>) -> Result<HashMap<String, String>, Diag> {
     let objects = Objects::read(found.saved, found.bundle, found.dir)?;
     let mut keys = HashMap::new();
-    for node in body.nodes.iter().filter(|node| matches!(node.op, "StatefulPartitionedCall" | "PartitionedCall")) {
-        let Some(function) = found.saved.concrete_functions.get(&node.function("f")?) else { continue };
-        let inputs: Vec<&str> = node.data().map(node_of).collect();
-        let Some(first) = inputs.len().checked_sub(function.bound_inputs.len()) else { continue };
-        for (input, object) in inputs[first..].iter().zip(&function.bound_inputs) {
-            let object = usize::try_from(*object).ok().and_then(|object| objects.all.get(object));
-            if let Some(variable) = object.and_then(|object| object.variable.as_ref()) {
-                keys.insert(input.to_string(), variable.key.clone());
-            }
+    for (object, node) in tables::by_object(found.saved, body)? {
+        if let Some(variable) = objects.all.get(object).and_then(|object| object.variable.as_ref()) {
+            keys.insert(node, variable.key.clone());
         }
     }
     Ok(keys)
