@@ -3,8 +3,7 @@
 //! bit, and a second time gives the same bytes. `RECAST_TEST_SAVEDMODEL_DUMP` names a folder for the written models
 //! with inputs and outputs of the reference evaluator: `tests/conformance/savedmodel.py ops` runs them in TensorFlow.
 
-use crate::onnx_kit::{Case, Inline, batched, dims, inputs};
-use crate::{onnx_basic, onnx_layers, onnx_rnn};
+use crate::onnx_kit::{Case, Inline, all, batched, dims, inputs};
 use prost::Message;
 use recast::passes;
 use recast_onnx::write::Weights as _;
@@ -36,10 +35,10 @@ impl bundle::Weights for Source<'_> {
 pub fn written(graph: &Graph) -> Result<Written, String> {
     let said = |findings: recast_plugin_api::diag::Findings| findings[0].to_string();
     let graph = passes::fit(graph.clone(), &recast_savedmodel::target::caps()).map_err(said)?;
-    let (model, variables) = meta::plan(&graph).map_err(said)?;
+    let (model, variables, tables) = meta::plan(&graph).map_err(said)?;
     let mut data = Vec::new();
     let source = Source(Inline::new(&graph));
-    let index = bundle::write(&variables, &objects::trackable(&variables), &source, &mut data, &|_, _| Ok(()));
+    let index = bundle::write(&variables, &objects::trackable(&variables, tables), &source, &mut data, &|_, _| Ok(()));
     Ok(Written { model: model.encode_to_vec(), data, index: index.map_err(|diag| diag.to_string())? })
 }
 
@@ -63,23 +62,6 @@ impl Written {
         ];
         files.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).expect("the folder is writable"));
     }
-}
-
-pub fn all() -> Vec<Case> {
-    let groups = [
-        onnx_basic::elementwise(),
-        onnx_basic::products(),
-        onnx_basic::reductions(),
-        onnx_basic::shapes(),
-        onnx_layers::windows(),
-        onnx_layers::norms(),
-        onnx_layers::resizes(),
-        onnx_rnn::recurrent(),
-        onnx_rnn::masked(),
-        onnx_rnn::attention(),
-        onnx_rnn::scans(),
-    ];
-    groups.into_iter().flatten().collect()
 }
 
 /// What is wrong with the nodes of one function: unknown ops, inputs that nothing makes, dtypes that are not said.

@@ -4,7 +4,7 @@ use super::bindings::{self, Bound};
 use super::compare::{self, Tolerance};
 use super::{inputs, is_batched};
 use recast_plugin_api::diag::{Code, Diag};
-use recast_plugin_api::ir::Graph;
+use recast_plugin_api::ir::{DType, Graph, Output, ValueId};
 use recast_reference::{Array, Options, Rounding, Weights, evaluate};
 use std::time::{Duration, Instant};
 
@@ -56,10 +56,11 @@ pub struct Set {
 impl Set {
     /// Outputs (by place) that could not fail this question, with the reason.
     pub fn vacuous(&self, graph: &Graph) -> Vec<(usize, &'static str)> {
+        let narrow = is_narrow(graph);
         let outputs = graph.outputs.iter().zip(&self.expected).enumerate();
-        let reason = |(index, (output, (exact, tolerance))): (usize, (&recast_plugin_api::ir::Output, &(Array, _)))| {
+        let reason = |(index, (output, (exact, tolerance))): (usize, (&Output, &(Array, _)))| {
             let rows = is_batched(graph.shape(output.value));
-            compare::vacuous(exact, *tolerance, rows).map(|reason| (index, reason))
+            compare::vacuous(exact, *tolerance, rows, narrow).map(|reason| (index, reason))
         };
         outputs.filter_map(reason).collect()
     }
@@ -160,6 +161,12 @@ impl<'a> Draws<'a> {
         self.exact = Some(exact);
         Ok(true)
     }
+}
+
+/// Is something on the way computed in half precision?
+pub fn is_narrow(graph: &Graph) -> bool {
+    let half = |value: &ValueId| matches!(graph.ty(*value).dtype, DType::F16 | DType::BF16);
+    graph.nodes().iter().any(|node| node.outputs.iter().any(half))
 }
 
 fn carried(measured: &[(Array, Tolerance)], exact: Vec<Array>) -> Vec<(Array, Tolerance)> {

@@ -54,6 +54,14 @@ const DENSE: &[Row] = &[always("kernel"), biased("bias"), ("kernel_scale", Int8,
 const DEPTHWISE: &[Row] = &[always("depthwise_kernel"), biased("bias")];
 const SEPARABLE: &[Row] = &[always("depthwise_kernel"), always("pointwise_kernel"), biased("bias")];
 const RECURRENT: &[Row] = &[always("kernel"), always("recurrent_kernel"), biased("bias")];
+const PEEPHOLE: &[Row] = &[
+    always("kernel"),
+    always("recurrent_kernel"),
+    biased("bias"),
+    always("input_gate_peephole_weights"),
+    always("forget_gate_peephole_weights"),
+    always("output_gate_peephole_weights"),
+];
 const CUDNN: &[Row] = &[always("kernel"), always("recurrent_kernel"), always("bias")];
 const GAMMA_BETA: &[Row] = &[("gamma", Flag("scale", true), true), ("beta", Flag("center", true), true)];
 const ATTENTION: &[Row] = &[
@@ -119,10 +127,12 @@ const TABLE: &[(&str, &[Row])] = &[
         &[("mean", Null("mean"), false), ("variance", Null("mean"), false), ("count", Null("mean"), false)],
     ),
     ("PReLU", &[always("alpha")]),
+    ("PeepholeLSTMCell", PEEPHOLE),
     ("Pipeline", &[]),
     ("RMSNormalization", &[always("scale")]),
     ("RNN", &[]),
     ("RandomFourierFeatures", &[always("kernel_scale"), state("unscaled_kernel"), state("bias")]),
+    ("ResidualWrapper", &[]),
     ("ReversibleEmbedding", &[always("embeddings"), ("reverse_embeddings", Not("tie_weights", true), true)]),
     ("STFTSpectrogram", &[("real_kernel", IsNot("mode", "imag"), true), ("imag_kernel", IsNot("mode", "real"), true)]),
     ("SeparableConv1D", SEPARABLE),
