@@ -33,9 +33,13 @@ def chord(rng):
 
 
 def pileup(rng):
-    """Shares of bases and gaps at each of 1,000 places of a genome, 10 features a place."""
-    counts = rng.integers(0, 60, (3, 1000, 10))
-    return [(counts / counts.sum(axis=-1, keepdims=True)).astype(np.float32)]
+    """Shares of bases and gaps of either strand at 1,000 places of a genome: mostly one base, some places disputed."""
+    places, rows = (3, 1000), np.indices((3, 1000))
+    shares = rng.dirichlet(np.full(10, 0.3), places) * rng.uniform(0, 0.6, (*places, 1))
+    base, left = rng.integers(0, 4, places), 1 - shares.sum(axis=-1)
+    for strand, part in ((0, 0.5), (4, 0.5)):
+        shares[rows[0], rows[1], base + strand] += part * left
+    return [shares.astype(np.float32)]
 
 
 # name: package and what pip needs for it; where the model lies in the wheel (a .tar.gz is a folder); targets; inputs.
