@@ -119,23 +119,48 @@ fn statistic(l: &mut Lowering<'_>, key: &str, axes: &[usize], x: ValueId) -> Res
     l.cast(value, l.ty(x).dtype)
 }
 
-/// Bucket by `bin_boundaries`: how many of them are at most x.
+/// Buckets of a `Discretization`.
+struct Bounds {
+    numbers: Numbers,
+    /// A bound belongs to the bucket before it.
+    right: bool,
+}
+
+/// `bin_boundaries`; before TensorFlow 2.5 `bins`. TensorFlow 2.4 and 2.5 put a bound into the bucket before it: 2.4 (whose
+/// Keras has the version of that in 2.3) shows itself by a last bound of infinity.
+fn bounds(l: &mut Lowering<'_>) -> Result<Bounds, Diag> {
+    // The bounds once more, as a weight.
+    l.ignore("bins");
+    if let Some(numbers) = config_numbers(l, "bin_boundaries")? {
+        return Ok(Bounds { numbers, right: l.keras_major() == 2 && version(l) < (2, 6) });
+    }
+    let numbers = config_numbers(l, "bins")?;
+    let mut numbers = numbers.ok_or_else(|| l.unsupported("its 'bin_boundaries' are not in the file"))?;
+    let right = numbers.values.last().is_some_and(|last| *last == f64::INFINITY);
+    if right && numbers.shape.len() == 1 {
+        numbers.values.pop();
+        numbers.shape = vec![numbers.values.len() as u64];
+    }
+    Ok(Bounds { numbers, right })
+}
+
+/// Bucket by its bounds: how many of them x has reached.
 fn discretization(l: &mut Lowering<'_>) -> Outcome {
     let x = l.input()?.value;
     let x = if l.ty(x).dtype.is_float() { x } else { l.cast(x, DType::F32)? };
-    let bounds = config_numbers(l, "bin_boundaries")?;
-    let bounds = bounds.ok_or_else(|| l.unsupported("its 'bin_boundaries' are not in the file"))?;
-    let count = bounds.values.len() as u64;
-    let shape = bounds.shape.clone();
-    let bounds = constant(l, &bounds, &shape, x)?;
+    let Bounds { numbers, right } = bounds(l)?;
+    let count = numbers.values.len() as u64;
+    let bounds = constant(l, &numbers, &numbers.shape.clone(), x)?;
     let wide = l.expand(x, l.rank(x))?;
-    let reached = l.binary(BinaryFunction::GreaterEqual, wide, bounds)?;
+    let function = if right { BinaryFunction::Greater } else { BinaryFunction::GreaterEqual };
+    let reached = l.binary(function, wide, bounds)?;
     let reached = l.cast(reached, DType::I64)?;
     let last = l.rank(reached) - 1;
     let bucket = l.reduce(ReduceFunction::Sum, reached, &[last], false)?;
     let mode = l.config.str_or("output_mode", "int")?.to_string();
     if mode == "int" {
-        let to = if version(l) >= (3, 12) { DType::I32 } else { DType::I64 };
+        let narrow = version(l) >= (3, 12) || (l.keras_major() == 2 && version(l) < (2, 6));
+        let to = if narrow { DType::I32 } else { DType::I64 };
         return Ok(one(l.cast(bucket, to)?));
     }
     let dtype = compute_dtype(l)?;
@@ -159,7 +184,8 @@ pub fn encoded(l: &mut Lowering<'_>, x: ValueId, mode: &str, how: Encoding) -> R
     let sample = usize::from(l.rank(x) > 1);
     match mode {
         "one_hot" => Ok(hot),
-        "multi_hot" => l.reduce(ReduceFunction::Max, hot, &[sample], false),
+        // Up to Keras 2.5 by this name.
+        "multi_hot" | "binary" => l.reduce(ReduceFunction::Max, hot, &[sample], false),
         "count" => {
             if let Some(weights) = how.weights {
                 let weights = l.cast(weights, how.dtype)?;
@@ -174,10 +200,17 @@ pub fn encoded(l: &mut Lowering<'_>, x: ValueId, mode: &str, how: Encoding) -> R
 
 fn category_encoding(l: &mut Lowering<'_>) -> Outcome {
     let x = l.input()?.value;
-    let depth = l.config.u64("num_tokens")?;
+    // By TensorFlow 2.3 and 2.4 `max_tokens`, null where it was adapted.
+    let key = if l.config.object().get("max_tokens").is_some() { "max_tokens" } else { "num_tokens" };
+    let depth = l.config.u64(key)?;
     let mode = l.config.str_or("output_mode", "multi_hot")?.to_string();
     let weights = l.kwarg_values("count_weights").first().map(|val| val.value);
     let dtype = compute_dtype(l)?;
+    if mode == "tf-idf" {
+        let counts = encoded(l, x, "count", Encoding { depth, dtype, weights: None })?;
+        let idf = l.param_shaped("idf", &[Some(depth)])?;
+        return Ok(one(l.binary(BinaryFunction::Mul, counts, idf)?));
+    }
     let y = encoded(l, x, &mode, Encoding { depth, dtype, weights })?;
     Ok(one(y))
 }

@@ -4,7 +4,6 @@
 //! from its shape. Then it is streamed: each weight goes from where the host mapped it straight to the output. Weights
 //! of 1.9 GB and more, where protobuf ends, go into `<name>.onnx.data` beside it, as they do on request.
 
-pub mod bytes;
 pub mod emit;
 pub mod options;
 pub mod proto;

@@ -1,12 +1,13 @@
 //! TensorProto, the elements of a constant, without a copy of what is large.
 
 use super::value::Texts;
-use super::wire::{Broken, Field, fields, varint};
+use super::wire::{Broken, Field, fields};
 use crate::proto::{TensorProto, dtype};
 use prost::Message;
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::types::{INLINE_BYTES_MAX, encode_number};
 use recast_plugin_api::ir::{DType, Data, RANK_MAX, Tensor};
+use recast_plugin_api::parts::varint;
 
 /// Larger constants stay where they are in the file.
 const INLINE_BYTES: usize = 4096;

@@ -120,7 +120,7 @@ pub fn read(found: &Found<'_, '_, '_>, root: &Value, files: &mut Files<'_, '_>) 
     for Taken { path, role, key } in taken {
         match found.bundle.tensor(found.dir, files, &key, found.limits) {
             Ok(tensor) => {
-                let weight = Weight { role, tensor: Some(tensor), stored_as: key };
+                let weight = Weight { role, tensor: Some(tensor), stored_as: key, opaque: false };
                 by_path.entry(path).or_default().push(weight);
             }
             Err(diag) => findings.push(diag),

@@ -226,7 +226,7 @@ impl<'a> Emit<'a> {
     fn constant(&mut self, tensor: &Tensor) -> Result<Val, Diag> {
         match &tensor.data {
             Data::Inline(stored) => {
-                let bytes = shapes::view(tensor, stored);
+                let bytes = tensor.view_of(stored)?.into_owned();
                 Ok(self.bytes(tensor.dtype, &tensor.shape, bytes))
             }
             Data::Region { .. } => {
