@@ -23,7 +23,7 @@ import tensorflow as tf
 import registry
 import saved_model_modules
 import saved_model_v1
-import cases_basic, cases_conv, cases_rnn, cases_attention, cases_graph, cases_beyond  # noqa: F401,E401  they fill the table
+import cases_basic, cases_conv, cases_rnn, cases_attention, cases_graph, cases_beyond, cases_traced  # noqa: F401,E401  they fill the table
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OUT = os.path.join(HERE, "..", "fixtures", "saved_model")

@@ -103,7 +103,8 @@ impl Store {
             transaction.query_row("SELECT id FROM record WHERE sha256 = ?1", [&record.sha256], |row| row.get(0))?;
         transaction.execute("DELETE FROM subject WHERE record_id = ?1", [id])?;
         transaction.execute("DELETE FROM dependency WHERE record_id = ?1", [id])?;
-        for subject in &record.claims.subjects {
+        // A directory that was published may come back as one artifact.
+        for subject in record.claims.subjects.iter().chain(&record.claims.whole()) {
             transaction.execute(
                 "INSERT INTO subject(record_id, name, sha256) VALUES (?1, ?2, ?3)",
                 params![id, subject.name, subject.sha256],

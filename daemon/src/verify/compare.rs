@@ -56,6 +56,11 @@ impl Tolerance {
         Tolerance { absolute: 2.0 * self.absolute, relative: 2.0 * self.relative }
     }
 
+    /// What either allows.
+    pub fn joined(self, other: Tolerance) -> Tolerance {
+        Tolerance { absolute: self.absolute.max(other.absolute), relative: self.relative.max(other.relative) }
+    }
+
     fn allows(self, expected: f64, found: f64) -> bool {
         (expected - found).abs() <= self.absolute + self.relative * expected.abs()
     }

@@ -17,6 +17,7 @@ pub mod infer;
 pub mod numbers;
 pub mod op;
 pub mod permute;
+pub mod sizes;
 pub mod text;
 pub mod types;
 pub mod validate;

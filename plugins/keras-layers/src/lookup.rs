@@ -8,6 +8,7 @@ use recast_plugin_api::ir::{
     BinaryFunction, Clip, DType, Gather, IndexToString, ReduceFunction, StringToIndex, Tensor, ValueId, Where,
 };
 use recast_plugin_api::lower::{Lowering, Val};
+use serde_json::Value as Json;
 
 const NOTE: &str = "int, one_hot, multi_hot, count, tf_idf; invert; one index for unknown tokens";
 
@@ -103,6 +104,8 @@ impl<T: Clone + PartialEq> Book<T> {
 
     /// One weight for each index. A vocabulary without the unknown token has none for it: the mean of the others.
     fn idf_weights(&self, l: &mut Lowering<'_>, depth: u64) -> Result<ValueId, Diag> {
+        // How many documents it learnt the weights from.
+        ["num_documents", "vars/num_documents"].into_iter().for_each(|role| l.ignore(role));
         for role in IDF_ROLES {
             if l.layer.weight(role).is_some() {
                 let weights = l.param_shaped(role, &[Some(depth)])?;
@@ -124,12 +127,19 @@ impl<T: Clone + PartialEq> Book<T> {
 const IDF_ROLES: [&str; 2] = ["idf_weights", "vars/idf_weights"];
 
 fn no_vocabulary(l: &Lowering<'_>) -> Diag {
+    if let Some(file) = l.config.get("vocabulary").and_then(Json::as_str) {
+        let detail = format!("its vocabulary is the file {file:?}, which is not in the artifact");
+        return l.unsupported(detail).hint("give the layer the words themselves: vocabulary=[..]");
+    }
     l.unsupported("its vocabulary is not in the file").hint("save the model in the .keras format, which holds it")
 }
 
 fn integer_lookup(l: &mut Lowering<'_>) -> Outcome {
     let x = l.input()?.value;
     let x = l.cast(x, DType::I64)?;
+    if !l.config.get("vocabulary").is_some_and(Json::is_array) {
+        return Err(no_vocabulary(l).into());
+    }
     let vocabulary = config_numbers(l, "vocabulary")?.ok_or_else(|| no_vocabulary(l))?;
     let mask = l.config.get("mask_token").map(|_| l.config.i64_or("mask_token", 0)).transpose()?;
     let unknown_token = l.config.i64_or("oov_token", -1)?;
@@ -192,9 +202,8 @@ fn position(l: &mut Lowering<'_>, x: ValueId, tokens: &[i64], first: u64, fallba
 const WORDS_MAX: usize = 1 << 20;
 
 fn words(l: &Lowering<'_>) -> Result<Vec<String>, Diag> {
-    let Some(json) = l.config.get("vocabulary") else { return Err(no_vocabulary(l)) };
+    let Some(items) = l.config.get("vocabulary").and_then(Json::as_array) else { return Err(no_vocabulary(l)) };
     let want = || l.config.bad("vocabulary", "a list of texts");
-    let items = json.as_array().ok_or_else(want)?;
     if items.len() > WORDS_MAX {
         let detail = format!("a vocabulary of {} words (at most {WORDS_MAX})", items.len());
         return Err(l.error(Code::LimitExceeded, detail));
@@ -237,7 +246,7 @@ mod tests {
     use super::*;
     use recast_reference::Array;
     use recast_reference::testkit::LayerTest;
-    use serde_json::{Value as Json, json};
+    use serde_json::json;
 
     fn strings(shape: &[usize], words: &[&str]) -> Array {
         Array::strings(shape.to_vec(), words.iter().map(|word| word.to_string()).collect())
@@ -294,6 +303,7 @@ mod tests {
             (json!({"name": "l", "vocabulary": ["a"], "sparse": true, "output_mode": "count"}), "sparse"),
             (json!({"name": "l"}), "vocabulary is not in the file"),
             (json!({"name": "l", "vocabulary": [1]}), "a list of texts"),
+            (json!({"name": "l", "vocabulary": "words.txt"}), "not in the artifact"),
             (json!({"name": "l", "vocabulary": ["a", "a"]}), "twice"),
             (json!({"name": "l", "vocabulary": ["a"], "output_mode": "tf_idf"}), "idf_weights"),
         ] {

@@ -157,7 +157,7 @@ fn lowered(graph: GraphDef, output: &str) -> Result<Lowered, Findings> {
         path: "s".into(),
         class: graph::CLASS.into(),
         config: format!("{{\"inputs\": [\"x:0\"], \"outputs\": [\"{output}:0\"]}}"),
-        weights: vec![Weight { role: GRAPH.into(), tensor: Some(Default::default()), stored_as: String::new() }],
+        weights: vec![Weight { role: GRAPH.into(), tensor: Some(Default::default()), ..Weight::default() }],
         ..Layer::default()
     };
     let ty = recast_plugin_api::ir::Type::known(recast_plugin_api::ir::DType::F32, &[2, 3]);

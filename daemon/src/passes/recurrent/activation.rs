@@ -68,9 +68,8 @@ fn line(step: &Step<'_>, value: ValueId) -> Line {
 /// A line cut off at 0 and 1, whether it is scaled before the cut (Keras 2) or behind it (Keras 3).
 fn hard_sigmoid(step: &Step<'_>, value: ValueId) -> Option<(ActivationSpec, ValueId)> {
     let after = line(step, value);
-    let node = step.body.producer(after.inner)?;
-    let Op::Clip(Clip { min: Some(min), max: Some(max) }) = &node.op else { return None };
-    let before = line(step, node.inputs[0]?);
+    let (inner, min, max) = cut(step, after.inner)?;
+    let before = line(step, inner);
     let ends = (after.scale * min + after.shift, after.scale * max + after.shift);
     let spec = ActivationSpec {
         function: ActivationFunction::HardSigmoid,
@@ -79,4 +78,30 @@ fn hard_sigmoid(step: &Step<'_>, value: ValueId) -> Option<(ActivationSpec, Valu
     };
     let rises = after.scale > 0.0 && spec.alpha.is_finite() && spec.beta.is_finite();
     (rises && ends == (0.0, 1.0)).then_some((spec, before.inner))
+}
+
+/// A value with its lower and upper bound.
+fn cut(step: &Step<'_>, value: ValueId) -> Option<(ValueId, f64, f64)> {
+    let node = step.body.producer(value)?;
+    if let Op::Clip(Clip { min: Some(min), max: Some(max) }) = &node.op {
+        return Some((node.inputs[0]?, *min, *max));
+    }
+    let (outer, inner, first) = bounded(step, value)?;
+    let (other, inner, second) = bounded(step, inner)?;
+    match (outer, other) {
+        (BinaryFunction::Max, BinaryFunction::Min) => Some((inner, first, second)),
+        (BinaryFunction::Min, BinaryFunction::Max) => Some((inner, second, first)),
+        _ => None,
+    }
+}
+
+/// The larger or the smaller of a value and a number.
+fn bounded(step: &Step<'_>, value: ValueId) -> Option<(BinaryFunction, ValueId, f64)> {
+    let (function, [a, b]) = step.body.binary(value)?;
+    let (inner, number) = match (step.number(a), step.number(b)) {
+        (_, Some(number)) => (a, number),
+        (Some(number), None) => (b, number),
+        (None, None) => return None,
+    };
+    matches!(function, BinaryFunction::Max | BinaryFunction::Min).then_some((function, inner, number))
 }

@@ -146,7 +146,6 @@ const TABLE: &[(&str, &[Row])] = &[
 
 /// Stored, but no part of what the layer computes: (class or empty for any, last word of the name).
 const IGNORED: &[(&str, &str)] = &[
-    ("Normalization", "count"),
     ("BatchNormalization", "moving_stddev"),
     ("BatchNormalization", "renorm_mean"),
     ("BatchNormalization", "renorm_mean_weight"),
@@ -154,6 +153,15 @@ const IGNORED: &[(&str, &str)] = &[
     ("BatchNormalization", "renorm_stddev_weight"),
     ("", "seed_generator_state"),
 ];
+
+/// Carried over though nothing is computed with it: how many batches a Normalization was adapted to decides how much
+/// the next one counts. Not every file has it.
+const SPARE: &[(&str, &str)] = &[("Normalization", "count")];
+
+/// May a layer come without it?
+pub fn is_spare(class: &str, leaf: &str) -> bool {
+    is_ignored(class, leaf) || SPARE.contains(&(class, leaf))
+}
 
 pub fn is_ignored(class: &str, leaf: &str) -> bool {
     IGNORED.iter().any(|&(of, name)| name == leaf && (of.is_empty() || of == class))

@@ -36,11 +36,13 @@ pub struct Frame {
     pub trips: Option<Dim>,
     /// The number of steps done as a scalar, once something asked for it.
     pub counter: Option<ValueId>,
+    /// Values that stand in blocks.
+    pub blocked: HashMap<ValueId, ops::blocks::Blocked>,
 }
 
 impl Frame {
     pub fn new(graph: Graph) -> Frame {
-        Frame { graph, captured: Vec::new(), scanned: Vec::new(), trips: None, counter: None }
+        Frame { graph, captured: Vec::new(), scanned: Vec::new(), trips: None, counter: None, blocked: HashMap::new() }
     }
 }
 

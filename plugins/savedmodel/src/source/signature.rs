@@ -13,7 +13,7 @@ use recast_keras_model::io::{Files, Limits, region};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::DType;
 use recast_plugin_api::model::{
-    Arg, Call, InputDim, Layer, LayerModel, Model, ModelInput, ModelOutput, SCHEMA_REV, ValueRef, Weight,
+    Arg, Call, InputDim, Layer, LayerModel, Model, ModelInput, ModelOutput, SCHEMA_REV, SourceOption, ValueRef, Weight,
 };
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,6 +21,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// What TensorFlow calls the signature that is meant to be used, and what Keras 3 calls it beside that.
 const PREFERRED: [&str; 3] = ["serving_default", "serve", "default"];
 const INTERNAL: &str = "__saved_model_";
+/// The option that names a signature.
+pub const OPTION: &str = "signature";
 
 pub struct Found<'x, 'io, 'a> {
     pub dir: &'x Directory<'io, 'a>,
@@ -34,11 +36,33 @@ pub struct Found<'x, 'io, 'a> {
     pub assets: &'x [AssetFileDef],
 }
 
-/// The signature that is read, by name.
-pub fn choose(signatures: &BTreeMap<String, SignatureDef>) -> Result<(&str, &SignatureDef), Diag> {
+/// The signatures that compute something.
+fn usable(signatures: &BTreeMap<String, SignatureDef>) -> Vec<(&String, &SignatureDef)> {
     let usable =
         |(name, signature): &(&String, &SignatureDef)| !name.starts_with(INTERNAL) && !signature.outputs.is_empty();
-    let found: Vec<(&String, &SignatureDef)> = signatures.iter().filter(usable).collect();
+    signatures.iter().filter(usable).collect()
+}
+
+/// What the option `signature` took, and what it could have taken.
+pub fn option(signatures: &BTreeMap<String, SignatureDef>, taken: &str) -> SourceOption {
+    let choices = usable(signatures).into_iter().map(|(name, _)| name.clone()).collect();
+    SourceOption { name: OPTION.into(), value: taken.into(), choices }
+}
+
+/// The signature that is read: the one that was asked for, else the one that is meant to be.
+pub fn choose<'s>(
+    signatures: &'s BTreeMap<String, SignatureDef>,
+    asked: Option<&str>,
+) -> Result<(&'s str, &'s SignatureDef), Diag> {
+    let found = usable(signatures);
+    if let Some(asked) = asked {
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        let asked = found.iter().find(|(name, _)| *name == asked).ok_or_else(|| {
+            let detail = format!("it has no signature '{asked}'; there are: {}", names.join(", "));
+            Diag::new(Code::UnsupportedContainer, super::MODEL, detail)
+        });
+        return asked.map(|(name, signature)| (name.as_str(), *signature));
+    }
     for preferred in PREFERRED {
         if let Some((name, signature)) = found.iter().find(|(name, _)| *name == preferred) {
             return Ok((name, signature));
@@ -56,7 +80,7 @@ pub fn choose(signatures: &BTreeMap<String, SignatureDef>) -> Result<(&str, &Sig
             let names: Vec<&str> = several.iter().map(|(name, _)| name.as_str()).collect();
             let detail = format!("none of its signatures is called serving_default: {}", names.join(", "));
             Err(Diag::new(Code::UnsupportedContainer, super::MODEL, detail)
-                .hint("save it with `signatures={\"serving_default\": ...}`"))
+                .hint("name one: `--signature NAME`, or `signature` under [sources.saved-model] in the configuration"))
         }
     }
 }
@@ -92,7 +116,8 @@ pub fn read(
         let Some(key) = key else { continue };
         match found.bundle.tensor(found.dir, files, key, found.limits) {
             Ok(tensor) => {
-                weights.push(Weight { role: variable.into(), tensor: Some(tensor), stored_as: key.into() });
+                let (role, stored_as) = (variable.into(), key.into());
+                weights.push(Weight { role, tensor: Some(tensor), stored_as, opaque: false });
             }
             Err(diag) => findings.push(diag),
         }
@@ -205,15 +230,9 @@ fn input(name: &str, info: &TensorInfo) -> Result<ModelInput, Diag> {
 fn bound(found: &Found<'_, '_, '_>, body: &Body<'_>) -> Result<HashMap<String, String>, Diag> {
     let objects = Objects::read(found.saved, found.bundle, found.dir)?;
     let mut keys = HashMap::new();
-    for node in body.nodes.iter().filter(|node| matches!(node.op, "StatefulPartitionedCall" | "PartitionedCall")) {
-        let Some(function) = found.saved.concrete_functions.get(&node.function("f")?) else { continue };
-        let inputs: Vec<&str> = node.data().map(node_of).collect();
-        let Some(first) = inputs.len().checked_sub(function.bound_inputs.len()) else { continue };
-        for (input, object) in inputs[first..].iter().zip(&function.bound_inputs) {
-            let object = usize::try_from(*object).ok().and_then(|object| objects.all.get(object));
-            if let Some(variable) = object.and_then(|object| object.variable.as_ref()) {
-                keys.insert(input.to_string(), variable.key.clone());
-            }
+    for (object, node) in tables::by_object(found.saved, body)? {
+        if let Some(variable) = objects.all.get(object).and_then(|object| object.variable.as_ref()) {
+            keys.insert(node, variable.key.clone());
         }
     }
     Ok(keys)
@@ -273,7 +292,7 @@ fn graph_weight(found: &Found<'_, '_, '_>, files: &mut Files<'_, '_>) -> Weight 
     let len = found.graph.len() as u64;
     let file = files.number(&found.dir.path(super::MODEL));
     let tensor = region(DType::U8, &[len], (file, offset), len);
-    Weight { role: GRAPH.into(), tensor: Some(tensor), stored_as: super::MODEL.into() }
+    Weight { role: GRAPH.into(), tensor: Some(tensor), stored_as: super::MODEL.into(), opaque: true }
 }
 
 /// The GraphDef of the meta graph with this number.

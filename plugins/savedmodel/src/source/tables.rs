@@ -4,7 +4,7 @@
 use super::directory::Directory;
 use super::restore::{Scope, plain};
 use crate::graph::def::{Body, Library, Node};
-use crate::proto::{AssetFileDef, TensorProto, dtype};
+use crate::proto::{AssetFileDef, SavedObjectGraph, TensorProto, dtype};
 use prost::Message;
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::DType;
@@ -264,6 +264,22 @@ pub fn column(at: &str, proto: &[u8]) -> Result<Vec<Value>, Diag> {
         entries.resize(count, last);
     }
     if entries.len() == count { Ok(entries) } else { Err(malformed("no elements".into())) }
+}
+
+/// Objects by the nodes that Python's loader gives to functions for them: the last arguments of each call.
+pub fn by_object(saved: &SavedObjectGraph, body: &Body<'_>) -> Result<Vec<(usize, String)>, Diag> {
+    let mut nodes = Vec::new();
+    for node in body.nodes.iter().filter(|node| matches!(node.op, "StatefulPartitionedCall" | "PartitionedCall")) {
+        let Some(function) = saved.concrete_functions.get(&node.function("f")?) else { continue };
+        let inputs: Vec<&str> = node.data().map(plain).collect();
+        let Some(first) = inputs.len().checked_sub(function.bound_inputs.len()) else { continue };
+        for (input, object) in inputs[first..].iter().zip(&function.bound_inputs) {
+            if let Ok(object) = usize::try_from(*object) {
+                nodes.push((object, input.to_string()));
+            }
+        }
+    }
+    Ok(nodes)
 }
 
 /// Nodes that hold tables.

@@ -181,27 +181,47 @@ fn picked<'a>(interp: &mut Interp<'a>, node: &Node<'a>, x: &Val, takes: &[Take])
     one(interp, out)
 }
 
-/// Shape arithmetic: vectors only.
+/// Shape arithmetic: what is taken, element by element.
 fn taken_of(ints: &Ints, takes: &[Take]) -> Option<Ints> {
     let whole = |dim: &Dim| dim.known().map(|n| n as usize);
-    match (ints.shape.as_slice(), takes) {
-        ([_], [Take::At(at)]) => Some(Ints::scalar(ints.dtype, ints.elements.get(whole(at)?)?.clone())),
-        ([_], [Take::Range { start, stop, step }]) => {
-            let (start, stop) = (whole(start)?, whole(stop)?);
-            let part = ints.elements.get(start..stop.max(start))?;
-            Some(Ints::vector(ints.dtype, part.iter().step_by(*step as usize).cloned().collect()))
-        }
-        ([_], [Take::Backward { start, stop, step }]) => {
-            let turned: Vec<Int> = ints.elements.iter().rev().cloned().collect();
-            let (start, stop) = (whole(start)?, whole(stop)?);
-            let part = turned.get(start..stop.max(start))?;
-            Some(Ints::vector(ints.dtype, part.iter().step_by(*step as usize).cloned().collect()))
-        }
-        ([], takes) if takes.iter().all(|take| matches!(take, Take::New)) => {
-            Some(Ints { shape: vec![1; takes.len()], ..ints.clone() })
-        }
-        _ => None,
+    let mut lengths = ints.shape.iter();
+    let mut shape = Vec::new();
+    // Places in the elements, in the order of the axes walked so far.
+    let mut places = vec![0usize];
+    for take in takes {
+        let along = |length: usize, start: &Dim, stop: &Dim, step: u64| {
+            let (start, stop) = (whole(start)?, whole(stop)?.min(length));
+            Some((start..stop).step_by(step as usize).collect::<Vec<usize>>())
+        };
+        let (chosen, length) = match take {
+            Take::New => {
+                shape.push(1);
+                continue;
+            }
+            Take::At(at) => {
+                let length = *lengths.next()?;
+                (vec![whole(at).filter(|at| *at < length)?], length)
+            }
+            Take::Range { start, stop, step } => {
+                let length = *lengths.next()?;
+                let chosen = along(length, start, stop, *step)?;
+                shape.push(chosen.len());
+                (chosen, length)
+            }
+            Take::Backward { start, stop, step } => {
+                let length = *lengths.next()?;
+                let chosen: Vec<usize> = along(length, start, stop, *step)?.iter().map(|at| length - 1 - at).collect();
+                shape.push(chosen.len());
+                (chosen, length)
+            }
+        };
+        places = places.iter().flat_map(|place| chosen.iter().map(move |at| place * length + at)).collect();
     }
+    if lengths.next().is_some() {
+        return None;
+    }
+    let elements = places.into_iter().map(|at| ints.elements.get(at).cloned()).collect::<Option<Vec<Int>>>()?;
+    Some(Ints { dtype: ints.dtype, shape, elements })
 }
 
 fn taken(interp: &mut Interp<'_>, node: &Node<'_>, x: ValueId, takes: &[Take]) -> Result<ValueId, Diag> {

@@ -98,7 +98,10 @@ pub fn unary<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out 
             Some(Ints { elements, ..ints.clone() })
         };
         let folded = match function {
-            UnaryFunction::Neg => folded(i64::wrapping_neg),
+            UnaryFunction::Neg => {
+                let elements = ints.elements.iter().map(|n| Int::N(0).sub(n)).collect::<Option<Vec<Int>>>();
+                elements.map(|elements| Ints { elements, ..ints.clone() })
+            }
             UnaryFunction::Abs => folded(i64::wrapping_abs),
             UnaryFunction::Not => folded(|n| i64::from(n == 0)),
             _ => None,
@@ -112,8 +115,9 @@ pub fn unary<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out 
     one(interp, out)
 }
 
-/// Shape arithmetic; none where it is not that.
-fn folded(function: BinaryFunction, a: &Ints, b: &Ints) -> Option<Ints> {
+/// Shape arithmetic; none where it is not that. `is_size` tells the size of some tensor, which is at least one wherever
+/// anything is computed, from what is computed of sizes: 8 - time may be below zero.
+fn folded(function: BinaryFunction, a: &Ints, b: &Ints, is_size: &dyn Fn(&Int) -> bool) -> Option<Ints> {
     use BinaryFunction::*;
     let known = |f: fn(i64, i64) -> Option<i64>| move |a: &Int, b: &Int| f(a.known()?, b.known()?).map(Int::N);
     let tested = |f: fn(&i64, &i64) -> bool| {
@@ -135,9 +139,8 @@ fn folded(function: BinaryFunction, a: &Ints, b: &Ints) -> Option<Ints> {
         Max | Min => fold::zip(a, b, a.dtype, |a, b| match (a.known(), b.known()) {
             (Some(x), Some(y)) => Some(Int::N(if function == Max { x.max(y) } else { x.min(y) })),
             _ if a == b => Some(a.clone()),
-            // A size is never below zero, and at least one wherever anything is computed.
-            (Some(n), None) if function == Max && n <= 1 => Some(b.clone()),
-            (None, Some(n)) if function == Max && n <= 1 => Some(a.clone()),
+            (Some(n), None) if function == Max && n <= 1 && is_size(b) => Some(b.clone()),
+            (None, Some(n)) if function == Max && n <= 1 && is_size(a) => Some(a.clone()),
             _ => None,
         }),
         Equal => same(true),
@@ -212,7 +215,7 @@ fn limit<'a>(
     let start = Ints::scalar(counter.dtype, start).val();
     let (first, second) = if counter.down { (&start, bound) } else { (bound, &start) };
     let steps = match (interp.ints(first), interp.ints(second)) {
-        (Some(first), Some(second)) => folded(Sub, &first, &second).map(Ints::val),
+        (Some(first), Some(second)) => folded(Sub, &first, &second, &|int| is_size(interp, int)).map(Ints::val),
         _ if interp.ints(second).is_some_and(|second| second.known() == Some(vec![0])) => Some(first.clone()),
         _ => {
             let pair = values(interp, node, &[first.clone(), second.clone()])?;
@@ -234,6 +237,18 @@ fn counted(interp: &Interp<'_>, function: BinaryFunction, a: &Val, b: &Val) -> O
     Some(Val::Counter(counter))
 }
 
+/// Values that are asked for a size, the newest first.
+const SIZES_MAX: usize = 4096;
+
+/// Is this a size that some tensor of the graph has?
+fn is_size(interp: &Interp<'_>, int: &Int) -> bool {
+    let Int::D(dim) = int else { return false };
+    let graph = &interp.frames[interp.depth()].graph;
+    let values = (0..graph.value_count()).rev().take(SIZES_MAX).map(|at| ValueId(at as u32));
+    let inputs = graph.inputs.iter().map(|input| input.value);
+    inputs.chain(values).any(|value| graph.shape(value).contains(dim))
+}
+
 pub fn binary<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
     let [a, b] = inputs(node, vals)?;
     let function = function(node, BINARY)?;
@@ -247,7 +262,7 @@ pub fn binary<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out
         return Ok(vec![condition]);
     }
     if let (Some(a), Some(b)) = (interp.ints(a), interp.ints(b))
-        && let Some(folded) = folded(function, &a, &b)
+        && let Some(folded) = folded(function, &a, &b, &|int| is_size(interp, int))
     {
         return Ok(vec![folded.val()]);
     }
@@ -480,4 +495,21 @@ pub fn bucketize<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> 
 pub fn filled<'a>(interp: &mut Interp<'a>, node: &Node<'a>, dtype: DType, value: f64, shape: Vec<Dim>) -> Out {
     let value = scalar(dtype, value);
     super::shape::spread(interp, node, &value, shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// tf.maximum(0, 8 - length) is no size of its own: only what some tensor has is.
+    #[test]
+    fn a_difference_may_be_below_zero() {
+        let time = Int::D(Dim::symbol("time"));
+        let is_size = |int: &Int| *int == time;
+        let zero = Ints::scalar(DType::I32, Int::N(0));
+        let largest = |int: Int| folded(BinaryFunction::Max, &zero, &Ints::scalar(DType::I32, int), &is_size);
+        assert_eq!(largest(time.clone()).map(|ints| ints.elements), Some(vec![time.clone()]));
+        let missing = Int::N(8).sub(&time).expect("8 - time");
+        assert_eq!(largest(missing), None);
+    }
 }

@@ -1,5 +1,6 @@
 //! TensorFlow's ops, as recast's: one table, a file for each family.
 
+pub mod blocks;
 pub mod control;
 mod fold;
 mod index;
@@ -95,7 +96,7 @@ static TABLE: &[Row] = &[
     row("BatchMatMul", nn::mat_mul),
     row("BatchMatMulV2", nn::mat_mul),
     row("BatchMatMulV3", nn::mat_mul),
-    row("BatchToSpaceND", shape::batch_to_space),
+    row("BatchToSpaceND", blocks::batch_to_space),
     row("BiasAdd", nn::bias_add),
     row("BitwiseAnd", math::binary),
     row("BitwiseOr", math::binary),
@@ -119,7 +120,7 @@ static TABLE: &[Row] = &[
     row("Cumprod", reduce::cumulative),
     row("Cumsum", reduce::cumulative),
     row("DenseBincount", reduce::bincount),
-    row("DepthToSpace", shape::depth_to_space),
+    row("DepthToSpace", blocks::depth_to_space),
     row("DepthwiseConv2dNative", nn::depthwise_conv),
     row("Div", math::binary),
     row("DivNoNan", math::div_no_nan),
@@ -249,8 +250,8 @@ static TABLE: &[Row] = &[
     row("Softmax", nn::softmax),
     row("Softplus", math::unary),
     row("Softsign", math::unary),
-    row("SpaceToBatchND", shape::space_to_batch),
-    row("SpaceToDepth", shape::space_to_depth),
+    row("SpaceToBatchND", blocks::space_to_batch),
+    row("SpaceToDepth", blocks::space_to_depth),
     row("Split", shape::split),
     row("SplitV", shape::split_v),
     row("Sqrt", math::unary),
