@@ -22,8 +22,8 @@ fn polynomial(l: &mut Lowering<'_>, x: ValueId, coefficients: &[f64]) -> Result<
     Ok(sum)
 }
 
-/// Modified Bessel function of order zero: the polynomials of Abramowitz and Stegun, 9.8.1 and 9.8.2, which are right to
-/// 2e-7.
+/// Modified Bessel function of order zero: the polynomials of Abramowitz and Stegun, 9.8.1 and 9.8.2, which are right
+/// to 2e-7.
 pub fn i0(l: &mut Lowering<'_>) -> Outcome {
     const NEAR: [f64; 7] = [0.0045813, 0.0360768, 0.2659732, 1.2067492, 3.0899424, 3.5156229, 1.0];
     const FAR: [f64; 9] =
