@@ -2,7 +2,7 @@
 //! `weights::tree` and `weights::legacy` read the same layouts.
 
 use super::hdf5::{Array, Attr, Group, names};
-use super::upgrade::{Operation, order, order_without_masks};
+use super::upgrade::{Dialect, Operation, order, order_without_masks};
 use crate::hdf5::join;
 use crate::weights::roles::{self, Role};
 use crate::weights::tree::{numbered, role_home, snake_case};
@@ -24,6 +24,8 @@ pub enum Data {
 pub struct Layout {
     pub root: Group,
     pub data: Vec<Data>,
+    /// Whether masks count in the order of layers: not in Keras 2.
+    old: bool,
     findings: Findings,
 }
 
@@ -38,6 +40,10 @@ struct Slot<'m> {
 }
 
 impl Layout {
+    fn order(&self, model: &Model) -> Vec<Operation> {
+        if self.old { order_without_masks(model) } else { order(model) }
+    }
+
     fn done(self) -> Result<Layout, Findings> {
         if self.findings.is_empty() { Ok(self) } else { Err(self.findings) }
     }
@@ -127,7 +133,7 @@ impl Layout {
     fn tree_model(&mut self, model: &Model, base: &str) {
         self.name(&join(base, "vars"), &model.name);
         let mut counts: HashMap<String, u32> = HashMap::new();
-        for operation in order(model) {
+        for operation in self.order(model) {
             let Operation::Layer(layer) = operation else { continue };
             let layer = &model.layers[layer];
             if layer.class.starts_with("ops.") {
@@ -256,9 +262,9 @@ impl Listed {
 
 /// Every array by the path of its layer, in Keras' order.
 pub fn listed(model: &Model) -> Result<Vec<Listed>, Findings> {
-    let mut layout = Layout::default();
+    let mut layout = Layout { old: true, ..Layout::default() };
     let mut list = Vec::new();
-    for operation in order(model) {
+    for operation in layout.order(model) {
         let Operation::Layer(layer) = operation else { continue };
         let slots = layout.section_slots(&model.layers[layer]);
         let listed =
@@ -269,12 +275,14 @@ pub fn listed(model: &Model) -> Result<Vec<Listed>, Findings> {
 }
 
 /// `model_weights` of an old HDF5 file, with the lists that its root does not need.
-pub fn flat(model: &Model) -> Result<Layout, Findings> {
-    let mut layout = Layout::default();
-    layout.agree(model);
+pub fn flat(model: &Model, dialect: Dialect) -> Result<Layout, Findings> {
+    let mut layout = Layout { old: dialect.is_old(), ..Layout::default() };
+    if dialect == Dialect::Both {
+        layout.agree(model);
+    }
     let mut layer_names = Vec::with_capacity(model.layers.len() + model.inputs.len());
     let at = |name: &str| format!("model_weights/{}", name.trim_matches('/'));
-    for operation in order(model) {
+    for operation in layout.order(model) {
         let layer = match operation {
             Operation::Input(input) => {
                 let name = &model.inputs[input].name;
@@ -363,7 +371,7 @@ impl Layout {
             if slot.trainable && !frozen { first.push((name, slot)) } else { last.push((name, slot)) }
         }
         if let Some(model) = &layer.model {
-            for operation in order(model) {
+            for operation in self.order(model) {
                 let Operation::Layer(inner) = operation else { continue };
                 let inner = &model.layers[inner];
                 self.collect(inner, &format!("{path}/{}", inner.name), frozen, first, last);

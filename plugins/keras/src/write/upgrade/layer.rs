@@ -84,7 +84,7 @@ impl Upgrade<'_> {
     fn layer(&mut self, layer: &Layer) -> Made {
         let config = parsed(&layer.config);
         let only3 = classes::find(&layer.class).map_or(layer.class.starts_with("ops."), |row| row.home == Home::Only3);
-        if only3 && self.dialect == Dialect::Keras2 {
+        if only3 && self.dialect.is_old() {
             let class = layer.class.strip_prefix("ops.").unwrap_or(&layer.class);
             let detail = format!("Keras 2, which TensorFlow.js follows, has no {class}");
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
@@ -92,7 +92,10 @@ impl Upgrade<'_> {
         if let Some(operation) = layer.class.strip_prefix("ops.") {
             return operation_node(operation, config);
         }
-        match classes::find(&layer.class) {
+        if let Some(function) = layer.class.strip_prefix("tf.").filter(|_| self.dialect == Dialect::Keras2) {
+            return function_node(function, config);
+        }
+        match classes::find(&layer.class).filter(|row| is_keras(row, layer)) {
             Some(row) => self.known(row, layer, &config),
             None => self.stranger(layer, config),
         }
@@ -120,7 +123,13 @@ impl Upgrade<'_> {
         let module = row.module().to_owned();
         // Where it is named without its module, 2.15 does not find the one, and Keras 3 forgets a list of axes.
         let axes = out.get("axis").and_then(Value::as_array).is_some_and(|axes| axes.len() != 1);
-        let with_module = row.home == Home::Only3 || row.class == "SpectralNormalization" || axes;
+        let unfound = matches!(row.class, "LayerScale" | "SpectralNormalization");
+        let with_module = row.home == Home::Only3 || unfound || axes;
+        if row.home == Home::Only3 {
+            self.needs_newer(&layer.path, format!("it has no {class}"));
+        } else if unfound {
+            self.needs_newer(&layer.path, format!("it finds {class} among `custom_objects` only"));
+        }
         Made { module, class: class.to_owned(), config: Value::Object(out), registered: None, with_module }
     }
 
@@ -130,7 +139,7 @@ impl Upgrade<'_> {
             "trainable" if UNTRAINED.contains(&row.class) => return None,
             "name" | "trainable" => return Some(value.clone()),
             "padding" if row.class == "SeparableConv1D" && *value == json!("causal") => {
-                if self.dialect != Dialect::Keras2 {
+                if !self.dialect.is_old() {
                     let detail = "SeparableConv1D of Keras 3 has no causal padding";
                     self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
                 }
@@ -153,7 +162,7 @@ impl Upgrade<'_> {
             }
             "synchronized" if *value == json!(false) => return None,
             // TensorFlow.js knows it, as Keras 2 does.
-            "time_major" if self.dialect == Dialect::Keras2 => return Some(value.clone()),
+            "time_major" if self.dialect.is_old() => return Some(value.clone()),
             "axis" if row.class == "BatchNormalization" => return Some(self.one_axis(value, &layer.path)),
             _ => {}
         }
@@ -334,6 +343,11 @@ impl Upgrade<'_> {
     }
 }
 
+/// Somebody else's class may have the name of one that Keras does not export.
+fn is_keras(row: &Row, layer: &Layer) -> bool {
+    row.home != Home::ConvNext || layer.module.is_empty() || layer.module.starts_with("keras.")
+}
+
 /// Module and registered name of a kind of model.
 pub(super) fn model_home(kind: &str) -> (&'static str, Value) {
     match kind {
@@ -350,6 +364,13 @@ fn operation_node(operation: &str, config: Value) -> Made {
     };
     let class = class.to_owned();
     Made { module, registered: Some(class.clone()), class, config, with_module: true }
+}
+
+/// A function of TensorFlow as Keras 2 makes a layer of it.
+fn function_node(function: &str, config: Value) -> Made {
+    let class = if function == "__operators__.getitem" { "SlicingOpLambda" } else { "TFOpLambda" };
+    let module = "keras.src.layers.core.tf_op_layer".to_owned();
+    Made { module, class: class.to_owned(), config, registered: None, with_module: false }
 }
 
 pub(super) fn parsed(config: &str) -> Value {

@@ -1,20 +1,22 @@
-//! Before anything is written: names that Keras 3 accepts, operations in the place of TensorFlow's functions.
+//! Before anything is written: names that Keras 3 accepts, operations in the place of TensorFlow's functions, or the
+//! other way round.
 
-use super::functions;
+use super::{Dialect, functions};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Layer, Model};
 use serde_json::Value;
 use std::collections::HashSet;
 
-/// A model that Keras 3 has words for, as far as that is a matter of classes and names.
-pub fn prepare(root: &Model) -> Result<(Model, Vec<Diag>), Findings> {
+/// A model that the dialect has words for, as far as that is a matter of classes and names.
+pub fn prepare(root: &Model, dialect: Dialect) -> Result<(Model, Vec<Diag>), Findings> {
     let mut root = root.clone();
-    let mut prepare = Prepare { findings: Findings::new(), notes: Vec::new() };
+    let mut prepare = Prepare { dialect, findings: Findings::new(), notes: Vec::new() };
     prepare.model(&mut root);
     if prepare.findings.is_empty() { Ok((root, prepare.notes)) } else { Err(prepare.findings) }
 }
 
 struct Prepare {
+    dialect: Dialect,
     findings: Findings,
     notes: Vec<Diag>,
 }
@@ -28,11 +30,17 @@ impl Prepare {
             }
         }
         for (layer, mut calls) in model.layers.iter_mut().zip(calls) {
-            if let Err(found) = functions::rewrite(layer, &mut calls) {
+            let rewritten = match self.dialect {
+                Dialect::Keras2 => functions::restore(layer, &mut calls),
+                Dialect::Keras3 | Dialect::Both | Dialect::Js => functions::rewrite(layer, &mut calls),
+            };
+            if let Err(found) = rewritten {
                 self.findings.extend(found);
             }
         }
-        self.names(model);
+        if self.dialect != Dialect::Keras2 {
+            self.names(model);
+        }
         for layer in &mut model.layers {
             self.inside(layer);
         }

@@ -118,14 +118,20 @@ impl Upgrade<'_> {
         let old = self.major < 3;
         match self.dialect {
             _ if name != HARD_SIGMOID => {}
-            Dialect::Keras3 | Dialect::Both if old => return hard_sigmoid(0.2),
+            Dialect::Keras3 | Dialect::Both if old => {
+                self.needs_newer(path, "its hard_sigmoid is another function than that of Keras 3");
+                return hard_sigmoid(0.2);
+            }
             // tf.keras would load the name, and compute its own function.
-            Dialect::Both => return hard_sigmoid(1.0 / 6.0),
-            Dialect::Keras2 if !old => {
+            Dialect::Both => {
+                self.needs_newer(path, "its hard_sigmoid is another function than that of Keras 3");
+                return hard_sigmoid(1.0 / 6.0);
+            }
+            Dialect::Keras2 | Dialect::Js if !old => {
                 let detail = "hard_sigmoid of Keras 3 is another function than that of Keras 2 and TensorFlow.js";
                 self.findings.push(Diag::new(Code::UnsupportedLayer, path, detail));
             }
-            Dialect::Keras3 | Dialect::Keras2 => {}
+            Dialect::Keras3 | Dialect::Keras2 | Dialect::Js => {}
         }
         // Keras 2 takes the name of an activation layer, too.
         if name.starts_with(|c: char| c.is_ascii_uppercase()) && super::classes::find(name).is_some() {
