@@ -163,6 +163,10 @@ pub struct Caps {
     /// With `wants_layers`: the layers are written beside the graph, which is needed all the same (`torch`).
     #[prost(bool, tag = "15")]
     pub needs_graph: bool,
+    /// Not every name can be kept: what is neither a letter nor a digit of ASCII may come back as `_`, with more of
+    /// them at the end where that name is taken.
+    #[prost(bool, tag = "16")]
+    pub renames: bool,
 }
 
 impl Caps {

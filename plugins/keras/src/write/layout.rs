@@ -2,7 +2,7 @@
 //! `weights::tree` and `weights::legacy` read the same layouts.
 
 use super::hdf5::{Array, Attr, Group, names};
-use super::upgrade::{Dialect, Operation, order, order_without_masks};
+use super::upgrade::{Dialect, Operation, order, order_without_masks, orders_differ};
 use crate::hdf5::join;
 use crate::weights::roles::{self, Role};
 use crate::weights::tree::{numbered, role_home, snake_case};
@@ -237,12 +237,6 @@ fn bare_class(layer: &Layer) -> &str {
     }
 }
 
-fn has_weights(layer: &Layer) -> bool {
-    let inside = layer.model.iter().flat_map(|model| &model.layers);
-    !layer.weights.is_empty()
-        || inside.chain(layer.children.iter().filter_map(|child| child.layer.as_ref())).any(has_weights)
-}
-
 /// An array of a plain list of them.
 pub struct Listed {
     pub name: String,
@@ -306,20 +300,11 @@ pub fn flat(model: &Model, dialect: Dialect) -> Result<Layout, Findings> {
 impl Layout {
     /// Such a file lists its weights for Keras 2 and 3 alike: where masks set their orders apart, it is right for one.
     fn agree(&mut self, model: &Model) {
-        let weighted = |operations: Vec<Operation>| -> Vec<usize> {
-            let layers = operations.into_iter().filter_map(|operation| match operation {
-                Operation::Layer(layer) => Some(layer),
-                Operation::Input(_) => None,
-            });
-            layers.filter(|&layer| has_weights(&model.layers[layer])).collect()
-        };
-        let (new, old) = (weighted(order(model)), weighted(order_without_masks(model)));
-        if let Some((new, _)) = new.iter().zip(&old).find(|(new, old)| new != old) {
+        if let Some(layer) = orders_differ(model) {
             let detail = "Keras 2 and Keras 3, which counts the operations that compute masks, would read the weights \
-                          of an .h5 file in different orders: choose the target `keras` instead";
-            self.finding(Code::UnsupportedLayer, &model.layers[*new], detail.to_owned());
+                          of an .h5 file in different orders: choose the target `keras` or `keras2` instead";
+            self.finding(Code::UnsupportedLayer, layer, detail.to_owned());
         }
-        model.layers.iter().filter_map(|layer| layer.model.as_ref()).for_each(|inner| self.agree(inner));
     }
 
     fn list(&mut self, path: &str, name: &str, list: &[String]) {

@@ -53,6 +53,7 @@ pub fn caps() -> Vec<Caps> {
         wants_layers: true,
         read_back: read_back.into(),
         runner,
+        renames: true,
         ..Caps::default()
     };
     vec![
@@ -107,7 +108,7 @@ pub fn write(output: &dyn Output, target: &str, request: &WriteRequest) -> Resul
         "tfjs" => Dialect::Js,
         other => return Err(Diag::new(Code::UnknownTarget, other, "the keras plugin writes no such target").into()),
     };
-    let (root, notes) = upgrade::prepare(root, dialect)?;
+    let (root, notes) = upgrade::prepare(source, root, dialect)?;
     notes.iter().for_each(|note| output.report(note));
     match dialect {
         Dialect::Keras3 => keras(output, source, &root, &request.name),

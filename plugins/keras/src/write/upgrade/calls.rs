@@ -245,9 +245,10 @@ impl Upgrade<'_> {
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail).hint(hint));
         }
         let what = layer.class.strip_prefix("ops.");
-        let why = what.map_or("it is called with other tensors than its inputs, or with those of a model".to_owned(), |operation| {
-            format!("it has no operation {operation}")
-        });
+        let why = what.map_or(
+            "it is called with other tensors than its inputs, or with those of a model".to_owned(),
+            |operation| format!("it has no operation {operation}"),
+        );
         self.needs_newer(&layer.path, why);
         let args: Vec<Value> = args.iter().map(|arg| names.arg(arg)).collect();
         json!({"args": args, "kwargs": names.named(&kwargs)})
@@ -256,8 +257,8 @@ impl Upgrade<'_> {
     /// The arguments of a call in Keras 3's places.
     fn arguments(&mut self, layer: &Layer, call: &Call) -> (Vec<Arg>, Vec<NamedArg>) {
         let (mut args, mut kwargs) = (call.args.clone(), call.kwargs.clone());
-        if self.major < 3 {
-            // Keras 2 lists arguments that were not given; not all of them are ones to Keras 3.
+        if self.major < 3 || self.dialect.is_old() {
+            // Both list arguments that were not given; not all of them are ones to the other.
             kwargs.retain(|named| *named != NamedArg { name: named.name.clone(), arg: Some(Arg::json(&Value::Null)) });
         }
         if layer.class.starts_with("ops.") {
@@ -266,7 +267,7 @@ impl Upgrade<'_> {
         if layer.model.is_some() {
             args.iter_mut().for_each(flatten);
         }
-        if self.plain() {
+        if self.dialect.is_old() {
             name_positions(layer, &mut args, &mut kwargs);
         }
         if RECURRENT.contains(&layer.class.as_str()) && !self.dialect.is_old() {

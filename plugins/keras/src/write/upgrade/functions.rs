@@ -23,6 +23,7 @@ const RULES: &[Rule] = &[
     ("compat.v1.transpose", "numpy.Transpose", "a", "perm>axes=null"),
     ("concat", "numpy.Concatenate", "values", "axis>axis"),
     ("expand_dims", "numpy.ExpandDims", "input", "axis>axis"),
+    ("identity", "numpy.Copy", "input", ""),
     ("linalg.matmul", "numpy.Matmul", "a b", ""),
     ("math.abs", "numpy.Absolute", "x", ""),
     ("math.acos", "numpy.Arccos", "x", ""),

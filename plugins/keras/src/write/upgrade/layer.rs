@@ -35,6 +35,12 @@ const LOST: &[&str] = &[
 /// Classes of Keras 3 that don't take `trainable`: they have nothing to train.
 const UNTRAINED: &[&str] = &["Discretization", "Pipeline", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
 
+/// Keys of Keras 3 that matter to training, or to how fast something is computed.
+const TRAINING_KEYS: &[&str] = &["flash_attention", "lora_alpha", "lora_rank", "seed", "use_cudnn"];
+
+/// Keys of Keras 3 that choose what augmentation does, which is nothing at inference, or what another key makes use of.
+const INERT_KEYS: &[&str] = &["bounding_box_format", "factor", "fill_mode", "fill_value", "value_range"];
+
 /// A layer in the making.
 pub(super) struct Made {
     pub module: String,
@@ -149,7 +155,7 @@ impl Upgrade<'_> {
             "dtype" if row.class == "Embedding" && value.as_str().is_some_and(|name| name.contains("int")) => {
                 return None;
             }
-            "dtype" => return self.dtype(value),
+            "dtype" => return self.dtype(value, &layer.path),
             "layer" | "backward_layer" | "cell" | "cells" => return self.wrapped(layer, key, value),
             "activity_regularizer" if !value.is_null() => return self.value(key, value, &layer.path),
             // How training weighs its batches: inference does the same with and without.
@@ -176,10 +182,35 @@ impl Upgrade<'_> {
             }
             return None;
         }
-        if self.plain() && row.default(key).as_ref() == Some(value) {
-            return None;
+        if self.plain()
+            && let Some(default) = row.default(key)
+        {
+            return if default == *value { None } else { self.new_key(row, layer, key, value) };
         }
         self.value(key, value, &layer.path)
+    }
+
+    /// A key that Keras 2 does not know, with another value than it has when it is left out.
+    fn new_key(&mut self, row: &Row, layer: &Layer, key: &str, value: &Value) -> Option<Value> {
+        if TRAINING_KEYS.contains(&key) {
+            return None;
+        }
+        if !self.dialect.is_old() {
+            self.needs_newer(&layer.path, format!("its {} has no `{key}`", row.class));
+            return self.value(key, value, &layer.path);
+        }
+        match (key, value.as_str()) {
+            // Taken by the layer, if not listed among its arguments.
+            ("zero_output_for_mask", _) => Some(value.clone()),
+            // The only one that it has.
+            ("data_format", Some("channels_last")) => None,
+            _ if INERT_KEYS.contains(&key) => None,
+            _ => {
+                let detail = format!("Keras 2's {} has no `{key}`, which is {value} here", row.class);
+                self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+                None
+            }
+        }
     }
 
     /// Keras 2 stores a list of one axis once the layer is built; Keras 3 wants the axis.
@@ -266,6 +297,14 @@ impl Upgrade<'_> {
         {
             out.insert("backward_layer".into(), backward);
         }
+        if class == "MultiHeadAttention" && self.dialect.is_old() {
+            // It asks for them, and makes its weights later where they are not known.
+            for key in ["query_shape", "key_shape", "value_shape"] {
+                out.insert(key.into(), config.get(key).cloned().unwrap_or_default());
+            }
+        } else if class == "MultiHeadAttention" {
+            self.needs_newer(&layer.path, "Keras 2 asks a MultiHeadAttention for keys that Keras 3 refuses");
+        }
         // In an old file Keras 3 takes this word for its function of the same name.
         if class == "Attention" && self.plain() && out.get("score_mode") == Some(&json!("dot")) {
             out.shift_remove("score_mode");
@@ -318,7 +357,7 @@ impl Upgrade<'_> {
         }
         if let Some(map) = config.as_object_mut() {
             map.shift_remove("batch_input_shape");
-            if let Some(dtype) = map.get("dtype").and_then(|dtype| self.dtype(dtype)) {
+            if let Some(dtype) = map.get("dtype").and_then(|dtype| self.dtype(dtype, &layer.path)) {
                 map.insert("dtype".into(), dtype);
             }
         }

@@ -3,15 +3,17 @@
 
 mod calls;
 mod classes;
+mod explicit;
 mod functions;
 mod gone;
 mod layer;
 mod masks;
 mod order;
 mod prepare;
+mod terms;
 mod values;
 
-pub use order::{Operation, order, order_without_masks};
+pub use order::{Operation, order, order_without_masks, orders_differ};
 pub use prepare::prepare;
 
 use recast_keras_model::config::Version;
