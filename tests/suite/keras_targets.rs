@@ -2,6 +2,7 @@
 //! written again. What real Keras makes of the files is `tests/conformance/keras_targets.py`.
 
 use crate::keras_host::TestHost;
+use crate::strangers::plugin;
 use crate::verify_commands::{bare, truth};
 use recast_keras::weights::roles;
 use recast_keras::write::{self, Output};
@@ -119,7 +120,7 @@ fn fixtures() -> Vec<PathBuf> {
 
 /// What a target can't say: (targets, folder or nothing for any, name of the fixture, code).
 const REFUSED: &[(&[&str], &str, &str, Code)] = &[
-    (&["keras", "h5", "keras2"], "", "beyond_locally_connected_1d", Code::UnsupportedLayer),
+    (&["keras", "h5"], "", "beyond_locally_connected_1d", Code::UnsupportedLayer),
     (&["keras", "h5", "keras2"], "", "lambda_layer", Code::UnsafeCode),
     (&["keras", "h5"], "", "lstm_time_major", Code::UnsupportedLayer),
     (&["keras", "h5"], "", "separable_conv1d_causal", Code::UnsupportedLayer),
@@ -246,6 +247,32 @@ fn converted_by_the_daemon_it_comes_back_as_the_same_graph() {
         let path = tests_dir().join(fixture);
         let done = convert_to(home.path(), &path, target, &[]);
         assert_eq!((done.status(), done.level()), ("verified", "structural"), "{fixture}: {}", done.findings());
+    }
+}
+
+/// A class of the user's own is kept by its registered name and listed, with a plugin and without; with one, what the
+/// graphs compute is compared, too.
+#[test]
+fn a_registered_class_is_listed_and_compared_as_far_as_it_is_known() {
+    let home = tempfile::tempdir().unwrap();
+    let path = tests_dir().join("fixtures/keras3/custom_layer_with_plugin.h5");
+    for (plugged, note) in [(false, "no outputs were compared"), (true, "recorded outputs")] {
+        let library = plugin("sample-layer");
+        let directory = library.parent().unwrap().to_str().unwrap();
+        let more: &[&str] = if plugged { &["--plugins", directory] } else { &[] };
+        for target in ["keras", "h5", "keras2"] {
+            let done = convert_to(home.path(), &path, target, more);
+            let findings = done.findings();
+            assert_eq!((done.status(), done.level()), ("verified", "structural"), "{target} {plugged}: {findings}");
+            let listed = done.json["diagnostics"].as_array().unwrap().iter();
+            let listed: Vec<&str> = listed
+                .filter(|diag| diag["code"] == "custom-object")
+                .map(|diag| diag["at"].as_str().unwrap())
+                .collect();
+            assert_eq!(listed, ["scaled"], "{target} {plugged}");
+            let said = done.json["outputs"][0]["verification"]["note"].as_str().unwrap();
+            assert!(said.contains(note), "{target} {plugged}: {said}");
+        }
     }
 }
 

@@ -321,7 +321,8 @@ fn name_positions(layer: &Layer, args: &mut Vec<Arg>, kwargs: &mut Vec<NamedArg>
         return;
     }
     let named = args.drain(1..).zip(&names[1..]);
-    kwargs.extend(named.map(|(arg, name)| NamedArg { name: (*name).to_owned(), arg: Some(arg) }));
+    let named: Vec<NamedArg> = named.map(|(arg, name)| NamedArg { name: (*name).to_owned(), arg: Some(arg) }).collect();
+    kwargs.splice(0..0, named);
 }
 
 /// A dictionary of tensors as the list that Keras makes of it, in the order of its keys: the inputs of a model inside

@@ -389,7 +389,8 @@ impl<'r> Writer<'r> {
         out
     }
 
-    /// Where masks count for the numbers by the rules of one Keras and not by another's: without them, if that is right.
+    /// Where masks count for the numbers by the rules of one Keras and not by another's: without them, if that is
+    /// right.
     fn apart(
         &mut self,
         layer: &Layer,

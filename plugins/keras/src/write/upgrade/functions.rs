@@ -153,6 +153,10 @@ fn find_operation(operation: &str) -> Option<&'static Rule> {
 /// Makes a layer of a TensorFlow function of an operation of Keras 3, and of all of its calls, where there is such a
 /// function. What has none stays, and is refused as what Keras 2 does not have.
 pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Findings> {
+    if let Some(rule) = layer.class.strip_prefix("tf.").and_then(find) {
+        calls.iter_mut().for_each(|call| name_tensors(rule, call));
+        return Ok(());
+    }
     let Some(rule) = layer.class.strip_prefix("ops.").and_then(find_operation) else { return Ok(()) };
     let (function, operation, tensors, options) = *rule;
     let refuse = |detail: String| {
@@ -195,6 +199,17 @@ pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
     layer.config = json!({"name": layer.name, "trainable": true, "dtype": "float32", "function": function}).to_string();
     layer.module = String::new();
     Ok(())
+}
+
+/// Keras 2 notes one tensor by its place, and the others by TensorFlow's names.
+fn name_tensors(rule: &Rule, call: &mut Call) {
+    let names: Vec<&str> = rule.2.split(' ').collect();
+    if call.args.len() < 2 || call.args.len() > names.len() {
+        return;
+    }
+    let named = call.args.drain(1..).zip(&names[1..]);
+    let named: Vec<NamedArg> = named.map(|(arg, name)| NamedArg { name: (*name).to_owned(), arg: Some(arg) }).collect();
+    call.kwargs.splice(0..0, named);
 }
 
 /// What stands between brackets as Keras 2 writes it: without saying what is a slice.

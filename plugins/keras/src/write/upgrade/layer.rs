@@ -32,6 +32,9 @@ const LOST: &[&str] = &[
     "TensorFlowOpLayer",
 ];
 
+/// Those of them that tf.keras 2.15 has, with the keys that they have had since Keras 2.
+const ONLY_2: &[&str] = &["LocallyConnected1D", "LocallyConnected2D"];
+
 /// Classes of Keras 3 that don't take `trainable`: they have nothing to train.
 const UNTRAINED: &[&str] = &["Discretization", "Pipeline", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
 
@@ -343,11 +346,17 @@ impl Upgrade<'_> {
     /// A class that somebody else brings: kept by its name, with its configuration as it is.
     fn stranger(&mut self, layer: &Layer, mut config: Value) -> Made {
         let class = layer.class.as_str();
+        if self.dialect == Dialect::Keras2 && ONLY_2.contains(&class) {
+            let config = known_keys(config);
+            let module = "keras.layers".to_owned();
+            return Made { module, class: class.to_owned(), config, registered: None, with_module: false };
+        }
         if LOST.contains(&class) || class.starts_with("tf.") {
             let what =
                 class.strip_prefix("tf.").map_or(class.to_owned(), |function| format!("TensorFlow's {function}"));
             let code = if class == "Lambda" { Code::UnsafeCode } else { Code::UnsupportedLayer };
-            let detail = format!("Keras 3 has no layer or operation for {what}");
+            let who = if self.dialect.is_old() { "Keras 2.15" } else { "Keras 3" };
+            let detail = format!("{who} has no layer or operation for {what}");
             let diag =
                 Diag::new(code, layer.path.as_str(), detail).hint("other targets (onnx) may keep what it computes");
             self.findings.push(diag);
@@ -380,6 +389,14 @@ impl Upgrade<'_> {
         }
         self.inner(&layer)
     }
+}
+
+/// Without what Keras 1 wrote beside the arguments of a layer.
+fn known_keys(mut config: Value) -> Value {
+    if let Some(map) = config.as_object_mut() {
+        map.retain(|key, _| !matches!(key.as_str(), "batch_input_shape" | "input_shape" | "input_dtype" | "input_dim"));
+    }
+    config
 }
 
 /// Somebody else's class may have the name of one that Keras does not export.

@@ -140,7 +140,9 @@ impl Prepare {
             free.push('_');
         }
         let who = if self.dialect == Dialect::Keras2 { "Keras 2" } else { "Keras 3" };
-        let odd: String = name.chars().filter(|c| !self.fits(*c)).collect();
+        let mut odd: Vec<char> = name.chars().filter(|c| !self.fits(*c)).collect();
+        odd.dedup();
+        let odd = String::from_iter(odd);
         let detail = match taken {
             true => format!("Keras 3 calls an operation on masks `{name}`: the layer became `{free}`"),
             false => format!("{who} allows no `{odd}` in a name: `{name}` became `{free}`"),
