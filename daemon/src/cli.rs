@@ -101,6 +101,9 @@ pub struct ConvertArgs {
     /// ONNX operator set
     #[arg(long, value_name = "N")]
     pub opset: Option<u32>,
+    /// Which of a SavedModel's signatures is converted [default: serving_default, else the only one]
+    #[arg(long, value_name = "NAME")]
+    pub signature: Option<String>,
     /// Publish without a check
     #[arg(long)]
     pub no_verify: bool,
@@ -111,6 +114,16 @@ pub struct ConvertArgs {
     pub config: Option<PathBuf>,
 }
 
+/// What the command line says of the source, beside what the configuration does.
+fn source_options(config: &crate::config::Config, signature: Option<&String>) -> crate::job::SourceOptions {
+    let mut sources = config.sources.clone();
+    if let Some(name) = signature {
+        let options = [("signature".to_owned(), name.clone().into())].into();
+        sources.insert(crate::job::ANY_FORMAT.to_owned(), options);
+    }
+    sources
+}
+
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     #[arg(value_name = "PATH")]
@@ -118,6 +131,9 @@ pub struct InspectArgs {
     /// Print the lowered graph
     #[arg(long)]
     pub graph: bool,
+    /// Which of a SavedModel's signatures is looked at [default: serving_default, else the only one]
+    #[arg(long, value_name = "NAME")]
+    pub signature: Option<String>,
     /// Architecture of a weights-only file [default: NAME.json beside it]
     #[arg(long, value_name = "FILE.json")]
     pub architecture: Option<PathBuf>,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::digest;
-use crate::job::{CommandSpec, Policy, TargetSpec, VerifySpec, WorkerLimits};
+use crate::job::{CommandSpec, Policy, SourceOptions, TargetSpec, VerifySpec, WorkerLimits};
 use crate::tree::Bounds;
 
 /// Bytes of a configuration file.
@@ -102,6 +102,8 @@ pub struct Config {
     pub verify: Verify,
     /// Options by target name, also for targets that no watch asks for.
     pub targets: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
+    /// Options of sources, by `FORMAT` or `FORMAT:MODEL`.
+    pub sources: SourceOptions,
     /// What layers compute whose code is never run: `model:layer` -> expression.
     pub lambda: BTreeMap<String, String>,
     pub state: PathBuf,
@@ -112,6 +114,19 @@ pub struct Config {
 pub fn expressions_of(lambda: &BTreeMap<String, String>, model: &str) -> BTreeMap<String, String> {
     let own = |key: &str| key.split_once(':').filter(|(of, _)| *of == model).map(|(_, layer)| layer.to_owned());
     lambda.iter().filter_map(|(key, expression)| Some((own(key)?, expression.clone()))).collect()
+}
+
+/// Of `format` and `format:model` keys, what they come to for one model, by format: its own before everybody's.
+pub fn sources_of(sources: &SourceOptions, model: &str) -> SourceOptions {
+    let mut found = SourceOptions::new();
+    for (key, options) in sources {
+        let (format, own) = key.split_once(':').map_or((key.as_str(), None), |(format, own)| (format, Some(own)));
+        if own.is_none_or(|own| own == model) {
+            // Sorted: the format's own key comes before those that name a model.
+            found.entry(format.to_owned()).or_default().extend(options.clone());
+        }
+    }
+    found
 }
 
 impl Default for Config {
@@ -149,7 +164,8 @@ impl Config {
 
 impl RawConfig {
     pub fn resolve(self, base: &Path) -> Result<Config, ConfigError> {
-        let targets = self.target_options()?;
+        let targets = checked_options("targets", &self.targets)?;
+        let sources = self.source_options()?;
         let verify = self.resolve_verify(base)?;
         let limits = self.resolve_limits()?;
         if self.watch.len() > WATCHES_MAX {
@@ -168,7 +184,7 @@ impl RawConfig {
         };
         let plugins = self.resolve_plugins(base)?;
         let lambda = self.resolve_lambda()?;
-        Ok(Config { watches, plugins, limits, verify, targets, lambda, state, key })
+        Ok(Config { watches, plugins, limits, verify, targets, sources, lambda, state, key })
     }
 
     fn resolve_lambda(&self) -> Result<BTreeMap<String, String>, ConfigError> {
@@ -188,19 +204,13 @@ impl RawConfig {
         Ok(all)
     }
 
-    fn target_options(&self) -> Result<BTreeMap<String, BTreeMap<String, serde_json::Value>>, ConfigError> {
-        let mut all = BTreeMap::new();
-        for (target, options) in &self.targets {
-            let mut checked = BTreeMap::new();
-            for (option, value) in options {
-                let Ok(json) = serde_json::to_value(value) else {
-                    return invalid(format!("targets.{target}.{option}"), "not a value that a plugin can be given");
-                };
-                checked.insert(option.clone(), json);
+    fn source_options(&self) -> Result<SourceOptions, ConfigError> {
+        for key in self.sources.keys() {
+            if key.is_empty() || key.starts_with(':') || key.ends_with(':') {
+                return invalid(format!("sources.\"{key}\""), "is named \"FORMAT\" or \"FORMAT:MODEL\"");
             }
-            all.insert(target.clone(), checked);
         }
-        Ok(all)
+        checked_options("sources", &self.sources)
     }
 
     fn resolve_watch(
@@ -311,6 +321,25 @@ impl RawConfig {
         }
         Ok(limits)
     }
+}
+
+/// Options as plugins are given them.
+fn checked_options(
+    section: &str,
+    given: &BTreeMap<String, BTreeMap<String, toml::Value>>,
+) -> Result<BTreeMap<String, BTreeMap<String, serde_json::Value>>, ConfigError> {
+    let mut all = BTreeMap::new();
+    for (name, options) in given {
+        let mut checked = BTreeMap::new();
+        for (option, value) in options {
+            let Ok(json) = serde_json::to_value(value) else {
+                return invalid(format!("{section}.{name}.{option}"), "not a value that a plugin can be given");
+            };
+            checked.insert(option.clone(), json);
+        }
+        all.insert(name.clone(), checked);
+    }
+    Ok(all)
 }
 
 /// The program is named by its path: what a PATH finds is not for a daemon to guess.

@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::attempt::{self, Attempt, Outcome, Source, Workshop};
+use crate::config::Config;
 use crate::digest;
-use crate::job::{Finding, JobReport, JobSpec, PluginPin, TargetSpec, VerifySpec, WorkerLimits};
+use crate::job::{Finding, JobReport, JobSpec, PluginPin, Policy, TargetSpec, VerifySpec, WorkerLimits};
 use crate::lineage::statement::Ingredient;
 use crate::publish::Area;
-use crate::runner::{Cancel, EventSink};
+use crate::runner::{Cancel, EventSink, PluginSet};
 use crate::tree::{self, Bounds, Survey, Trouble};
 use crate::watch::names;
 
@@ -27,9 +28,31 @@ pub struct Request {
     pub winners: std::collections::BTreeMap<String, String>,
     /// `model:layer` -> expression, as the config has them.
     pub lambda: std::collections::BTreeMap<String, String>,
+    /// Options of sources, by `FORMAT` or `FORMAT:MODEL`.
+    pub sources: crate::job::SourceOptions,
     pub limits: WorkerLimits,
     pub threads: usize,
     pub bounds: Bounds,
+}
+
+impl Request {
+    /// To no target yet, and nowhere: what the configuration and the plugins that were found say.
+    pub fn new(config: &Config, found: &PluginSet, policy: Policy) -> Request {
+        Request {
+            targets: Vec::new(),
+            out: PathBuf::new(),
+            architecture: None,
+            golden: None,
+            verify: config.verify.spec(policy),
+            plugins: found.pins(),
+            winners: config.plugins.winners.clone(),
+            lambda: config.lambda.clone(),
+            sources: config.sources.clone(),
+            limits: config.limits.worker.clone(),
+            threads: config.limits.worker_threads,
+            bounds: Bounds { hard_links_allowed: true, ..Bounds::default() },
+        }
+    }
 }
 
 /// Converts one artifact; what stops it before a worker starts is in the report, too.
@@ -115,6 +138,7 @@ fn describe(request: &Request, given: &Path, area: &Area) -> Result<(JobSpec, So
         record: beside.record.map(|record| dir.join(record)),
     };
     let expressions = crate::config::expressions_of(&request.lambda, &name);
+    let sources = crate::config::sources_of(&request.sources, &name);
     let spec = JobSpec {
         name,
         artifact: path,
@@ -127,6 +151,7 @@ fn describe(request: &Request, given: &Path, area: &Area) -> Result<(JobSpec, So
         plugins: request.plugins.clone(),
         winners: request.winners.clone(),
         expressions,
+        sources,
         limits: request.limits.clone(),
         threads: request.threads,
         inspect: false,

@@ -9,7 +9,7 @@ use recast_plugin_api::diag::{Code, Findings};
 use recast_plugin_api::ir::validate::admit;
 use recast_plugin_api::ir::{Graph, Op};
 use recast_plugin_api::messages::Caps;
-use recast_plugin_api::model::{InputDim, Layer, LayerModel, ModelInput};
+use recast_plugin_api::model::{InputDim, Layer, LayerModel, ModelInput, SourceOption};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -23,6 +23,9 @@ pub struct Inspection {
     pub inputs: Vec<Port>,
     /// Types are known only where every layer can be lowered.
     pub outputs: Vec<Port>,
+    /// What may be chosen of the artifact, and what was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<OptionRow>,
     pub layers: Vec<LayerRow>,
     pub parameters: u64,
     /// Op name -> how often; empty where the model can't be lowered.
@@ -41,6 +44,15 @@ pub struct Port {
     pub ty: String,
 }
 
+/// An option of the source: `--signature`, `[sources.FORMAT]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OptionRow {
+    pub name: String,
+    /// Empty where nothing had to be chosen.
+    pub value: String,
+    pub choices: Vec<String>,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerRow {
     pub path: String,
@@ -54,6 +66,9 @@ pub struct WeightRow {
     pub dtype: String,
     pub shape: Vec<u64>,
     pub stored_as: String,
+    /// Bytes that only the plugin of its class reads: no parameter.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opaque: bool,
 }
 
 /// Can this target be made, and if not, what stands in the way.
@@ -82,7 +97,8 @@ pub fn inspect(spec: &JobSpec, host: &Host) -> Result<Inspection, Findings> {
         model: model.root.as_ref().map_or(String::new(), |root| root.name.clone()),
         inputs: inputs(&model, graph),
         outputs: outputs(&model, graph),
-        parameters: layers.iter().flat_map(|layer| &layer.weights).map(elements).sum(),
+        parameters: layers.iter().flat_map(|layer| &layer.weights).filter(|w| !w.opaque).map(elements).sum(),
+        options: model.options.iter().map(option_row).collect(),
         layers,
         ops: graph.map_or_else(BTreeMap::new, count_ops),
         graph: graph.map(Graph::to_string),
@@ -112,6 +128,10 @@ fn fits(target: &str, graph: &Graph, host: &Host) -> Result<(), Findings> {
     admit(&fitted, &caps, Some(&host.tensors().file_lens())).map(|_| ())
 }
 
+fn option_row(option: &SourceOption) -> OptionRow {
+    OptionRow { name: option.name.clone(), value: option.value.clone(), choices: option.choices.clone() }
+}
+
 fn layer_row(layer: &Layer) -> LayerRow {
     let weight = |weight: &recast_plugin_api::model::Weight| {
         let tensor = weight.tensor.as_ref().map(|tensor| tensor.decode_tensor());
@@ -121,6 +141,7 @@ fn layer_row(layer: &Layer) -> LayerRow {
             dtype: tensor.as_ref().map_or("?".into(), |tensor| tensor.dtype.to_string()),
             shape: tensor.map_or_else(Vec::new, |tensor| tensor.shape),
             stored_as: weight.stored_as.clone(),
+            opaque: weight.opaque,
         }
     };
     LayerRow {
@@ -176,6 +197,11 @@ impl fmt::Display for Inspection {
         writeln!(f, "{} ({}, Keras {})", self.model, self.format, self.keras_version)?;
         for (label, ports) in [("input", &self.inputs), ("output", &self.outputs)] {
             ports.iter().try_for_each(|port| writeln!(f, "  {label:<7} {}  {}", port.name, port.ty))?;
+        }
+        for option in &self.options {
+            let value = if option.value.is_empty() { "nothing was chosen" } else { &option.value };
+            let choices = if option.choices.is_empty() { "none".into() } else { option.choices.join(", ") };
+            writeln!(f, "  {:<7} {value}; there are: {choices}", option.name)?;
         }
         writeln!(f, "  {} layers, {} parameters", self.layers.len(), self.parameters)?;
         let wide = self.layers.iter().map(|layer| layer.path.len()).max().unwrap_or(0).min(60);

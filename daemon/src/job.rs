@@ -111,6 +111,12 @@ pub struct VerifySpec {
     pub oracle: Option<CommandSpec>,
 }
 
+/// Format -> option -> value.
+pub type SourceOptions = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
+
+/// Who asks at a command line needs not know what reads the artifact.
+pub const ANY_FORMAT: &str = "";
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// The artifact's name without its suffix: names the bundle and every file in it.
@@ -134,6 +140,9 @@ pub struct JobSpec {
     /// What layers compute whose code is never run: layer path -> expression, as the config says.
     #[serde(default)]
     pub expressions: BTreeMap<String, String>,
+    /// Options of sources, by the format that they read; `ANY_FORMAT`: of whichever reads the artifact.
+    #[serde(default)]
+    pub sources: SourceOptions,
     pub limits: WorkerLimits,
     /// Threads that the worker and its plugins share.
     pub threads: usize,
@@ -231,6 +240,9 @@ pub struct JobReport {
     pub digest: String,
     pub source_format: String,
     pub source_version: String,
+    /// What was chosen of an artifact that holds several things (`signature`), by the user or by the source.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub source_options: BTreeMap<String, String>,
     pub outputs: Vec<Output>,
     pub diagnostics: Vec<Finding>,
     /// What a parked job waits for, as claims: `layer:my_pkg>MyLayer`, `format:npz`.
@@ -254,6 +266,7 @@ impl JobSpec {
             "verify": self.verify,
             "winners": self.winners,
             "expressions": self.expressions,
+            "sources": self.sources,
             "golden": golden_sha256,
             "architecture": architecture_sha256,
         });
@@ -328,6 +341,7 @@ impl JobReport {
             digest: String::new(),
             source_format: String::new(),
             source_version: String::new(),
+            source_options: BTreeMap::new(),
             outputs: Vec::new(),
             diagnostics: Vec::new(),
             waits_for: Vec::new(),

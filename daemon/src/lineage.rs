@@ -42,7 +42,7 @@ pub fn parent_of(
     for path in candidates {
         // A record that is gone, broken, or another file's says nothing about this artifact.
         let Ok(record) = store::read_record(&path) else { continue };
-        if record.claims.subjects.iter().any(|subject| subject.sha256 == sha256) {
+        if record.claims.speaks_of(sha256) {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             return Ok(Some(statement::Ingredient { name, sha256: record.sha256 }));
         }

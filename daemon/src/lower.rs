@@ -7,7 +7,7 @@ use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::dim::is_symbol_char;
 use recast_plugin_api::ir::wire::GraphProto;
 use recast_plugin_api::ir::{DType, Dim, Graph, RANK_MAX, Type};
-use recast_plugin_api::lower::{Val, splice};
+use recast_plugin_api::lower::{Val, begin, splice};
 use recast_plugin_api::messages::{LowerInput, LowerRequest, Lowered, LoweredOutput};
 use recast_plugin_api::model::{Arg, Call, Layer, LayerModel, Model, ModelInput, NamedArg, SCHEMA_REV, ValueRef};
 use std::collections::{BTreeMap, BTreeSet};
@@ -188,16 +188,7 @@ impl Lowerer<'_> {
         let Some(model) = &layer.model else {
             return inner.owners.lower(&inner, request);
         };
-        let mut graph = Graph::new(layer.path.clone());
-        let mut inputs = Vec::new();
-        for (index, input) in request.inputs.iter().enumerate() {
-            let ty =
-                input.ty.as_ref().ok_or_else(|| Diag::new(Code::PluginMisbehaved, &layer.path, "untyped input"))?;
-            let value = graph.input(format!("x{index}"), ty.decode_type()?);
-            let mask = input.mask.as_ref().map(|mask| mask.decode_type()).transpose()?;
-            let mask = mask.map(|ty| graph.input(format!("mask{index}"), ty));
-            inputs.push(Val { value, mask });
-        }
+        let (mut graph, inputs) = begin(request, &layer.path)?;
         let outputs = inner.model(model, &mut graph, &inputs)?;
         let output = |val: Val| LoweredOutput { value: val.value.0, mask: val.mask.map(|mask| mask.0) };
         Ok(Lowered { graph: Some(GraphProto::from(&graph)), outputs: outputs.into_iter().map(output).collect() })

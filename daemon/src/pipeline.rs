@@ -4,7 +4,9 @@
 use crate::digest;
 use crate::host::{Elements, Host, Outputs, TensorStore};
 use crate::inspect;
-use crate::job::{Finding, JobReport, JobSpec, Level, Output, OutputFile, Policy, Status, TargetSpec, Verification};
+use crate::job::{
+    ANY_FORMAT, Finding, JobReport, JobSpec, Level, Output, OutputFile, Policy, Status, TargetSpec, Verification,
+};
 use crate::lower;
 use crate::passes;
 use crate::tree::{self, Bounds};
@@ -20,6 +22,7 @@ use recast_plugin_api::model::{LayerModel, SCHEMA_REV};
 use recast_reference::Weights;
 use recast_reference::weights::Bytes;
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -96,10 +99,26 @@ pub struct Read {
 /// Reads the artifact through the source that claims it.
 pub fn read(spec: &JobSpec, host: &Host) -> Result<Read, Findings> {
     let probed = host.probe(&spec.artifact)?;
-    let request = read_request(&spec.artifact, spec.architecture.as_deref())?;
+    let given = source_options(spec, &host.formats(probed.plugin));
+    let mut request = read_request(&spec.artifact, spec.architecture.as_deref())?;
+    if !given.is_empty() {
+        request.options = serde_json::to_string(&given).map_err(|e| Diag::new(Code::Bug, "options", e.to_string()))?;
+    }
     let mut model = host.read(probed.plugin, &request)?;
+    let unknown = |name: &&String| !model.options.iter().any(|option| option.name == **name);
+    if let Some(name) = given.keys().find(unknown) {
+        let detail = format!("what reads {} has no option '{name}'", model.format);
+        return Err(Diag::new(Code::UnsupportedContainer, "options", detail).into());
+    }
     lower::express(&mut model, &spec.expressions)?;
     Ok(Read { format: model.format.clone(), model })
+}
+
+/// Options of the source that reads these formats.
+fn source_options(spec: &JobSpec, formats: &[String]) -> BTreeMap<String, serde_json::Value> {
+    let any = ANY_FORMAT.to_owned();
+    let of = formats.iter().chain([&any]).filter_map(|format| spec.sources.get(format));
+    of.flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// What a source is asked: to read this file or directory.
@@ -110,6 +129,7 @@ pub fn read_request(artifact: &Path, architecture: Option<&Path>) -> Result<Read
         path: text(artifact),
         architecture: architecture.map(text),
         limits: None,
+        options: String::new(),
         files: files_below(artifact)?,
     })
 }
@@ -151,6 +171,8 @@ impl Job<'_> {
             let graph = model.and_then(|read| {
                 self.report.source_format = read.format;
                 self.report.source_version = read.model.keras_version.clone();
+                let taken = read.model.options.iter().filter(|option| !option.value.is_empty());
+                self.report.source_options = taken.map(|option| (option.name.clone(), option.value.clone())).collect();
                 let mut model = read.model;
                 let missing = self.settle_missing(&mut model);
                 self.report.waits_for = missing.iter().map(|m| crate::host::layer_claim(&m.class)).collect();
@@ -297,10 +319,11 @@ impl Job<'_> {
     fn verify(&self, written: &Written<'_>, graph: &Graph) -> Outcome {
         let Written { target, caps, path: file, .. } = written;
         let variant = |graph: &Graph, what: &str| self.variant(target, caps, graph, what);
-        let decompose = |graph: &Graph| passes::decompose(graph, verify::runtime::embedded_lacks);
+        let decompose = |graph: &Graph| passes::decompose(graph, caps, verify::runtime::embedded_lacks);
         verify::verify(&Check {
             spec: &self.spec.verify,
             graph,
+            written: written.fitted,
             weights: self.host.tensors(),
             file,
             runtime: &caps.runtime,

@@ -15,6 +15,9 @@ pub struct ArtifactReport {
     pub status: Status,
     /// Absolute; null when nothing was published.
     pub bundle: Option<String>,
+    /// What was chosen of an artifact that holds several things.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub source_options: BTreeMap<String, String>,
     pub outputs: Vec<Output>,
     pub diagnostics: Vec<Finding>,
     pub timings_ms: BTreeMap<String, f64>,
@@ -30,6 +33,7 @@ impl ArtifactReport {
             digest: report.digest.clone(),
             status: report.status,
             bundle: bundle.map(|path| path.to_string_lossy().into_owned()),
+            source_options: report.source_options.clone(),
             outputs: if bundle.is_some() { report.outputs.clone() } else { Vec::new() },
             diagnostics: report.diagnostics.clone(),
             timings_ms: report.timings_ms.clone(),

@@ -340,6 +340,7 @@ impl Daemon {
             plugins: self.plugins.pins(),
             winners: self.config.plugins.winners.clone(),
             expressions: crate::config::expressions_of(&self.config.lambda, &claim.name),
+            sources: crate::config::sources_of(&self.config.sources, &claim.name),
             limits: self.config.limits.worker.clone(),
             threads: self.config.limits.worker_threads,
             inspect: false,

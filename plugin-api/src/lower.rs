@@ -210,24 +210,27 @@ pub struct Lowering<'a> {
     taken: BTreeSet<String>,
 }
 
+/// A graph with the request's inputs and masks, and nothing else.
+pub fn begin(request: &LowerRequest, path: &str) -> Result<(Graph, Vec<Val>), Diag> {
+    let mut graph = Graph::new(path);
+    let mut inputs = Vec::new();
+    for (index, input) in request.inputs.iter().enumerate() {
+        let ty = input.ty.as_ref().ok_or_else(|| Diag::new(Code::PluginMisbehaved, path, "untyped input"))?;
+        let value = graph.input(format!("x{index}"), ty.decode_type()?);
+        let mask = input.mask.as_ref().map(|mask| mask.decode_type()).transpose()?;
+        let mask = mask.map(|ty| graph.input(format!("mask{index}"), ty));
+        inputs.push(Val { value, mask });
+    }
+    Ok((graph, inputs))
+}
+
 impl<'a> Lowering<'a> {
     /// Unpacks a request. `cx` is only needed for wrapped layers.
     pub fn new(cx: Option<&'a dyn LowerHost>, request: &'a LowerRequest) -> Result<Lowering<'a>, Findings> {
         let layer = request.layer.as_ref();
         let layer = layer.ok_or_else(|| Diag::new(Code::PluginMisbehaved, "", "a request without layer"))?;
         let config = Config::new(&layer.path, &layer.config)?;
-        let mut graph = Graph::new(layer.path.clone());
-        let mut inputs = Vec::new();
-        for (index, input) in request.inputs.iter().enumerate() {
-            let ty =
-                input.ty.as_ref().ok_or_else(|| Diag::new(Code::PluginMisbehaved, &layer.path, "untyped input"))?;
-            let value = graph.input(format!("x{index}"), ty.decode_type()?);
-            let mask = match &input.mask {
-                Some(ty) => Some(graph.input(format!("mask{index}"), ty.decode_type()?)),
-                None => None,
-            };
-            inputs.push(Val { value, mask });
-        }
+        let (graph, inputs) = begin(request, &layer.path)?;
         Ok(Lowering { cx, request, layer, config, graph, inputs, taken: BTreeSet::new() })
     }
 
@@ -478,6 +481,11 @@ impl<'a> Lowering<'a> {
 
     pub fn slice(&mut self, x: ValueId, axis: usize, start: Dim, stop: Dim) -> Result<ValueId, Diag> {
         self.graph.slice(&self.layer.path, x, axis, start, stop)
+    }
+
+    /// Elements start, start + step, .. below stop.
+    pub fn strided(&mut self, x: ValueId, axis: usize, range: (Dim, Dim), step: u64) -> Result<ValueId, Diag> {
+        self.graph.strided(&self.layer.path, x, axis, range, step)
     }
 
     pub fn squeeze(&mut self, x: ValueId, axis: usize) -> Result<ValueId, Diag> {

@@ -23,6 +23,10 @@ pub struct ReadRequest {
     /// Of a directory: the files below it, as paths relative to it, sorted.
     #[prost(string, repeated, tag = "5")]
     pub files: Vec<String>,
+    /// What the user chose, as a JSON object; empty for nothing. A source names the options that it knows in
+    /// `LayerModel::options`: the host refuses to go on without one of those that it gave.
+    #[prost(string, tag = "6")]
+    pub options: String,
 }
 
 /// Bounds that a source holds while it reads; zero means the plugin's own default.

@@ -40,6 +40,23 @@ pub struct LayerModel {
     /// another framework makes of them.
     #[prost(bool, tag = "8")]
     pub traced_by_recast: bool,
+    /// The options that the source knows for this artifact.
+    #[prost(message, repeated, tag = "9")]
+    pub options: Vec<SourceOption>,
+}
+
+/// What a user may choose of an artifact that holds several things.
+#[derive(Clone, PartialEq, Message)]
+pub struct SourceOption {
+    /// `signature`
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// What was taken; empty where nothing had to be chosen.
+    #[prost(string, tag = "2")]
+    pub value: String,
+    /// What could have been.
+    #[prost(string, repeated, tag = "3")]
+    pub choices: Vec<String>,
 }
 
 /// A Sequential or Functional model, at the top or as a layer of another one.
@@ -150,6 +167,9 @@ pub struct Weight {
     /// As the container names it, for messages: `model_weights/dense/dense/kernel:0`.
     #[prost(string, tag = "3")]
     pub stored_as: String,
+    /// Bytes that only the owner of the class reads, a traced graph or a vocabulary: no parameter of the model.
+    #[prost(bool, tag = "4")]
+    pub opaque: bool,
 }
 
 /// One call of a layer: Keras' "node".

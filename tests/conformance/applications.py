@@ -2,11 +2,14 @@
 
     keras3/bin/python applications.py [--recast PATH] [--plugins DIR] [--families] [NAME]...     (and with keras2)
 
-The smallest input that a network takes, 100 classes. --families: only the first network of each family. In the Keras 2
-environment ONNX Runtime is that environment's own. Results are printed and written to HOME/applications-keras{2,3}.json.
+From .h5 and .keras to ONNX, run in ONNX Runtime (in the Keras 2 environment: that environment's own), and to .keras,
+loaded by Keras 3 (the keras3 environment, asked as `applications.py load MODEL ARRAYS`). The smallest input that a
+network takes, 100 classes, the smallest networks first. --families: only the first network of each family. Results are
+printed and written to HOME/applications-keras{2,3}.json, which a later run continues (--again: from the start).
 """
 import argparse
 import inspect
+import itertools
 import json
 import logging
 import os
@@ -64,8 +67,8 @@ def prepared(name):
     return model, xs, kit.call(model, xs)
 
 
-def convert(args, path, out):
-    command = [args.recast, "convert", path, "--to", "onnx", "--out", out, "--no-verify", "--format", "json"]
+def convert(args, path, target, out):
+    command = [args.recast, "convert", path, "--to", target, "--out", out, "--no-verify", "--format", "json"]
     command += ["--plugins", args.plugins] if args.plugins else []
     began = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=1800)
@@ -76,14 +79,10 @@ def convert(args, path, out):
     return os.path.join(report["bundle"], report["outputs"][0]["path"]), time.monotonic() - began
 
 
-def compare(path, xs, ys):
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    got = session.run(None, {each.name: x for each, x in zip(session.get_inputs(), xs)})
+def compare(got, ys):
+    """The largest error; ValueError where one is not within the tolerance."""
     worst = 0.0
-    for g, y in zip(got, ys):
+    for g, y in zip(got, ys, strict=True):
         error = np.abs(g.astype("f8") - y.astype("f8"))
         if g.shape != y.shape or (error > ATOL + SPREAD * float(y.max() - y.min()) + RTOL * np.abs(y)).any():
             raise ValueError(f"off by up to {error.max():.3g} of a spread of {float(y.max() - y.min()):.3g}")
@@ -91,23 +90,54 @@ def compare(path, xs, ys):
     return worst
 
 
+def run_onnx(path, xs):
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {each.name: x for each, x in zip(session.get_inputs(), xs)})
+
+
+def load(path, arrays):
+    """Runs a .keras in this Keras: inputs are read from ARRAYS, outputs written in their place."""
+    from keras.src.applications.convnext import LayerScale  # not registered by Keras itself
+    model = keras.models.load_model(path, compile=False, custom_objects={"LayerScale": LayerScale})
+    with np.load(arrays) as read:
+        xs = [read[name] for name in read.files]
+    np.savez(arrays, *kit.call(model, xs))
+
+
+def run_keras(path, xs):
+    python = os.path.join(kit.home(), "keras3", "bin", "python")
+    arrays = path + ".npz"
+    np.savez(arrays, *xs)
+    done = subprocess.run([python, os.path.abspath(__file__), "load", path, arrays], capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"Keras 3 does not load it: {done.stderr[-300:]}")
+    with np.load(arrays) as read:
+        return [read[name] for name in read.files]
+
+
 def check(args, name):
     model, xs, ys = prepared(name)
     rows = []
     for container in ("h5", "keras"):
-        row = {"network": name, "container": container, "layers": len(model.layers), "ok": False}
-        rows.append(row)
         folder = tempfile.mkdtemp(prefix="recast-applications-")
-        try:
-            path = os.path.join(folder, f"{name}.{container}")
-            model.save(path, include_optimizer=False) if container == "h5" else model.save(path)
-            row["mb"] = round(os.path.getsize(path) / 1e6, 1)
-            onnx, seconds = convert(args, path, os.path.join(folder, "out"))
-            row.update(seconds=round(seconds, 2), error=compare(onnx, xs, ys), ok=True)
-        except Exception as error:
-            row["why"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        path = os.path.join(folder, f"{name}.{container}")
+        model.save(path, include_optimizer=False) if container == "h5" else model.save(path)
+        megabytes = round(os.path.getsize(path) / 1e6, 1)
+        for target, run in (("onnx", run_onnx), ("keras", run_keras)):
+            row = {"network": name, "container": container, "target": target, "layers": len(model.layers),
+                   "mb": megabytes, "ok": False}
+            rows.append(row)
+            out = os.path.join(folder, target)
+            try:
+                made, seconds = convert(args, path, target, out)
+                row.update(seconds=round(seconds, 2), error=compare(run(made, xs), ys), ok=True)
+            except Exception as error:
+                row["why"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            shutil.rmtree(out, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     return rows
 
 
@@ -116,27 +146,38 @@ def main():
     parser.add_argument("--recast", default=os.path.join(ROOT, "target", "release", "recast"))
     parser.add_argument("--plugins", help="passed on to recast convert")
     parser.add_argument("--families", action="store_true", help="only the first network of each family")
+    parser.add_argument("--again", action="store_true", help="forget what an earlier run found")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     logging.getLogger("absl").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     families = networks()
-    names = args.names or [n for all_of in families.values() for n in (all_of[:1] if args.families else all_of)]
+    names = args.names or [n for rank in itertools.zip_longest(*families.values()) for n in rank if n]
+    if args.families:
+        names = [all_of[0] for all_of in families.values()]
+    results = os.path.join(kit.home(), f"applications-keras{KERAS}.json")
     rows = []
+    if not args.again and os.path.exists(results):
+        with open(results) as file:
+            rows = [row for row in json.load(file) if "target" in row and row["network"] not in args.names]
     for name in names:
+        if any(row["network"] == name for row in rows):
+            continue
         try:
-            rows += check(args, name)
+            found = check(args, name)
         except Exception as error:
-            rows.append({"network": name, "ok": False, "why": f"not made: {type(error).__name__}: {str(error)[:300]}"})
-        for row in rows[-2:]:
-            if row["network"] == name:
-                print(json.dumps(row), flush=True)
-        with open(os.path.join(kit.home(), f"applications-keras{KERAS}.json"), "w") as file:
+            found = [{"network": name, "target": None, "ok": False, "why": f"not made: {error!r:.300}"}]
+        rows += found
+        for row in found:
+            print(json.dumps(row), flush=True)
+        with open(results, "w") as file:
             json.dump(rows, file, indent=0)
+        keras.backend.clear_session()
+    rows = [row for row in rows if row["network"] in names]
     good = sum(row["ok"] for row in rows)
-    print(f"{good} of {len(rows)} files of {len(names)} networks, Keras {keras.__version__}")
+    print(f"{good} of {len(rows)} conversions of {len(names)} networks, Keras {keras.__version__}")
     return 0 if rows and good == len(rows) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(load(*sys.argv[2:4]) if sys.argv[1:2] == ["load"] else main())

@@ -42,8 +42,6 @@ def weights_of(layer):
         return own_weights(layer.cell)
     if layer.__class__.__name__.startswith("DepthwiseConv"):
         return [(name if name == "bias" else "depthwise_kernel", v) for name, v in own_weights(layer)]
-    if layer.__class__.__name__ == "Normalization":
-        return [(name, v) for name, v in own_weights(layer) if name != "count"]
     if layer.__class__.__name__ == "SpectralNormalization":
         return [("vector_u", layer.vector_u)]
     return own_weights(layer)

@@ -146,12 +146,31 @@ def residual_cell():
     return keras.Model(x, L.RNN(tf.nn.RNNCellResidualWrapper(L.GRUCell(5)))(x))
 
 
-def built(name, build):
+def residual_cells():
+    """Masked, in a stack, and around a stack."""
+    wrap = tf.nn.RNNCellResidualWrapper
+    x = keras.Input((5, 4))
+    masked = L.Masking(0.5)(x)
+    first = L.RNN(wrap(L.LSTMCell(4)), return_sequences=True)(masked)
+    stack = L.RNN([L.GRUCell(4), wrap(L.SimpleRNNCell(4)), L.LSTMCell(3)], go_backwards=True)(masked)
+    around = L.RNN(wrap(L.StackedRNNCells([L.GRUCell(3), L.SimpleRNNCell(4)])), return_state=True)(masked)
+    model = keras.Model(x, [first, stack] + list(around[:1]) + list(tf.nest.flatten(around[1:])))
+    return model
+
+
+def skipping(rng, shape, dtype):
+    """Sequences with steps that a Masking layer of 0.5 masks: in the middle, first and last."""
+    value = kit.random_input(rng, shape, dtype)
+    value[0, 2] = value[1, 0] = value[1, -1] = 0.5
+    return value
+
+
+def built(name, build, makers=()):
     kit.begin(name)
     rng = np.random.default_rng(kit.seed_of(name))
     model = build()
     kit.randomise(model, rng)
-    xs, others = (kit.feed(model, rng) for _ in range(2))
+    xs, others = (kit.feed(model, rng, makers) for _ in range(2))
     ys = kit.call(model, xs)
     kit.check_alive(ys, kit.call(model, others), share=1e-3)
     kit.save_h5(model, os.path.join(OUT, f"{name}.h5"))
@@ -209,6 +228,7 @@ def main():
     built("dropout_wrapper", lambda: wrapped_cell(1.0))
     built("dropout_wrapper_drops", lambda: wrapped_cell(0.5))
     built("residual_wrapper", residual_cell)
+    built("residual_wrapper_masked", residual_cells, [skipping])
     built("random_fourier_features", fourier)
     for name in ("conv2d_th", "conv2d_tf", "conv1d", "small_cnn_th", "lstm", "merge_concat"):
         as_tensorflow(name)

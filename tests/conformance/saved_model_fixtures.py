@@ -9,6 +9,7 @@ Without --all, only the cases that are committed. Ways:
     plain   tf.saved_model.save, as for any tf.Module
     export  Keras 3's model.export
     module  what no Keras made (saved_model_modules.py)
+    v1      what TensorFlow 1 made, with its loops and branches (saved_model_v1.py)
 """
 import argparse
 import os
@@ -21,7 +22,8 @@ import numpy as np
 import tensorflow as tf
 import registry
 import saved_model_modules
-import cases_basic, cases_conv, cases_rnn, cases_attention, cases_graph, cases_beyond  # noqa: F401,E401  they fill the table
+import saved_model_v1
+import cases_basic, cases_conv, cases_rnn, cases_attention, cases_graph, cases_beyond, cases_traced  # noqa: F401,E401  they fill the table
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OUT = os.path.join(HERE, "..", "fixtures", "saved_model")
@@ -40,8 +42,9 @@ COMMITTED = {
                "several_inputs_outputs", "layer_norm", "reshape_dynamic", "average_pooling_2d_same",
                "upsampling_2d_bilinear"],
     "module": list(saved_model_modules.CASES),
+    "v1": list(saved_model_v1.CASES),
 }
-WAYS = {2: ["save", "traces", "plain", "module"], 3: ["export", "plain"]}
+WAYS = {2: ["save", "traces", "plain", "module", "v1"], 3: ["export", "plain"]}
 
 
 def write(model, way, path):
@@ -85,12 +88,14 @@ def signature_golden(model, xs, path):
     return {**fed, **outs}
 
 
-def make_module(name, out):
-    path = os.path.join(out, "module", name)
+def make_other(way, name, out):
+    """One that is no Keras model: of saved_model_modules or saved_model_v1."""
+    path = os.path.join(out, way, name)
     shutil.rmtree(path, ignore_errors=True)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     kit.begin(name)
-    arrays = saved_model_modules.CASES[name](path, saved_model_modules.rng_of(name))
+    rng = saved_model_modules.rng_of(name)
+    arrays = saved_model_v1.make(name, path, rng) if way == "v1" else saved_model_modules.CASES[name](path, rng)
     np.savez(f"{path}.golden.npz", **arrays)
     trim(path)
 
@@ -128,10 +133,10 @@ def main():
     args = parser.parse_args()
     made, failed = 0, 0
     for way in args.way or WAYS[kit.KERAS]:
-        if way == "module":
-            for name in saved_model_modules.CASES:
+        if way in ("module", "v1"):
+            for name in COMMITTED[way]:
                 if not args.only or any(part in name for part in args.only):
-                    make_module(name, args.out)
+                    make_other(way, name, args.out)
                     made += 1
             continue
         for name, case in registry.CASES.items():

@@ -17,12 +17,12 @@ def rng_of(name):
     return np.random.default_rng(sum(map(ord, name)))
 
 
-def saved(module, function, path, rng, **shapes):
-    """Saves a tf.function of float inputs as serving_default; free axes are run with six elements."""
+def saved(module, function, path, rng, given=None, **shapes):
+    """Saves a tf.function of float inputs as serving_default; free axes are run with six elements, or all is given."""
     specs = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in shapes.items()}
     signature = tf.function(function).get_concrete_function(**specs)
     tf.saved_model.save(module, path, signatures=signature)
-    xs = {name: rng.normal(0, 1, [6 if d is None else d for d in shape]).astype(np.float32)
+    xs = given or {name: rng.normal(0, 1, [6 if d is None else d for d in shape]).astype(np.float32)
           for name, shape in shapes.items()}
     ys = function(**{name: tf.constant(x) for name, x in xs.items()})
     return {**xs, **{name: np.asarray(y) for name, y in ys.items()}}
@@ -73,6 +73,47 @@ def module_loop(path, rng):
             power = power @ m.u
         return {"y": tf.transpose(steps.stack(), [1, 0, 2]), "power": power + h}
     return saved(m, tf.function(run), path, rng, x=(None, 5, 3))
+
+
+@case
+def module_recurrent(path, rng):
+    """Keras' own recurrent layers: masked, backwards, both ways, with states."""
+    from tensorflow.keras import layers as L
+    m = tf.Module()
+    m.lstm = L.LSTM(3, return_sequences=True, return_state=True, name="l")
+    m.gru = L.GRU(3, reset_after=False, go_backwards=True, return_sequences=True, name="g")
+    m.rnn = L.SimpleRNN(3, activation="relu", go_backwards=True, zero_output_for_mask=True, return_sequences=True,
+                        name="r")
+    m.both = L.Bidirectional(L.GRU(3, return_sequences=True), name="b")
+
+    def run(x):
+        mask = tf.reduce_any(x != 0.0, axis=-1)
+        sequence, h, c = m.lstm(x, mask=mask)
+        return {"sequence": sequence, "h": h, "c": c, "gru": m.gru(x), "rnn": m.rnn(x, mask=mask),
+                "both": m.both(sequence, mask=mask)}
+    run(tf.zeros([1, 2, 2]))
+    for variable in [v for part in (m.lstm, m.gru, m.rnn, m.both) for v in part.weights]:
+        variable.assign(rng.normal(0, 0.7, variable.shape))
+    xs = rng.normal(0, 1, (3, 6, 2)).astype(np.float32)
+    xs[0, 4:], xs[1, 2], xs[2] = 0.0, 0.0, 0.0
+    return saved(m, run, path, rng, given={"x": xs}, x=(None, None, 2))
+
+
+@case
+def module_blocks(path, rng):
+    """Blocks that no convolution stands between, and one that is dilated besides: padded by a free length."""
+    m = tf.Module()
+    weights(m, rng, k=(2, 2, 3))
+
+    def run(x):
+        rest = -tf.shape(x)[1] % 3
+        pads = [[0, rest]]
+        blocks = tf.nn.relu(tf.space_to_batch(x, [3], pads))
+        strided = tf.nn.conv1d(tf.space_to_batch(x, [3], pads), m.k, 2, "SAME")
+        cut = tf.nn.conv1d(tf.space_to_batch(x, [3], [[2, 1 + rest]]), m.k, 1, "VALID")
+        return {"y": tf.batch_to_space(blocks, [3], pads), "strided": tf.batch_to_space(strided, [3], [[1, 0]]),
+                "cut": tf.batch_to_space(cut, [3], [[0, rest]]), "uncut": tf.batch_to_space(cut, [3], [[0, 0]])}
+    return saved(m, run, path, rng, x=(None, None, 2))
 
 
 @case
@@ -153,3 +194,32 @@ def v1_frozen(path, rng):
             v1.saved_model.simple_save(inner, path, {"x": graph.get_tensor_by_name(x.name)},
                                        {"y": graph.get_tensor_by_name(y.name)})
     return graph_v1(path, rng, save)
+
+
+@case
+def module_nested_loops(path, rng):
+    """A loop in a loop that counts with both counters, and a running sum as tf.scan writes it."""
+    m = tf.Module()
+    weights(m, rng, w=(4, 4))
+
+    def run(x):
+        y = x
+        for i in tf.range(3):
+            for j in tf.range(2):
+                y = tf.tanh(y @ m.w) + tf.cast(i * 2 + j, tf.float32)
+        steps = tf.scan(lambda a, b: a * 0.5 + b, tf.transpose(x))
+        return {"y": y, "sums": tf.transpose(steps)}
+    return saved(m, tf.function(run), path, rng, x=(None, 4))
+
+
+@case
+def module_signatures(path, rng):
+    """Two functions, and neither is the one to serve: the golden file is of `scale`."""
+    m = tf.Module()
+    weights(m, rng, w=(3,))
+    spec = tf.TensorSpec([None, 3], tf.float32, name="x")
+    m.scale = tf.function(lambda x: {"scaled": x * m.w}, input_signature=[spec])
+    m.shift = tf.function(lambda x: {"shifted": tf.nn.relu(x + m.w)}, input_signature=[spec])
+    tf.saved_model.save(m, path, signatures={"scale": m.scale, "shift": m.shift})
+    x = rng.normal(0, 1, (4, 3)).astype(np.float32)
+    return {"x": x, "scaled": m.scale(tf.constant(x))["scaled"].numpy()}

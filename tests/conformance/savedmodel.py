@@ -192,6 +192,7 @@ def check_model(row, number):
     free = free and not any(part in row["model"] for part in ROWS_TOGETHER)
     if free:
         other_batches(loaded, feeds, ys, tolerance)
+    row["names"] = {"inputs": names, "outputs": [spec.name for spec in specs]}
     if number % SESSION_EVERY == 0:
         wanted = {spec.name: w for spec, w in zip(specs, ys)}
         in_session(row["path"], dict(zip(names, feeds)), wanted, tolerance)
@@ -255,6 +256,9 @@ def check(args):
         if number % 100 == 99:
             tf.keras.backend.clear_session()
     compared = sum(result["abs"] is not None for result in results)
+    # In the order of the recording, which a signature's own does not tell: for savedmodel_c.py.
+    with open(os.path.join(args.dir, "names.json"), "w") as file:
+        json.dump({row["model"]: row["names"] for row in rows if "names" in row}, file, indent=1)
     print(f"TensorFlow {tf.__version__}: {len(rows)} models, {compared} right, {free} of them with other batches too; "
           f"largest absolute error {largest[0]:.2e} ({largest[1]}); not as expected: {wrong}")
     if args.json:

@@ -35,10 +35,9 @@ def arrays(path):
 
 
 def computed(found):
-    """Without what no model computes with: seeds of dropout, and how many batches a Normalization was adapted to."""
+    """Without the seeds of dropout, which no inference computes with."""
     seed = lambda key: key[0] == "uint32" and key[1] == (2,)
-    count = lambda key: key[0] in ("int32", "int64") and key[1] == ()
-    return collections.Counter({key: n for key, n in found.items() if not seed(key) and not count(key)})
+    return collections.Counter({key: n for key, n in found.items() if not seed(key)})
 
 
 def convert(args, path, targets, out):

@@ -18,7 +18,8 @@ fn cases() -> Vec<Case> {
     let text = std::fs::read_to_string(dir.join("fixtures/expected.json")).expect("expected.json");
     let expected: Json = serde_json::from_str(&text).expect("expected.json is JSON");
     let mut cases = Vec::new();
-    let fixed = ["keras1", "keras2", "keras3", "containers", "legacy", "tfjs"].map(|name| format!("fixtures/{name}"));
+    let fixed =
+        ["keras1", "keras2", "keras3", "containers", "lambda", "legacy", "tfjs"].map(|name| format!("fixtures/{name}"));
     let mut folders = fixed.to_vec();
     folders.push("samples".into());
     // One folder for each way to make a SavedModel.

@@ -2,6 +2,7 @@
 //! bytes by layer path and role (`conformance/expect_layers.py` recorded it).
 
 use crate::keras_host::TestHost;
+use recast_plugin_api::diag::Code;
 use recast_plugin_api::ir::DType;
 use recast_plugin_api::model::{Layer, LayerModel, Model};
 use serde_json::{Map, Value, json};
@@ -143,9 +144,29 @@ fn archives_hold_what_the_models_hold() {
             let host = TestHost::with(&[("/m", &bytes)]);
             wrong.extend(differences(name, &host, &expected[name]));
             assert!(host.scratch.borrow().is_empty(), "{name}: stored members are read in place");
+            // None of them was ever compiled.
+            assert!(host.reported.borrow().is_empty(), "{name}: {:?}", host.reported.borrow());
         }
         assert!(wrong.is_empty(), "{} of {directory}:\n{}", wrong.len(), wrong.join("\n"));
     }
+}
+
+/// What a compiled model loses is said; the archives above were never compiled, and nothing is said of them.
+#[test]
+fn what_a_compiled_archive_loses_is_reported() {
+    let read = |name: &str| std::fs::read(tests().join("fixtures/containers/directory").join(name)).unwrap();
+    let (metadata, weights) = (read("metadata.json"), read("model.weights.h5"));
+    let mut config: Value = serde_json::from_slice(&read("config.json")).unwrap();
+    config["compile_config"] = json!({"optimizer": "adam", "loss": "mse"});
+    let config = serde_json::to_vec(&config).unwrap();
+    let host = TestHost::with(&[
+        ("/m/config.json", &config),
+        ("/m/metadata.json", &metadata),
+        ("/m/model.weights.h5", &weights),
+    ]);
+    host.read_directory().unwrap();
+    let codes: Vec<Code> = host.reported.borrow().iter().map(|diag| diag.code).collect();
+    assert_eq!(codes, [Code::TrainingDropped]);
 }
 
 /// Each member packed: the weights are decoded once, and the arrays point there.

@@ -85,7 +85,7 @@ fn layer(json: &Json, path: &str) -> Layer {
     let weight = |json: &Json| Weight {
         role: text(json, "role").into(),
         tensor: Some(TensorProto::from(&Tensor::inline(dtype(json), &shape(json), bytes(json)))),
-        stored_as: String::new(),
+        ..Weight::default()
     };
     let child = |(name, json): (&String, &Json)| Child {
         attribute: name.clone(),

@@ -28,6 +28,7 @@ mod publish_convert;
 mod publish_power;
 mod readme;
 mod savedmodel_back;
+mod savedmodel_source;
 mod savedmodel_target;
 mod strangers;
 mod tidy;

@@ -1,6 +1,6 @@
 //! The ONNX target, op by op: every op of the table in its forms, static and symbolic, at several opsets.
 
-use crate::onnx_kit::{Case, Inline, batched, check, difference, fitted, inputs, written};
+use crate::onnx_kit::{Case, Inline, all, batched, check, difference, fitted, inputs, written};
 use crate::{onnx_basic, onnx_layers, onnx_rnn};
 use recast::verify::runtime::Runtime;
 use recast::verify::runtime::embedded::Embedded;
@@ -32,23 +32,6 @@ fn check_all(cases: Vec<Case>) {
     let cases: Vec<Case> = cases.into_iter().filter(|case| case.name.contains(&only)).collect();
     let wrong: Vec<String> = cases.iter().flat_map(|case| check(case, onnxruntime(), &dir)).collect();
     assert!(wrong.is_empty(), "{} of {} cases and more:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
-}
-
-fn all() -> Vec<Case> {
-    let groups = [
-        onnx_basic::elementwise(),
-        onnx_basic::products(),
-        onnx_basic::reductions(),
-        onnx_basic::shapes(),
-        onnx_layers::windows(),
-        onnx_layers::norms(),
-        onnx_layers::resizes(),
-        onnx_rnn::recurrent(),
-        onnx_rnn::masked(),
-        onnx_rnn::attention(),
-        onnx_rnn::scans(),
-    ];
-    groups.into_iter().flatten().collect()
 }
 
 #[test]

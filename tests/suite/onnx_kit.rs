@@ -2,6 +2,7 @@
 //! `RECAST_TEST_ONNXRUNTIME` names its library, in ONNX Runtime, and compared with the reference evaluator.
 //! `RECAST_TEST_ONNX_DUMP` names a folder for the written files, for other tools to look at.
 
+use crate::{onnx_basic, onnx_layers, onnx_rnn};
 use recast::passes;
 use recast::verify::runtime::embedded::Embedded;
 use recast::verify::runtime::onnxruntime::OnnxRuntime;
@@ -151,7 +152,7 @@ impl Weights for Inline<'_> {
     fn read(&self, name: &str, take: &mut dyn FnMut(&[u8]) -> Result<(), Diag>) -> Result<(), Diag> {
         let tensor = self.0.get(name).ok_or_else(|| Diag::new(Code::Bug, name, "no such weight"))?;
         let Data::Inline(stored) = &tensor.data else { return Err(Diag::new(Code::Bug, name, "not inline")) };
-        take(&recast_onnx::bytes::view(tensor, stored))
+        take(&tensor.view_of(stored)?)
     }
 }
 
@@ -296,4 +297,22 @@ pub fn check(case: &Case, ort: Option<&OnnxRuntime>, dir: &Path) -> Vec<String> 
         }
     }
     wrong
+}
+
+/// Every case, by the ops that it is about.
+pub fn all() -> Vec<Case> {
+    let groups = [
+        onnx_basic::elementwise(),
+        onnx_basic::products(),
+        onnx_basic::reductions(),
+        onnx_basic::shapes(),
+        onnx_layers::windows(),
+        onnx_layers::norms(),
+        onnx_layers::resizes(),
+        onnx_rnn::recurrent(),
+        onnx_rnn::masked(),
+        onnx_rnn::attention(),
+        onnx_rnn::scans(),
+    ];
+    groups.into_iter().flatten().collect()
 }

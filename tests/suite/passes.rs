@@ -6,6 +6,7 @@ use crate::{onnx_basic, onnx_layers, onnx_rnn};
 use recast::passes::decompose;
 use recast::verify::runtime::embedded_lacks;
 use recast_plugin_api::ir::*;
+use recast_plugin_api::messages::Caps;
 use recast_reference::{Files, evaluate};
 use std::time::Instant;
 
@@ -352,8 +353,9 @@ fn what_the_embedded_runtime_lacks_is_spelled_out() {
         let given = inputs(&case.graph, (2, 5));
         let sizes = |name: &str| Some(Dim::Known(if name == "batch" { 2 } else { 5 }));
         let bound = case.graph.bind(&sizes).expect("it binds");
-        let graph =
-            decompose(&bound, embedded_lacks).expect("it is spelled out").expect("something was to be spelled out");
+        let graph = decompose(&bound, &Caps::default(), embedded_lacks)
+            .expect("it is spelled out")
+            .expect("something was to be spelled out");
         assert!(!embedded_lacks(&graph).contains(&true), "{} is not spelled out", case.name);
         let before = evaluate(&bound, &given, &Files::none(), &Default::default()).expect("the graph runs");
         let after = evaluate(&graph, &given, &Files::none(), &Default::default()).expect("the decomposed graph runs");

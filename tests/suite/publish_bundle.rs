@@ -51,6 +51,7 @@ fn publish(home: &Path, writes: Writes, policy: Policy, seed: u64) -> attempt::O
         plugins: vec![],
         winners: Default::default(),
         expressions: Default::default(),
+        sources: Default::default(),
         limits: WorkerLimits::default(),
         threads: 1,
         inspect: false,

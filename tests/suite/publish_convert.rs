@@ -53,6 +53,7 @@ fn run(home: &Path, path: &Path, work: Work) -> (Outcome, JobSpec) {
         plugins: vec![],
         winners: Default::default(),
         lambda: Default::default(),
+        sources: Default::default(),
         limits: WorkerLimits::default(),
         threads: 1,
         bounds: Bounds::default(),

@@ -1,16 +1,18 @@
 //! What the SavedModel target writes, read by the lowering of TensorFlow's graphs, is the graph that was written: op by
 //! op, the evaluator gives the same outputs on both, with two batches and two lengths. Two opinions without TensorFlow.
 
+use crate::onnx_kit::all;
 use crate::onnx_kit::{Case, difference, inputs};
-use crate::savedmodel_target::{Written, all, written};
+use crate::savedmodel_target::{Written, written};
 use prost::Message;
 use recast::passes;
 use recast_plugin_api::ir::*;
 use recast_reference::{Files, evaluate};
 use recast_savedmodel::graph::def;
-use recast_savedmodel::graph::interp::{Given, Interp, Variable};
+use recast_savedmodel::graph::interp::{Interp, Variable};
 use recast_savedmodel::graph::literal::Origin;
 use recast_savedmodel::graph::value::Val;
+use recast_savedmodel::graph::walk::Given;
 use recast_savedmodel::proto::{Attr, GraphDef, NodeDef, SignatureDef};
 use std::collections::HashMap;
 
@@ -45,14 +47,15 @@ fn read(bytes: &[u8], signature: &SignatureDef, original: &Graph) -> Result<Grap
     let mut nodes = HashMap::new();
     for input in &original.inputs {
         let value = graph.input(input.name.clone(), original.ty(input.value).clone());
-        let node = signature.inputs[&input.name].name.trim_end_matches(":0").to_owned();
-        nodes.insert(node, Val::Tensor { depth: 0, value });
+        let node = signature.inputs[&input.name].name.trim_end_matches(":0");
+        nodes.insert(body.find(node).ok_or("no placeholder")?, vec![Val::Tensor { depth: 0, value }]);
     }
     let origin = Origin { bytes, file: 0, offset: 0 };
     let mut interp = Interp::new(&library, origin, variables(&message.node, original), graph);
     let wanted: Vec<&str> =
         original.outputs.iter().map(|output| signature.outputs[&output.name].name.as_str()).collect();
-    let results = interp.run(&body, &Given::Nodes(&nodes), &wanted).map_err(|diag| diag.to_string())?;
+    let results =
+        interp.run(&body, Given { arguments: &[], nodes: &nodes }, &wanted).map_err(|diag| diag.to_string())?;
     if let Some(diag) = interp.findings().first() {
         return Err(diag.to_string());
     }

@@ -3,8 +3,7 @@
 //! bit, and a second time gives the same bytes. `RECAST_TEST_SAVEDMODEL_DUMP` names a folder for the written models
 //! with inputs and outputs of the reference evaluator: `tests/conformance/savedmodel.py ops` runs them in TensorFlow.
 
-use crate::onnx_kit::{Case, Inline, batched, dims, inputs};
-use crate::{onnx_basic, onnx_layers, onnx_rnn};
+use crate::onnx_kit::{Case, Inline, all, batched, dims, inputs};
 use prost::Message;
 use recast::passes;
 use recast_onnx::write::Weights as _;
@@ -36,10 +35,10 @@ impl bundle::Weights for Source<'_> {
 pub fn written(graph: &Graph) -> Result<Written, String> {
     let said = |findings: recast_plugin_api::diag::Findings| findings[0].to_string();
     let graph = passes::fit(graph.clone(), &recast_savedmodel::target::caps()).map_err(said)?;
-    let (model, variables) = meta::plan(&graph).map_err(said)?;
+    let (model, variables, tables) = meta::plan(&graph).map_err(said)?;
     let mut data = Vec::new();
     let source = Source(Inline::new(&graph));
-    let index = bundle::write(&variables, &objects::trackable(&variables), &source, &mut data, &|_, _| Ok(()));
+    let index = bundle::write(&variables, &objects::trackable(&variables, tables), &source, &mut data, &|_, _| Ok(()));
     Ok(Written { model: model.encode_to_vec(), data, index: index.map_err(|diag| diag.to_string())? })
 }
 
@@ -63,23 +62,6 @@ impl Written {
         ];
         files.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).expect("the folder is writable"));
     }
-}
-
-pub fn all() -> Vec<Case> {
-    let groups = [
-        onnx_basic::elementwise(),
-        onnx_basic::products(),
-        onnx_basic::reductions(),
-        onnx_basic::shapes(),
-        onnx_layers::windows(),
-        onnx_layers::norms(),
-        onnx_layers::resizes(),
-        onnx_rnn::recurrent(),
-        onnx_rnn::masked(),
-        onnx_rnn::attention(),
-        onnx_rnn::scans(),
-    ];
-    groups.into_iter().flatten().collect()
 }
 
 /// What is wrong with the nodes of one function: unknown ops, inputs that nothing makes, dtypes that are not said.
@@ -165,6 +147,60 @@ fn every_op_is_written_whole_and_twice_the_same() {
             let plain: String = case.name.chars().filter(|c| !"[], ".contains(*c)).collect();
             save_case(case, &first, &dir.join(plain));
         }
+    }
+    assert!(wrong.is_empty(), "{} faults in {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+/// What TensorFlow Serving, and every other user of the C++ loader, looks for in a SavedModel: the tag, the way to
+/// restore the variables, and of each signature its method and its tensors, which the outer graph has.
+fn serving_faults(written: &Written, graph: &Graph) -> Vec<String> {
+    let model = written.decoded();
+    let [meta] = &model.meta_graphs[..] else { return vec![format!("{} graphs", model.meta_graphs.len())] };
+    let mut faults = Vec::new();
+    let mut demand = |holds: bool, what: &str| {
+        if !holds {
+            faults.push(what.to_owned());
+        }
+    };
+    demand(meta.meta_info_def.clone().unwrap_or_default().tags == ["serve"], "the tag");
+    let nodes = meta.graph_def.clone().unwrap_or_default().node;
+    let has = |name: &str| nodes.iter().any(|node| node.name == name);
+    let tensor = |name: &str| name.split_once(':').is_some_and(|(op, index)| has(op) && index.parse::<u32>().is_ok());
+    let saver = meta.saver_def.clone().unwrap_or_default();
+    demand(saver.version == 2, "a checkpoint of version 2");
+    demand(tensor(&saver.filename_tensor_name) && has(&saver.restore_op_name), "a way to restore");
+    let restored = nodes.iter().filter(|node| node.op == "AssignVariableOp").count();
+    demand(restored == nodes.iter().filter(|node| node.op == "VarHandleOp").count(), "all variables restored");
+    demand(meta.signature_def.keys().eq(["serve", "serving_default"]), "the signatures");
+    for (name, signature) in &meta.signature_def {
+        demand(signature.method_name == "tensorflow/serving/predict", &format!("{name}: the method"));
+        let inputs = graph.inputs.iter().map(|input| (&input.name, signature.inputs.get(&input.name), input.value));
+        let outputs = graph.outputs.iter().map(|out| (&out.name, signature.outputs.get(&out.name), out.value));
+        demand(signature.inputs.len() == graph.inputs.len(), &format!("{name}: all inputs"));
+        demand(signature.outputs.len() == graph.outputs.len(), &format!("{name}: all outputs"));
+        for (key, info, value) in inputs.chain(outputs) {
+            let info = info.cloned().unwrap_or_default();
+            let shape = info.tensor_shape.unwrap_or_default();
+            let sizes: Vec<i64> = shape.dim.iter().map(|dim| dim.size).collect();
+            let wanted = graph.shape(value).iter().map(|dim| dim.known().map_or(-1, |size| size as i64));
+            demand(tensor(&info.name) && info.dtype != 0, &format!("{name}: '{key}' as a tensor with a dtype"));
+            demand(
+                !shape.unknown_rank && sizes == wanted.collect::<Vec<_>>(),
+                &format!("{name}: the sizes of '{key}'"),
+            );
+        }
+    }
+    faults
+}
+
+#[test]
+fn tensorflow_serving_finds_all_that_it_asks_for() {
+    let mut wrong = Vec::new();
+    let cases = all();
+    for case in &cases {
+        let written = written(&case.graph).unwrap_or_else(|why| panic!("{}: {why}", case.name));
+        let faults = serving_faults(&written, &case.graph);
+        wrong.extend(faults.into_iter().map(|fault| format!("{}: not there: {fault}", case.name)));
     }
     assert!(wrong.is_empty(), "{} faults in {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }

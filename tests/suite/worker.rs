@@ -39,6 +39,7 @@ fn job(dir: &Path, classes: &[&str], path: &str) -> JobSpec {
         plugins: vec![pin(&plugin("misbehaving"))],
         winners: BTreeMap::new(),
         expressions: BTreeMap::new(),
+        sources: BTreeMap::new(),
         limits: WorkerLimits { wall_seconds_max: WALL_SECONDS, memory_bytes_max: 512 << 20, ..WorkerLimits::default() },
         threads: 1,
         inspect: false,

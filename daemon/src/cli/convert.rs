@@ -13,7 +13,6 @@ use crate::lineage::Key;
 use crate::publish::{Area, Atomic, area};
 use crate::report::{self, ArtifactReport};
 use crate::runner::{Cancel, cancellation};
-use crate::tree::Bounds;
 
 pub fn run(args: &ConvertArgs, wiring: &Wiring) -> Result<i32, Failure> {
     super::init_logging("warn");
@@ -65,13 +64,8 @@ fn request(args: &ConvertArgs, config: &Config, wiring: &Wiring) -> Result<Reque
         out: std::path::absolute(&args.out).map_err(|error| Failure::io(args.out.display(), error))?,
         architecture: args.architecture.clone(),
         golden: args.golden.clone(),
-        verify: config.verify.spec(policy),
-        plugins: found.pins(),
-        winners: config.plugins.winners.clone(),
-        lambda: config.lambda.clone(),
-        limits: config.limits.worker.clone(),
-        threads: config.limits.worker_threads,
-        bounds: Bounds { hard_links_allowed: true, ..Bounds::default() },
+        sources: super::source_options(config, args.signature.as_ref()),
+        ..Request::new(config, &found, policy)
     })
 }
 

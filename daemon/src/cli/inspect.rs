@@ -7,7 +7,6 @@ use crate::job::{Policy, TargetSpec, exit};
 use crate::publish::Area;
 use crate::report::{self, ArtifactReport};
 use crate::runner::cancellation;
-use crate::tree::Bounds;
 
 /// What plugins claim as targets.
 const TARGET_CLAIM: &str = "target:";
@@ -24,14 +23,8 @@ pub fn run(args: &InspectArgs, wiring: &Wiring) -> Result<i32, Failure> {
         targets: targets.map(|name| TargetSpec { name: name.to_owned(), options: Default::default() }).collect(),
         out: std::env::temp_dir(),
         architecture: args.architecture.clone(),
-        golden: None,
-        verify: config.verify.spec(Policy::Off),
-        plugins: found.pins(),
-        winners: config.plugins.winners.clone(),
-        lambda: config.lambda.clone(),
-        limits: config.limits.worker.clone(),
-        threads: config.limits.worker_threads,
-        bounds: Bounds { hard_links_allowed: true, ..Bounds::default() },
+        sources: super::source_options(&config, args.signature.as_ref()),
+        ..Request::new(&config, &found, Policy::Off)
     };
     let area = Area::open(&request.out).map_err(|error| Failure::io(request.out.display(), error))?;
     let (_canceller, cancel) = cancellation();

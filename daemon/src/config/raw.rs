@@ -24,6 +24,9 @@ pub struct RawConfig {
     /// Options of a target as its plugin documents them: the plugin checks them, not this file's reader.
     #[serde(default)]
     pub targets: BTreeMap<String, BTreeMap<String, toml::Value>>,
+    /// Options of what reads a format, by `FORMAT` or `FORMAT:MODEL`: the plugin checks them.
+    #[serde(default)]
+    pub sources: BTreeMap<String, BTreeMap<String, toml::Value>>,
     #[serde(default)]
     pub lambda: BTreeMap<String, RawLambda>,
     #[serde(default)]
@@ -49,6 +52,7 @@ impl Default for RawConfig {
                 "onnx".to_owned(),
                 BTreeMap::from([("opset".to_owned(), toml::Value::Integer(17))]),
             )]),
+            sources: BTreeMap::new(),
             lambda: BTreeMap::new(),
             lineage: RawLineage::default(),
         }

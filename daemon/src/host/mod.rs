@@ -257,6 +257,12 @@ impl Host {
         }
     }
 
+    /// Names of the formats that a plugin reads.
+    pub fn formats(&self, plugin: PluginId) -> Vec<String> {
+        let sources = self.plugins[plugin.0].read.manifest.provides.iter().filter(|own| own.extension == id::SOURCE);
+        sources.flat_map(|source| &source.formats).map(|format| format.name.clone()).collect()
+    }
+
     fn settle(&self, name: &str, several: &[Probed]) -> Result<Probed, Diag> {
         let wins = |answer: &&Probed| {
             let manifest = &self.plugins[answer.plugin.0].read.manifest;

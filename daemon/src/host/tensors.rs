@@ -5,8 +5,8 @@
 use crate::tree;
 use memmap2::{Mmap, UncheckedAdvice};
 use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::ir::bytes::permuted;
 use recast_plugin_api::ir::{Data, Tensor};
-use recast_reference::permute::permuted;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -191,8 +191,7 @@ impl TensorStore {
         if tensor.is_plain() {
             return Ok(stored);
         }
-        let dims: Vec<usize> = tensor.stored.iter().map(|&size| size as usize).collect();
-        let made = permuted(stored.bytes(), &dims, &tensor.perm, tensor.dtype.size());
+        let made = tensor.view_of(stored.bytes())?.into_owned();
         stored.forget();
         Ok(Elements::Made(made))
     }

@@ -129,19 +129,6 @@ fn hash(path: &Path) -> Result<String, LineageError> {
     })
 }
 
-/// Of one of its files, or of the directory that all of them lie in.
-fn speaks_of(record: &Record, sha256: &str) -> bool {
-    let subjects = &record.claims.subjects;
-    let root = subjects.first().and_then(|subject| subject.name.split_once('/')).map(|(root, _)| root);
-    let inside = |name: &str| {
-        let below = name.strip_prefix(root?)?.strip_prefix('/')?;
-        Some(PathBuf::from(below))
-    };
-    let listing = subjects.iter().map(|subject| Some((inside(&subject.name)?, subject.sha256.clone())));
-    let whole = listing.collect::<Option<Vec<_>>>().map(|mut files| digest::of_listing(&mut files));
-    whole.is_some_and(|whole| whole == sha256) || subjects.iter().any(|subject| subject.sha256 == sha256)
-}
-
 fn sidecar(path: &Path) -> PathBuf {
     // Without the slash that may end the name of a directory.
     let mut name = path.components().as_path().as_os_str().to_owned();
@@ -163,7 +150,7 @@ impl Query<'_> {
         for path in paths {
             // The index may be older than the directory: a record that is gone or another file's now is not an answer.
             let Ok(record) = read_record(&path) else { continue };
-            if speaks_of(&record, sha256) && !records.iter().any(|known| known.sha256 == record.sha256) {
+            if record.claims.speaks_of(sha256) && !records.iter().any(|known| known.sha256 == record.sha256) {
                 records.push(record);
             }
         }
@@ -228,7 +215,7 @@ impl Query<'_> {
                     continue;
                 }
                 answer.links.push(self.judge(&record, depth));
-                for subject in &record.claims.subjects {
+                for subject in record.claims.subjects.iter().chain(&record.claims.whole()) {
                     self.walk_down(&subject.sha256, depth + 1, seen, answer)?;
                 }
             }

@@ -4,8 +4,10 @@
 //! field of our own elsewhere makes strict readers refuse the record.
 
 use serde_json::{Map, Value, json};
+use std::path::PathBuf;
 
 use super::{bundle, stamp};
+use crate::digest;
 use crate::job::{JobReport, JobSpec, Level, Output, PluginUse};
 
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -75,13 +77,17 @@ fn external_parameters(facts: &Facts, output: &Output) -> Value {
     let mut target = Map::from_iter([("format".to_owned(), json!(output.target))]);
     let options = facts.spec.targets.iter().find(|target| target.name == output.target);
     target.extend(options.into_iter().flat_map(|spec| spec.options.clone()));
+    let mut source = json!({
+        "name": facts.source_name,
+        "format": report.source_format,
+        "formatVersion": report.source_version,
+        "sha256": report.digest,
+    });
+    if !report.source_options.is_empty() {
+        source["options"] = json!(report.source_options);
+    }
     json!({
-        "source": {
-            "name": facts.source_name,
-            "format": report.source_format,
-            "formatVersion": report.source_version,
-            "sha256": report.digest,
-        },
+        "source": source,
         "target": target,
         "options": {"policy": facts.spec.verify.policy},
         "optionsDigest": {"sha256": facts.options_digest},
@@ -223,6 +229,23 @@ pub fn read(statement: &Value) -> Option<Claims> {
 }
 
 impl Claims {
+    /// The directory that all of its files lie in, where there is one, with the digest that it has as an artifact.
+    pub fn whole(&self) -> Option<Ingredient> {
+        let (root, _) = self.subjects.first()?.name.split_once('/')?;
+        let inside = |subject: &Ingredient| {
+            let below = subject.name.strip_prefix(root)?.strip_prefix('/')?;
+            Some((PathBuf::from(below), subject.sha256.clone()))
+        };
+        let mut files = self.subjects.iter().map(inside).collect::<Option<Vec<_>>>()?;
+        Some(Ingredient { name: root.to_owned(), sha256: digest::of_listing(&mut files) })
+    }
+
+    /// Is this the digest of one of its files, or of the directory that all of them lie in?
+    pub fn speaks_of(&self, sha256: &str) -> bool {
+        self.subjects.iter().any(|subject| subject.sha256 == sha256)
+            || self.whole().is_some_and(|whole| whole.sha256 == sha256)
+    }
+
     pub fn source(&self) -> Option<&Dependency> {
         self.dependencies.iter().find(|dependency| dependency.role == ROLE_SOURCE)
     }

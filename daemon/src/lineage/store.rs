@@ -13,7 +13,8 @@ use super::{LineageError, RECORD_BYTES_MAX, RECORD_SUFFIX, bundle};
 use crate::digest;
 
 const FILE_NAME: &str = "lineage.sqlite";
-const SCHEMA_VERSION: i64 = 1;
+/// A file of an older one gets the indexes that it lacks when it is opened.
+const SCHEMA_VERSION: i64 = 2;
 
 /// How long a process waits for another one that writes the index.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,6 +42,8 @@ CREATE TABLE IF NOT EXISTS dependency (
 CREATE INDEX IF NOT EXISTS subject_sha256 ON subject(sha256);
 CREATE INDEX IF NOT EXISTS subject_name ON subject(name);
 CREATE INDEX IF NOT EXISTS dependency_sha256 ON dependency(sha256);
+CREATE INDEX IF NOT EXISTS subject_record ON subject(record_id);
+CREATE INDEX IF NOT EXISTS dependency_record ON dependency(record_id);
 ";
 
 pub struct Store {
@@ -100,7 +103,8 @@ impl Store {
             transaction.query_row("SELECT id FROM record WHERE sha256 = ?1", [&record.sha256], |row| row.get(0))?;
         transaction.execute("DELETE FROM subject WHERE record_id = ?1", [id])?;
         transaction.execute("DELETE FROM dependency WHERE record_id = ?1", [id])?;
-        for subject in &record.claims.subjects {
+        // A directory that was published may come back as one artifact.
+        for subject in record.claims.subjects.iter().chain(&record.claims.whole()) {
             transaction.execute(
                 "INSERT INTO subject(record_id, name, sha256) VALUES (?1, ?2, ?3)",
                 params![id, subject.name, subject.sha256],
@@ -196,4 +200,21 @@ impl Store {
 pub struct Found {
     pub records: u64,
     pub malformed: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record is entered in time that does not grow with what the index holds.
+    #[test]
+    fn nothing_is_searched_row_by_row() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        for table in ["subject", "dependency"] {
+            let sql = format!("EXPLAIN QUERY PLAN DELETE FROM {table} WHERE record_id = 1");
+            let plan: String = store.connection.query_row(&sql, [], |row| row.get("detail")).unwrap();
+            assert!(plan.starts_with("SEARCH"), "{plan}");
+        }
+    }
 }

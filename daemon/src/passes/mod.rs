@@ -4,11 +4,13 @@
 mod clean;
 mod decompose;
 mod layout;
+mod recurrent;
 mod widen;
 
 pub use clean::{Keep, clean};
 pub use decompose::{Lacking, decompose};
 pub use layout::{Wanted, layout};
+pub use recurrent::recurrent;
 pub use widen::widen;
 
 use recast_plugin_api::diag::{Diag, Findings};
@@ -16,8 +18,8 @@ use recast_plugin_api::ir::validate::{refused, validate};
 use recast_plugin_api::ir::{DType, Graph, Layout};
 use recast_plugin_api::messages::Caps;
 
-/// Makes a graph fit a target, in this order: `widen` where the target wants it, `clean`, `layout` where the target has
-/// one, `clean` of what that left.
+/// Makes a graph fit a target, in this order: `widen` where the target wants it, `clean`, `recurrent`, `layout` where the
+/// target has one, `clean` of what these left.
 pub fn fit(graph: Graph, caps: &Caps) -> Result<Graph, Findings> {
     let wanted = Wanted {
         layout: Layout::parse(&caps.layout),
@@ -32,11 +34,19 @@ pub fn fit(graph: Graph, caps: &Caps) -> Result<Graph, Findings> {
     for narrow in caps.widens.iter().filter_map(|name| DType::parse(name)) {
         graph = checked("widen", widen(&graph, narrow, DType::F32)?)?;
     }
-    let graph = checked("clean", clean(&graph, keep)?)?;
+    let graph = recognised(&graph, caps, keep)?;
     if wanted.layout.is_none() && wanted.channels_first_kernel.is_none() {
         return Ok(graph);
     }
     let graph = checked("layout", layout(&graph, wanted)?)?;
+    checked("clean", clean(&graph, keep)?)
+}
+
+/// Cleaned, with the loops that are recurrent layers as such where the target has them.
+fn recognised(graph: &Graph, caps: &Caps, keep: Keep) -> Result<Graph, Findings> {
+    let graph = checked("clean", clean(graph, keep)?)?;
+    let writes = |name: &str| caps.ops.iter().any(|op| op == name);
+    let graph = checked("recurrent", recurrent(&graph, &writes)?)?;
     checked("clean", clean(&graph, keep)?)
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     pub(crate) fn load(check: &'a Check<'a>, runtime: &'a dyn Runtime) -> Result<Candidate<'a>, Diag> {
-        let lacks = check.graph.nodes().iter().zip(runtime.lacks(check.graph)).find(|(_, lacks)| *lacks);
+        let lacks = check.written.nodes().iter().zip(runtime.lacks(check.written)).find(|(_, lacks)| *lacks);
         if let Some((node, _)) = lacks {
             let what = format!("'{}' as '{}' needs it", node.op.name(), node.path);
             let note = format!("{} lacks {what}: checked in a decomposed form", runtime.name());

@@ -2,7 +2,7 @@
 //! have failed at all.
 
 use recast_plugin_api::ir::DType;
-use recast_reference::Array;
+use recast_reference::{Array, Data};
 
 /// Room between the rounding that one perturbed run shows and what a real float32 run may add up to: the runtime may
 /// sum in another order, fuse multiply and add, and approximate exp by a few units in the last place. Plain float32
@@ -13,6 +13,9 @@ const ULPS: f64 = 8.0;
 const F32_EPSILON: f64 = 1.192_092_9e-7;
 /// Unlike inputs must give outputs that differ by this many tolerances, or a file that ignores its input would pass.
 const TELLING_RATIO: f64 = 10.0;
+/// In half precision a result of a few layers has two or three digits, and what rounding may do to it is a good part of
+/// it. Two outputs that lie further apart than two tolerances can't both be met by one constant.
+const TELLING_RATIO_NARROW: f64 = 2.5;
 
 /// What may differ: `absolute` plus `relative` times the expected value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,6 +28,9 @@ impl Tolerance {
     /// From the exact result and one in which every op's result was rounded at random as float32 would: the difference
     /// is the rounding that this graph must suffer.
     pub fn derived(exact: &Array, perturbed: &Array) -> Tolerance {
+        if exact.dtype == DType::Str {
+            return Tolerance { absolute: 0.0, relative: 0.0 };
+        }
         let (a, b) = (exact.numbers(), perturbed.numbers());
         let finite = a.iter().zip(b.iter()).filter(|(x, y)| x.is_finite() && y.is_finite());
         let rounding = finite.map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
@@ -48,6 +54,11 @@ impl Tolerance {
     /// For outputs that another float32 framework computed: both sides carry rounding.
     pub fn doubled(self) -> Tolerance {
         Tolerance { absolute: 2.0 * self.absolute, relative: 2.0 * self.relative }
+    }
+
+    /// What either allows.
+    pub fn joined(self, other: Tolerance) -> Tolerance {
+        Tolerance { absolute: self.absolute.max(other.absolute), relative: self.relative.max(other.relative) }
     }
 
     fn allows(self, expected: f64, found: f64) -> bool {
@@ -86,6 +97,9 @@ pub fn distance(expected: &Array, found: &Array, tolerance: Tolerance) -> Result
     if expected.shape != found.shape {
         return Err(format!("shape {:?}, should be {:?}", found.shape, expected.shape));
     }
+    if let (Data::S(a), Data::S(b)) = (&expected.data, &found.data) {
+        return Ok(texts_apart(a, b));
+    }
     let (a, b) = (expected.numbers(), found.numbers());
     let floor = (scale(&a) * 1e-3).max(f64::MIN_POSITIVE);
     let mut result = Distance { elements: a.len() as u64, ..Distance::default() };
@@ -107,9 +121,17 @@ pub fn distance(expected: &Array, found: &Array, tolerance: Tolerance) -> Result
     Ok(result)
 }
 
+/// Texts are equal or not; one that is not is infinitely far off.
+fn texts_apart(expected: &[String], found: &[String]) -> Distance {
+    let outside = expected.iter().zip(found).filter(|(a, b)| a != b).count() as u64;
+    let far = if outside > 0 { f64::INFINITY } else { 0.0 };
+    Distance { max_abs: far, max_rel: far, outside, elements: expected.len() as u64 }
+}
+
 /// Why a comparison with this expected output could not have failed; `None` when it could. `rows` is set when axis 0
-/// is the batch, so that its rows come from unlike inputs.
-pub fn vacuous(expected: &Array, tolerance: Tolerance, rows: bool) -> Option<&'static str> {
+/// is the batch, so that its rows come from unlike inputs; `narrow`: something on the way is computed in half precision.
+pub fn vacuous(expected: &Array, tolerance: Tolerance, rows: bool, narrow: bool) -> Option<&'static str> {
+    let ratio = if narrow { TELLING_RATIO_NARROW } else { TELLING_RATIO };
     let values = expected.numbers();
     if values.is_empty() {
         return Some("it is empty");
@@ -118,7 +140,7 @@ pub fn vacuous(expected: &Array, tolerance: Tolerance, rows: bool) -> Option<&'s
         return Some("it holds NaN or infinity");
     }
     let (low, high) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
-    if values.len() > 1 && high - low <= TELLING_RATIO * tolerance.absolute {
+    if values.len() > 1 && high - low <= ratio * tolerance.absolute {
         return Some("it is constant");
     }
     let batch = expected.shape.first().copied().unwrap_or(0);
@@ -126,7 +148,7 @@ pub fn vacuous(expected: &Array, tolerance: Tolerance, rows: bool) -> Option<&'s
         let row = values.len() / batch;
         let (first, second) = (&values[..row], &values[row..2 * row]);
         let differs = first.iter().zip(second).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
-        if differs <= TELLING_RATIO * tolerance.absolute {
+        if differs <= ratio * tolerance.absolute {
             return Some("unlike inputs give the same (it is saturated, or does not depend on the input)");
         }
     }

@@ -57,8 +57,11 @@ pub fn set(check: &Check<'_>, path: &Path, rounding: &Rounds) -> Result<Set, Dia
     };
     let expected = expected.into_iter().zip(tolerances.into_iter().map(Tolerance::doubled)).collect();
     let set = Set { bound, inputs, expected, origin: Origin::Recorded };
-    if set.vacuous(check.graph).len() == check.graph.outputs.len() {
-        return Err(Diag::new(Code::VacuousCheck, "", "every recorded output is constant or the same for all inputs"));
+    let vacuous = set.vacuous(check.graph);
+    if vacuous.len() == check.graph.outputs.len() {
+        let reason = vacuous.first().map_or("there is none", |(_, reason)| reason);
+        let detail = format!("no recorded output tells anything beyond what rounding may do: {reason}");
+        return Err(Diag::new(Code::VacuousCheck, "", detail));
     }
     Ok(set)
 }

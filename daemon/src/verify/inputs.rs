@@ -3,6 +3,7 @@
 
 use recast_plugin_api::ir::{BinaryFunction, DType, Graph, Op, ReduceFunction, UnaryFunction, ValueId};
 use recast_reference::Array;
+use std::collections::HashSet;
 
 /// What an input is made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,6 +12,8 @@ enum Kind {
     /// Whole numbers below the bound, with zeros (padding) among them.
     Index(u64),
     Bool,
+    /// One of the words that the graph looks up, or none of them.
+    Word,
 }
 
 /// splitmix64: small, seeded, the same on every machine.
@@ -43,6 +46,9 @@ impl Random {
 /// Without a vocabulary to stay in, whole-number inputs stay small.
 const INDEX_BOUND_DEFAULT: u64 = 10;
 
+/// Indices behind the last one of a table of words that are asked for, too.
+const INDICES_BEYOND: u64 = 3;
+
 /// One array for each input of a graph without symbols.
 pub fn make(graph: &Graph, seed: u64) -> Vec<Array> {
     let steps = has_step_mask(graph);
@@ -50,8 +56,9 @@ pub fn make(graph: &Graph, seed: u64) -> Vec<Array> {
         let mut random = Random::new(seed ^ (index as u64 + 1).wrapping_mul(0x517c_c1b7_2722_0a95));
         let ty = graph.ty(input.value);
         let shape: Vec<usize> = ty.shape.iter().map(|dim| dim.known().unwrap_or(1) as usize).collect();
-        let count = shape.iter().product();
+        let count: usize = shape.iter().product();
         let values = match kind(graph, input.value, ty.dtype) {
+            Kind::Word => return words(&mut random, shape, &looked_up(graph)),
             Kind::Float => floats(&mut random, &shape, steps && shape.len() >= 3),
             Kind::Index(bound) => indices(&mut random, &shape, bound),
             // Mostly true, never all: a mask that masks nothing shows nothing.
@@ -108,6 +115,35 @@ fn indices(random: &mut Random, shape: &[usize], bound: u64) -> Vec<f64> {
     values
 }
 
+/// Words that tables of the graph know, in their order, each once.
+fn looked_up(graph: &Graph) -> Vec<&str> {
+    let keys = graph.nodes().iter().filter_map(|node| match &node.op {
+        Op::StringToIndex(op) => Some(op.keys.iter().map(String::as_str)),
+        _ => None,
+    });
+    let mut seen = HashSet::new();
+    keys.flatten().filter(|word| seen.insert(*word)).collect()
+}
+
+/// One in five is a word that no table knows: a known one written otherwise, so that a runtime that trims or folds
+/// letters shows itself.
+fn words(random: &mut Random, shape: Vec<usize>, known: &[&str]) -> Array {
+    let count = shape.iter().product();
+    let draw = |i: usize| {
+        let word = known.get((random.uniform() * known.len() as f64) as usize).copied().unwrap_or_default();
+        if i % 5 != 3 {
+            return word.to_string();
+        }
+        let odd = match random.bits() % 3 {
+            0 => format!("{word} "),
+            1 => word.to_uppercase(),
+            _ => format!("{word}\u{e9}{i}"),
+        };
+        odd
+    };
+    Array::strings(shape, (0..count).map(draw).collect())
+}
+
 /// Is a mask computed from whole steps, as the Masking layer does (any over the last axis of x != value)?
 fn has_step_mask(graph: &Graph) -> bool {
     graph.nodes().iter().any(|node| matches!(&node.op, Op::Reduce(op) if op.function == ReduceFunction::Any))
@@ -116,6 +152,7 @@ fn has_step_mask(graph: &Graph) -> bool {
 fn kind(graph: &Graph, input: ValueId, dtype: DType) -> Kind {
     match (index_bound(graph, input), dtype) {
         (_, DType::Bool) => Kind::Bool,
+        (_, DType::Str) => Kind::Word,
         (Some(bound), _) => Kind::Index(bound.max(1)),
         (None, dtype) if dtype.is_float() => Kind::Float,
         (None, _) => Kind::Index(INDEX_BOUND_DEFAULT),
@@ -138,6 +175,12 @@ fn index_bound(graph: &Graph, input: ValueId) -> Option<u64> {
             && is(1)
         {
             lower(node.inputs[0].and_then(|table| graph.shape(table)[op.axis].known()));
+        }
+        if let Op::IndexToString(op) = &node.op
+            && is(0)
+        {
+            // And some that it does not know.
+            lower(op.keys.iter().max().and_then(|&last| u64::try_from(last).ok()).map(|last| last + INDICES_BEYOND));
         }
         if let Op::OneHot(op) = &node.op
             && is(0)

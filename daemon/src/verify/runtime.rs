@@ -96,6 +96,8 @@ fn lacks(node: &Node, cell_state_used: bool) -> bool {
         Op::Conv(op) => op.strides.len() > 2,
         Op::ConvTranspose(op) => op.strides.len() > 2,
         Op::Pool(op) => op.window.len() > 2,
+        // It has no strings.
+        Op::StringToIndex(_) | Op::IndexToString(_) => true,
         Op::Resize(op) => op.antialias || !matches!(op.mode, ResizeMode::Nearest | ResizeMode::Linear),
         Op::Unary(_)
         | Op::Activation(_)

@@ -17,6 +17,8 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use recast_plugin_api::parts::{take, varint};
+
 use crate::tree::{Survey, Trouble, open_below};
 
 const MODEL: [&str; 2] = ["saved_model.pb", "saved_model.pbtxt"];
@@ -183,26 +185,6 @@ fn entries(block: &[u8]) -> Option<Vec<Entry>> {
         found.push((key, take(&mut at, value_len)?.to_vec()));
     }
     Some(found)
-}
-
-fn take<'a>(at: &mut &'a [u8], count: u64) -> Option<&'a [u8]> {
-    let count = usize::try_from(count).ok()?;
-    let (taken, rest) = (at.get(..count)?, at.get(count..)?);
-    *at = rest;
-    Some(taken)
-}
-
-fn varint(at: &mut &[u8]) -> Option<u64> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = at.split_first()?;
-        *at = rest;
-        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 /// The varint fields of a protobuf message; others are passed over.

@@ -1,4 +1,4 @@
-//! Arrays in memory: floating point as f64 whatever the dtype says, integers as i64, bools as bool.
+//! Arrays in memory: floating point as f64 whatever the dtype says, integers as i64, bools as bool, strings as text.
 
 use half::{bf16, f16};
 use recast_plugin_api::ir::numbers::{decode_integers, int_to_float, widen};
@@ -10,6 +10,7 @@ pub enum Data {
     F(Vec<f64>),
     I(Vec<i64>),
     B(Vec<bool>),
+    S(Vec<String>),
 }
 
 /// An array of values of `dtype`. Floating-point elements are not rounded to `dtype`: f64 is the reference, and what
@@ -27,6 +28,7 @@ impl Data {
             Data::F(values) => values.len(),
             Data::I(values) => values.len(),
             Data::B(values) => values.len(),
+            Data::S(values) => values.len(),
         }
     }
 
@@ -39,6 +41,7 @@ impl Data {
         match self {
             Data::F(_) | Data::I(_) => self.len() as u64 * 8,
             Data::B(_) => self.len() as u64,
+            Data::S(values) => values.iter().map(|text| (size_of::<String>() + text.len()) as u64).sum(),
         }
     }
 
@@ -48,6 +51,7 @@ impl Data {
             Data::F(values) => Data::F(pick.map(|i| values[i]).collect()),
             Data::I(values) => Data::I(pick.map(|i| values[i]).collect()),
             Data::B(values) => Data::B(pick.map(|i| values[i]).collect()),
+            Data::S(values) => Data::S(pick.map(|i| values[i].clone()).collect()),
         }
     }
 }
@@ -65,24 +69,30 @@ impl Array {
         Array { dtype: DType::Bool, shape, data: Data::B(values) }
     }
 
-    /// An array of `dtype`; values are rounded to it, as if they had been stored. Strings make an empty float array.
+    pub fn strings(shape: Vec<usize>, values: Vec<String>) -> Array {
+        Array { dtype: DType::Str, shape, data: Data::S(values) }
+    }
+
+    /// An array of `dtype`; values are rounded to it, as if they had been stored. Numbers are no strings: those are empty.
     pub fn from_numbers(dtype: DType, shape: Vec<usize>, values: Vec<f64>) -> Array {
         if dtype.is_float() {
             return Array::floats(dtype, shape, values.into_iter().map(|v| round_to(dtype, v)).collect());
         }
         match dtype {
             DType::Bool => Array::bools(shape, values.into_iter().map(|v| v != 0.0).collect()),
-            DType::Str => Array::floats(dtype, shape, Vec::new()),
+            DType::Str => Array::strings(shape, vec![String::new(); values.len()]),
             _ => Array::ints(dtype, shape, values.into_iter().map(|v| float_to_int(dtype, v)).collect()),
         }
     }
 
-    /// Every element as f64 (integers above 2^53 lose digits; bools are 0 and 1).
+    /// Every element as f64 (integers above 2^53 lose digits; bools are 0 and 1; unlike strings have unlike numbers,
+    /// which say nothing more).
     pub fn numbers(&self) -> Vec<f64> {
         match &self.data {
             Data::F(values) => values.clone(),
             Data::I(values) => values.iter().map(|&v| int_to_float(self.dtype, v)).collect(),
             Data::B(values) => values.iter().map(|&v| v as u8 as f64).collect(),
+            Data::S(values) => values.iter().map(|text| text_number(text)).collect(),
         }
     }
 
@@ -111,7 +121,9 @@ impl Array {
             return self.clone();
         }
         match (&self.data, to) {
-            (_, DType::Str) => Array::floats(to, shape, Vec::new()),
+            // Inference refuses both.
+            (data, DType::Str) => Array::strings(shape, vec![String::new(); data.len()]),
+            (Data::S(values), _) => Array::from_numbers(to, shape, vec![f64::NAN; values.len()]),
             (Data::F(values), DType::Bool) => Array::bools(shape, values.iter().map(|&v| v != 0.0).collect()),
             (Data::I(values), DType::Bool) => Array::bools(shape, values.iter().map(|&v| v != 0).collect()),
             (Data::B(values), DType::Bool) => Array::bools(shape, values.clone()),
@@ -140,7 +152,7 @@ impl Array {
                 let values = values.iter().map(|v| round_to(self.dtype, v * factor + offset)).collect();
                 Array::floats(self.dtype, self.shape.clone(), values)
             }
-            Data::I(_) | Data::B(_) => self.clone(),
+            Data::I(_) | Data::B(_) | Data::S(_) => self.clone(),
         }
     }
 
@@ -171,6 +183,14 @@ impl Array {
             _ => Array::ints(dtype, shape, decode_integers(dtype, bytes)),
         })
     }
+}
+
+/// A text as a whole number below 2^53: FNV-1a, folded.
+fn text_number(text: &str) -> f64 {
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    ((hash >> 53) ^ (hash & ((1 << 53) - 1))) as f64
 }
 
 /// The nearest value that a float dtype can hold.

@@ -13,7 +13,6 @@ pub mod array;
 mod eval;
 mod noise;
 pub mod npz;
-pub mod permute;
 mod run;
 pub mod testkit;
 pub mod weights;

@@ -158,6 +158,8 @@ pub(crate) fn disturb(op: &Op, ins: &Ins<'_>, outputs: &mut [Array], noise: Nois
         | Op::Reverse(_)
         | Op::OneHot(_)
         | Op::Triangle(_)
+        | Op::StringToIndex(_)
+        | Op::IndexToString(_)
         | Op::Constant(_)
         | Op::DimSize(_)
         | Op::Iota(_) => Ok(()),

@@ -8,6 +8,9 @@
 //! | n | a Python literal: `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }` |
 //! | rest | the elements |
 //!
+//! Strings are numpy's `U` (UTF-32) and `S` (bytes, read as UTF-8), each filled up with NUL to the width of the array;
+//! arrays of Python objects are pickles, which are never read.
+//!
 //! Whatever a file claims, no more than the bounds below is read. What is written is stored, version 1.0, C order.
 
 use crate::array::{Array, Data};
@@ -73,24 +76,29 @@ pub fn read_npy(bytes: &[u8]) -> Result<Array, String> {
     let (header, data) = rest.split_at_checked(length).ok_or("it ends inside of the header")?;
     let header = std::str::from_utf8(header).map_err(|_| "the header is not text")?;
     let shape = shape_of(field(header, "shape")?)?;
-    let (dtype, big_endian) = dtype_of(field(header, "descr")?)?;
+    let Elements { dtype, size, big_endian, text } = elements_of(field(header, "descr")?)?;
     let fortran = match field(header, "fortran_order")? {
         text if text.starts_with("True") => true,
         text if text.starts_with("False") => false,
         _ => return Err("fortran_order is neither True nor False".into()),
     };
     let count = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
-    let length = count.and_then(|count| count.checked_mul(dtype.size()));
+    // Strings without a letter have elements without bytes.
+    let length = count.filter(|&count| count <= data.len() || size > 0).and_then(|count| count.checked_mul(size));
     let data = length.and_then(|length| data.get(..length)).ok_or(format!("{} bytes for {shape:?}", data.len()))?;
     let turned: Vec<u8>;
-    let data = if big_endian && dtype.size() > 1 {
-        turned = data.chunks_exact(dtype.size()).flat_map(|chunk| chunk.iter().rev().copied()).collect();
+    let unit = if text.is_some() { UTF32_BYTES.min(size) } else { size };
+    let data = if big_endian && unit > 1 {
+        turned = data.chunks_exact(unit).flat_map(|chunk| chunk.iter().rev().copied()).collect();
         &turned
     } else {
         data
     };
     let stored: Vec<usize> = if fortran { shape.iter().rev().copied().collect() } else { shape.clone() };
-    let array = Array::from_bytes(dtype, &stored, data).ok_or("its bytes are no array")?;
+    let array = match text {
+        Some(text) => Array::strings(stored.clone(), strings_of(text, data, size, count.unwrap_or(0))?),
+        None => Array::from_bytes(dtype, &stored, data).ok_or("its bytes are no array")?,
+    };
     if !fortran {
         return Ok(array);
     }
@@ -118,8 +126,10 @@ pub fn write_npz(path: &Path, arrays: &[(String, Array)]) -> Result<(), Diag> {
 /// Bytes before the elements are a multiple of it.
 const NPY_ALIGN: usize = 64;
 
-/// One `.npy`; an error for strings, which have no elements here.
+/// One `.npy`.
 pub fn write_npy(array: &Array) -> Result<Vec<u8>, String> {
+    let width = text_width(array);
+    let text = format!("<U{width}");
     let descr = match array.dtype {
         DType::Bool => "|b1",
         DType::I8 => "|i1",
@@ -133,7 +143,7 @@ pub fn write_npy(array: &Array) -> Result<Vec<u8>, String> {
         DType::F16 => "<f2",
         DType::F32 | DType::BF16 => "<f4",
         DType::F64 => "<f8",
-        DType::Str => return Err("arrays of strings are not written".into()),
+        DType::Str => &text,
     };
     let sizes: String = array.shape.iter().map(|size| format!("{size}, ")).collect();
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", sizes.trim_end());
@@ -155,8 +165,18 @@ pub fn write_npy(array: &Array) -> Result<Vec<u8>, String> {
             values.iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()[..size]));
         }
         Data::B(values) => bytes.extend(values.iter().map(|&v| u8::from(v))),
+        Data::S(values) => values.iter().for_each(|text| {
+            let letters = text.chars().map(u32::from).chain(std::iter::repeat(0)).take(width);
+            letters.for_each(|letter| bytes.extend_from_slice(&letter.to_le_bytes()));
+        }),
     }
     Ok(bytes)
+}
+
+/// Letters of the longest string, at least one; what numpy calls the width.
+fn text_width(array: &Array) -> usize {
+    let Data::S(values) = &array.data else { return 1 };
+    values.iter().map(|text| text.chars().count()).max().unwrap_or(0).max(1)
 }
 
 /// What follows `'key':` in the header.
@@ -175,13 +195,37 @@ fn shape_of(text: &str) -> Result<Vec<usize>, String> {
     if sizes.len() > RANK_MAX { Err(format!("rank {}", sizes.len())) } else { Ok(sizes) }
 }
 
-/// The dtype, and whether its bytes are in the other order.
-fn dtype_of(text: &str) -> Result<(DType, bool), String> {
+/// How strings lie in an array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Text {
+    Utf32,
+    Bytes,
+}
+
+/// Bytes of one letter of `U`.
+const UTF32_BYTES: usize = 4;
+
+/// The elements of an array, as its header tells them.
+struct Elements {
+    dtype: DType,
+    /// Bytes of one.
+    size: usize,
+    big_endian: bool,
+    text: Option<Text>,
+}
+
+fn elements_of(text: &str) -> Result<Elements, String> {
     let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"')).ok_or("the elements are records")?;
     let name = text[1..].split(quote).next().unwrap_or_default();
     let (order, kind) = match name.chars().next() {
         Some(order @ ('<' | '>' | '|' | '=')) => (order, &name[1..]),
         _ => ('<', name),
+    };
+    let big_endian = order == '>';
+    let width = |digits: &str, bytes: usize| digits.parse::<usize>().ok().and_then(|width| width.checked_mul(bytes));
+    let string = |size: Option<usize>, text: Text| {
+        let size = size.ok_or_else(|| format!("elements of type '{name}'"))?;
+        Ok(Elements { dtype: DType::Str, size, big_endian: big_endian && text == Text::Utf32, text: Some(text) })
     };
     let dtype = match kind {
         "f2" => DType::F16,
@@ -198,9 +242,34 @@ fn dtype_of(text: &str) -> Result<(DType, bool), String> {
         "b1" => DType::Bool,
         // What numpy writes for the bfloat16 of ml_dtypes.
         "V2" => DType::BF16,
-        _ => return Err(format!("elements of type '{name}'")),
+        "O" => return Err("pickled Python objects, which are never read; save strings as array.astype(\"U\")".into()),
+        _ => match kind.split_at_checked(1) {
+            Some(("U", digits)) => return string(width(digits, UTF32_BYTES), Text::Utf32),
+            Some(("S", digits)) => return string(width(digits, 1), Text::Bytes),
+            _ => return Err(format!("elements of type '{name}'")),
+        },
     };
-    Ok((dtype, order == '>'))
+    Ok(Elements { dtype, size: dtype.size(), big_endian, text: None })
+}
+
+/// The strings of an array, without the NULs that fill them up.
+fn strings_of(text: Text, data: &[u8], size: usize, count: usize) -> Result<Vec<String>, String> {
+    let letters = |bytes: &[u8]| -> Option<String> {
+        let letter = |unit: &[u8]| char::from_u32(u32::from_le_bytes(unit.try_into().ok()?));
+        match text {
+            Text::Utf32 => bytes.chunks_exact(UTF32_BYTES).map(letter).collect(),
+            Text::Bytes => std::str::from_utf8(bytes).ok().map(String::from),
+        }
+    };
+    let one = |bytes: &[u8]| {
+        let mut text = letters(bytes).ok_or("a string that is not Unicode text")?;
+        text.truncate(text.trim_end_matches('\0').len());
+        Ok(text)
+    };
+    if size == 0 {
+        return Ok(vec![String::new(); count]);
+    }
+    data.chunks_exact(size).map(one).collect()
 }
 
 #[cfg(test)]
@@ -228,10 +297,24 @@ mod tests {
     }
 
     #[test]
+    fn strings_of_either_kind() {
+        let words = |words: [&str; 2]| Ok(Array::strings(vec![2], words.map(String::from).to_vec()));
+        assert_eq!(read_npy(&npy("|S3", false, "(2,)", b"red\0\0\0")), words(["red", ""]));
+        assert_eq!(read_npy(&npy("|S2", false, "(2,)", b"\xc3\xbca\0")), words(["\u{fc}", "a"]));
+        let big: Vec<u8> = [0x61u32, 0x1f40c].iter().flat_map(|letter| letter.to_be_bytes()).collect();
+        assert_eq!(read_npy(&npy(">U1", false, "(2,)", &big)), words(["a", "\u{1f40c}"]));
+    }
+
+    #[test]
     fn what_is_no_array_is_refused() {
         let refused = [
             npy("<f4", false, "(2,)", &[0; 7]),
-            npy("<U4", false, "(1,)", &[0; 16]),
+            npy("<U4", false, "(2,)", &[0; 16]),
+            npy("<U1", false, "(1,)", &[0, 0, 17, 0]),
+            npy("|S1", false, "(1,)", &[255]),
+            npy("<U0", false, "(99999999999,)", &[]),
+            npy("<U99999999999999999999", false, "(1,)", &[]),
+            npy("|O", false, "(1,)", &[0; 8]),
             npy("<f4", false, "(99999999999, 99999999999)", &[]),
             npy("<f4", false, "(-1,)", &[]),
             b"\x93NUMPY\x01\x00\xff\xff{".to_vec(),
@@ -252,15 +335,17 @@ mod tests {
             Array::ints(DType::U16, vec![1, 1], vec![65535]),
             Array::ints(DType::I64, vec![0], vec![]),
             Array::bools(vec![2], vec![true, false]),
+            Array::strings(vec![2, 2], ["red", "", "Gr\u{fc}n \u{1f40c}", "a b"].map(String::from).to_vec()),
+            Array::strings(vec![1], vec![String::new()]),
         ];
         for array in &arrays {
             let bytes = write_npy(array).unwrap();
-            let begin = bytes.len() - array.len() * array.dtype.size();
+            let size = if array.dtype == DType::Str { UTF32_BYTES * text_width(array) } else { array.dtype.size() };
+            let begin = bytes.len() - array.len() * size;
             assert_eq!((begin % NPY_ALIGN, read_npy(&bytes).as_ref()), (0, Ok(array)));
         }
         let brain = Array::from_numbers(DType::BF16, vec![1], vec![1.5]);
         assert_eq!(read_npy(&write_npy(&brain).unwrap()).unwrap().numbers(), [1.5]);
-        assert!(write_npy(&Array::from_numbers(DType::Str, vec![1], vec![])).is_err());
     }
 
     #[test]

@@ -72,7 +72,12 @@ impl LayerTest {
     pub fn weight(mut self, role: &str, shape: &[u64], values: &[f64]) -> LayerTest {
         let tensor = Tensor::from_numbers(DType::F32, shape, values);
         let tensor = Some(TensorProto::from(&tensor));
-        self.layer.weights.push(Weight { role: role.into(), tensor, stored_as: format!("layer/{role}") });
+        self.layer.weights.push(Weight {
+            role: role.into(),
+            tensor,
+            stored_as: format!("layer/{role}"),
+            opaque: false,
+        });
         self
     }
 

@@ -2,8 +2,8 @@
 //! block where they are large: a 400 MB kernel never becomes 800 MB of f64.
 
 use crate::array::Array;
-use crate::permute;
 use recast_plugin_api::diag::{Code, Diag};
+pub use recast_plugin_api::ir::bytes::strides;
 use recast_plugin_api::ir::numbers::widen;
 use recast_plugin_api::ir::{DType, Data, Tensor};
 
@@ -42,30 +42,8 @@ impl Weights for Files<'_> {
                 })?
             }
         };
-        if tensor.is_plain() {
-            return Ok(Box::new(stored));
-        }
-        Ok(Box::new(permuted(tensor, stored)?))
+        Ok(Box::new(tensor.view_of(stored)?))
     }
-}
-
-/// The bytes of a tensor's view from the bytes as stored.
-pub fn permuted(tensor: &Tensor, stored: &[u8]) -> Result<Vec<u8>, Diag> {
-    let size = tensor.dtype.size();
-    let sizes: Vec<usize> = tensor.stored.iter().map(|&n| n as usize).collect();
-    if size == 0 || sizes.iter().product::<usize>() * size != stored.len() {
-        return Err(Diag::new(Code::Malformed, "", format!("{} bytes for {}", stored.len(), tensor.ty())));
-    }
-    Ok(permute::permuted(stored, &sizes, &tensor.perm, size))
-}
-
-/// Distance between neighbours along each axis, in elements, C order.
-pub fn strides(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; shape.len()];
-    for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis] * shape[axis];
-    }
-    strides
 }
 
 /// Walks a shape in C order and gives the offset of each element under other strides.

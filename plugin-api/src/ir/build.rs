@@ -60,6 +60,21 @@ impl Graph {
         self.add(path, Slice { axis, start, stop, step: 1 }, &[x])
     }
 
+    /// Elements start, start + step, .. below stop.
+    pub fn strided(
+        &mut self,
+        path: &str,
+        x: ValueId,
+        axis: usize,
+        (start, stop): (Dim, Dim),
+        step: u64,
+    ) -> Result<ValueId, Diag> {
+        match step {
+            1 => self.slice(path, x, axis, start, stop),
+            _ => self.add(path, Slice { axis, start, stop, step }, &[x]),
+        }
+    }
+
     /// Drops an axis of size one.
     pub fn squeeze(&mut self, path: &str, x: ValueId, axis: usize) -> Result<ValueId, Diag> {
         let mut shape = self.shape(x).to_vec();

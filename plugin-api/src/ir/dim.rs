@@ -78,18 +78,13 @@ impl Poly {
     }
 
     fn floor_div(&self, divisor: i64) -> Poly {
-        // What divides evenly leaves the floor: floor((4*t+3)/2) = 2*t + floor(3/2).
+        // What divides evenly leaves the floor: floor((4*t+3)/2) = 2*t+1 + floor(1/2). What is left has coefficients
+        // from 0 to below the divisor, so nothing below zero is divided, which targets round in other directions.
         let mut whole = Poly::default();
         let mut rest = Poly::default();
         for (key, &coefficient) in &self.terms {
-            if key.is_empty() {
-                whole.insert(Vec::new(), coefficient.div_euclid(divisor));
-                rest.insert(Vec::new(), coefficient.rem_euclid(divisor));
-            } else if coefficient % divisor == 0 {
-                whole.insert(key.clone(), coefficient / divisor);
-            } else {
-                rest.insert(key.clone(), coefficient);
-            }
+            whole.insert(key.clone(), coefficient.div_euclid(divisor));
+            rest.insert(key.clone(), coefficient.rem_euclid(divisor));
         }
         match rest.as_constant() {
             Some(constant) => whole.add(&Poly::constant(constant.div_euclid(divisor)), 1),
@@ -400,6 +395,9 @@ mod tests {
         assert_eq!(t.plus(&Dim::Known(3)).minus(&Dim::Known(3)), Some(t.clone()));
         assert_eq!(t.times(&Dim::Known(4)).floor_div(2), t.times(&Dim::Known(2)));
         assert_ne!(t.ceil_div(2), t.floor_div(2));
+        let missing = Dim::Known(0).minus(&t).unwrap();
+        assert_eq!(missing.floor_div(3), t.times(&Dim::Known(2)).floor_div(3).minus(&t).unwrap());
+        assert!(!missing.floor_div(3).to_string().contains("(-"), "{}", missing.floor_div(3));
         assert_eq!(Dim::Known(3).minus(&Dim::Known(4)), None);
     }
 

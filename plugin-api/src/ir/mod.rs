@@ -11,11 +11,13 @@
 
 pub mod attr;
 pub mod build;
+pub mod bytes;
 pub mod dim;
 pub mod infer;
 pub mod numbers;
 pub mod op;
 pub mod permute;
+pub mod sizes;
 pub mod text;
 pub mod types;
 pub mod validate;

@@ -418,6 +418,11 @@ ops! {
     shape: /// x (n, m at the last two axes) -> zero above (lower) or below (upper) the diagonal shifted by `k`
     Triangle = "triangle" { lower: bool, k: i64 }
 
+    strings: /// x (str) -> i64: the number beside x where it is one of `keys` (all unlike), else `fallback`
+    StringToIndex = "string_to_index" { keys: Vec<String>, values: Vec<i64>, fallback: i64 }
+    strings: /// x (i64) -> str: the string beside x where it is one of `keys` (all unlike), else `fallback`
+    IndexToString = "index_to_string" { keys: Vec<i64>, values: Vec<String>, fallback: String }
+
     resize: /// x -> `axes` resampled to `sizes`
     Resize = "resize" {
         axes: Vec<usize>, sizes: Vec<Dim>, mode: ResizeMode, coordinates: ResizeCoordinates,

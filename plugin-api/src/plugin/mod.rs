@@ -28,6 +28,7 @@ mod export;
 mod guard;
 mod log;
 mod manifest;
+pub mod options;
 mod proto;
 mod tensor;
 

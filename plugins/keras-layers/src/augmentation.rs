@@ -121,7 +121,7 @@ fn refuse_training(l: &Lowering<'_>) -> Result<(), Diag> {
     Err(l.error(Code::RandomAtInference, detail).hint("save the model with that argument removed"))
 }
 
-/// At inference Keras up to 3.5 crops to the target's proportions and resizes, 3.6 and 3.7 cut the target's size at the
+/// At inference Keras up to 2.6 resizes so that the target fits in, and cuts it out of the middle; up to 3.5 it crops to the target's proportions and resizes, 3.6 and 3.7 cut the target's size at the
 /// place of that window and resize what is smaller, and since 3.8 the image stays as it is.
 fn random_crop(l: &mut Lowering<'_>) -> Outcome {
     if version(l) >= (3, 8) {
@@ -132,6 +132,9 @@ fn random_crop(l: &mut Lowering<'_>) -> Outcome {
     let (x, axes) = image(l)?;
     let mut x = narrowed(l, x)?;
     let target = target(l)?;
+    if version(l) < (2, 7) {
+        return resized_then_cut(l, x, axes, target);
+    }
     if version(l) < (3, 6) {
         return smart_resized(l, x, axes, target);
     }
@@ -147,4 +150,19 @@ fn random_crop(l: &mut Lowering<'_>) -> Outcome {
     }
     let y = resized(l, x, axes.to_vec(), sizes.to_vec(), "bilinear", false)?;
     Ok(one(narrowed(l, y)?))
+}
+
+fn resized_then_cut(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Outcome {
+    let (height, width) = (l.known(x, axes[0])?, l.known(x, axes[1])?);
+    let sizes = if height * target[1] > target[0] * width {
+        [target[1] * height / width, target[1]]
+    } else {
+        [target[0], target[0] * width / height]
+    };
+    let mut y = resized(l, x, axes.to_vec(), sizes.map(Dim::Known).to_vec(), "bilinear", false)?;
+    for (i, axis) in axes.into_iter().enumerate() {
+        let start = sizes[i].saturating_sub(target[i]) / 2;
+        y = l.slice(y, axis, Dim::Known(start), Dim::Known(start + target[i]))?;
+    }
+    Ok(one(y))
 }

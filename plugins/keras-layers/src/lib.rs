@@ -15,6 +15,7 @@ mod geometry;
 mod lambda;
 mod legacy;
 mod local;
+mod lookup;
 mod merge;
 mod norm;
 mod ops;

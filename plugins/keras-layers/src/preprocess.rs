@@ -2,28 +2,18 @@
 
 use crate::policy::{as_float, compute_dtype, one, version};
 use crate::table::{Masks, Row};
-use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::types::INLINE_BYTES_MAX;
-use recast_plugin_api::ir::{
-    BinaryFunction, Clip, DType, Gather, OneHot, ReduceFunction, Tensor, UnaryFunction, ValueId, Where,
-};
+use recast_plugin_api::ir::{BinaryFunction, DType, OneHot, ReduceFunction, Tensor, UnaryFunction, ValueId};
 use recast_plugin_api::lower::{Lowering, Val};
 use serde_json::Value as Json;
 
-const PREPROCESSING: &str = "preprocessing";
+pub const PREPROCESSING: &str = "preprocessing";
 const MODES: &str = "int, one_hot, multi_hot, count";
 
 pub const ROWS: &[Row] = &[
     Row::new("CategoryEncoding", PREPROCESSING, Masks::Drop, category_encoding, "one_hot, multi_hot, count").raw(),
     Row::new("Discretization", PREPROCESSING, Masks::Drop, discretization, MODES).raw(),
-    Row::new(
-        "IntegerLookup",
-        PREPROCESSING,
-        Masks::Drop,
-        integer_lookup,
-        "int, one_hot, multi_hot, count, tf_idf; invert",
-    )
-    .raw(),
     Row::new("Normalization", PREPROCESSING, Masks::PassIn3, normalization, "given or adapted; invert"),
     Row::new("Rescaling", PREPROCESSING, Masks::PassIn3, rescaling, "numbers or lists"),
 ];
@@ -129,23 +119,48 @@ fn statistic(l: &mut Lowering<'_>, key: &str, axes: &[usize], x: ValueId) -> Res
     l.cast(value, l.ty(x).dtype)
 }
 
-/// Bucket by `bin_boundaries`: how many of them are at most x.
+/// Buckets of a `Discretization`.
+struct Bounds {
+    numbers: Numbers,
+    /// A bound belongs to the bucket before it.
+    right: bool,
+}
+
+/// `bin_boundaries`; before TensorFlow 2.5 `bins`. TensorFlow 2.4 and 2.5 put a bound into the bucket before it: 2.4 (whose
+/// Keras has the version of that in 2.3) shows itself by a last bound of infinity.
+fn bounds(l: &mut Lowering<'_>) -> Result<Bounds, Diag> {
+    // The bounds once more, as a weight.
+    l.ignore("bins");
+    if let Some(numbers) = config_numbers(l, "bin_boundaries")? {
+        return Ok(Bounds { numbers, right: l.keras_major() == 2 && version(l) < (2, 6) });
+    }
+    let numbers = config_numbers(l, "bins")?;
+    let mut numbers = numbers.ok_or_else(|| l.unsupported("its 'bin_boundaries' are not in the file"))?;
+    let right = numbers.values.last().is_some_and(|last| *last == f64::INFINITY);
+    if right && numbers.shape.len() == 1 {
+        numbers.values.pop();
+        numbers.shape = vec![numbers.values.len() as u64];
+    }
+    Ok(Bounds { numbers, right })
+}
+
+/// Bucket by its bounds: how many of them x has reached.
 fn discretization(l: &mut Lowering<'_>) -> Outcome {
     let x = l.input()?.value;
     let x = if l.ty(x).dtype.is_float() { x } else { l.cast(x, DType::F32)? };
-    let bounds = config_numbers(l, "bin_boundaries")?;
-    let bounds = bounds.ok_or_else(|| l.unsupported("its 'bin_boundaries' are not in the file"))?;
-    let count = bounds.values.len() as u64;
-    let shape = bounds.shape.clone();
-    let bounds = constant(l, &bounds, &shape, x)?;
+    let Bounds { numbers, right } = bounds(l)?;
+    let count = numbers.values.len() as u64;
+    let bounds = constant(l, &numbers, &numbers.shape.clone(), x)?;
     let wide = l.expand(x, l.rank(x))?;
-    let reached = l.binary(BinaryFunction::GreaterEqual, wide, bounds)?;
+    let function = if right { BinaryFunction::Greater } else { BinaryFunction::GreaterEqual };
+    let reached = l.binary(function, wide, bounds)?;
     let reached = l.cast(reached, DType::I64)?;
     let last = l.rank(reached) - 1;
     let bucket = l.reduce(ReduceFunction::Sum, reached, &[last], false)?;
     let mode = l.config.str_or("output_mode", "int")?.to_string();
     if mode == "int" {
-        let to = if version(l) >= (3, 12) { DType::I32 } else { DType::I64 };
+        let narrow = version(l) >= (3, 12) || (l.keras_major() == 2 && version(l) < (2, 6));
+        let to = if narrow { DType::I32 } else { DType::I64 };
         return Ok(one(l.cast(bucket, to)?));
     }
     let dtype = compute_dtype(l)?;
@@ -153,14 +168,14 @@ fn discretization(l: &mut Lowering<'_>) -> Outcome {
     Ok(one(y))
 }
 
-struct Encoding {
-    depth: u64,
-    dtype: DType,
-    weights: Option<ValueId>,
+pub struct Encoding {
+    pub depth: u64,
+    pub dtype: DType,
+    pub weights: Option<ValueId>,
 }
 
 /// Integers as vectors of `depth` numbers; multi_hot and count mark or count the integers of each sample.
-fn encoded(l: &mut Lowering<'_>, x: ValueId, mode: &str, how: Encoding) -> Result<ValueId, Diag> {
+pub fn encoded(l: &mut Lowering<'_>, x: ValueId, mode: &str, how: Encoding) -> Result<ValueId, Diag> {
     let x = if l.ty(x).dtype.is_int() { x } else { l.cast(x, DType::I64)? };
     let single = l.rank(x) > 1 && l.shape(x)[l.rank(x) - 1].is_one();
     let x = if mode == "one_hot" && single { l.squeeze(x, l.rank(x) - 1)? } else { x };
@@ -169,7 +184,8 @@ fn encoded(l: &mut Lowering<'_>, x: ValueId, mode: &str, how: Encoding) -> Resul
     let sample = usize::from(l.rank(x) > 1);
     match mode {
         "one_hot" => Ok(hot),
-        "multi_hot" => l.reduce(ReduceFunction::Max, hot, &[sample], false),
+        // Up to Keras 2.5 by this name.
+        "multi_hot" | "binary" => l.reduce(ReduceFunction::Max, hot, &[sample], false),
         "count" => {
             if let Some(weights) = how.weights {
                 let weights = l.cast(weights, how.dtype)?;
@@ -184,107 +200,17 @@ fn encoded(l: &mut Lowering<'_>, x: ValueId, mode: &str, how: Encoding) -> Resul
 
 fn category_encoding(l: &mut Lowering<'_>) -> Outcome {
     let x = l.input()?.value;
-    let depth = l.config.u64("num_tokens")?;
+    // By TensorFlow 2.3 and 2.4 `max_tokens`, null where it was adapted.
+    let key = if l.config.object().get("max_tokens").is_some() { "max_tokens" } else { "num_tokens" };
+    let depth = l.config.u64(key)?;
     let mode = l.config.str_or("output_mode", "multi_hot")?.to_string();
     let weights = l.kwarg_values("count_weights").first().map(|val| val.value);
     let dtype = compute_dtype(l)?;
+    if mode == "tf-idf" {
+        let counts = encoded(l, x, "count", Encoding { depth, dtype, weights: None })?;
+        let idf = l.param_shaped("idf", &[Some(depth)])?;
+        return Ok(one(l.binary(BinaryFunction::Mul, counts, idf)?));
+    }
     let y = encoded(l, x, &mode, Encoding { depth, dtype, weights })?;
     Ok(one(y))
-}
-
-/// Position in the vocabulary, behind one place for the mask token and `num_oov_indices` for what it lacks.
-fn integer_lookup(l: &mut Lowering<'_>) -> Outcome {
-    let x = l.input()?.value;
-    let x = l.cast(x, DType::I64)?;
-    // The configuration has them, too.
-    ["idf_weights", "vars/idf_weights"].into_iter().for_each(|role| l.ignore(role));
-    let vocabulary = config_numbers(l, "vocabulary")?;
-    let vocabulary = vocabulary.ok_or_else(|| l.unsupported("its vocabulary is not in the configuration"))?;
-    let mask_token = l.config.get("mask_token").map(|_| l.config.i64_or("mask_token", 0)).transpose()?;
-    let oov = l.config.u64_or("num_oov_indices", 1)?;
-    if oov > 1 {
-        return Err(l.unsupported("num_oov_indices above one: no target has the hash that tells them apart").into());
-    }
-    let mode = l.config.str_or("output_mode", "int")?.to_string();
-    // Keras stores what was given; the mask and the out-of-vocabulary token may lead it.
-    let mut tokens: Vec<i64> = vocabulary.values.iter().map(|&value| value as i64).collect();
-    let masked = u64::from(mask_token.is_some() && mode == "int");
-    tokens.retain(|token| Some(*token) != mask_token);
-    if oov == 1 && l.config.get("oov_token").is_some() {
-        let token = l.config.i64_or("oov_token", -1)?;
-        tokens.retain(|known| *known != token);
-    }
-    if l.config.bool_or("invert", false)? {
-        return Ok(one(tokens_at(l, x, &tokens, mask_token, oov)?));
-    }
-    let first = masked + oov;
-    let fallback = if oov == 0 { -1.0 } else { masked as f64 };
-    let mut y = position(l, x, &tokens, first, fallback)?;
-    if let (Some(token), 1) = (mask_token, masked) {
-        let token = l.constant(Tensor::from_i64(&[], &[token]))?;
-        let is_mask = l.binary(BinaryFunction::Equal, x, token)?;
-        let zero = l.constant(Tensor::from_i64(&[], &[0]))?;
-        y = l.add(Where {}, &[is_mask, zero, y])?;
-    }
-    if mode == "int" {
-        return Ok(one(y));
-    }
-    let depth = tokens.len() as u64 + first;
-    if mode == "tf_idf" {
-        let counted = encoded(l, y, "count", Encoding { depth, dtype: DType::F32, weights: None })?;
-        let weights = idf_weights(l, tokens.len(), first as usize)?;
-        return Ok(one(l.binary(BinaryFunction::Mul, counted, weights)?));
-    }
-    // In Keras 3 the layer's compute dtype is that of its vocabulary.
-    let dtype = if l.keras_major() >= 3 { DType::I64 } else { DType::F32 };
-    Ok(one(encoded(l, y, &mode, Encoding { depth, dtype, weights: None })?))
-}
-
-/// The token at each index: the mask's first, then that of what the vocabulary lacks, which also stands for indices
-/// beyond the end.
-fn tokens_at(l: &mut Lowering<'_>, x: ValueId, tokens: &[i64], mask: Option<i64>, oov: u64) -> Result<ValueId, Diag> {
-    let unknown = l.config.i64_or("oov_token", -1)?;
-    let lead = mask.into_iter().chain((0..oov).map(|_| unknown));
-    let all: Vec<i64> = lead.chain(tokens.iter().copied()).collect();
-    if all.is_empty() || all.len() > VOCABULARY_MAX {
-        return Err(l.unsupported(format!("a vocabulary of {} (at most {VOCABULARY_MAX})", all.len())));
-    }
-    let last = all.len() as f64 - 1.0;
-    let table = l.constant(Tensor::from_i64(&[all.len() as u64], &all))?;
-    let at = l.add(Clip { min: Some(0.0), max: Some(last) }, &[x])?;
-    let token = l.add(Gather { axis: 0 }, &[table, at])?;
-    let inside = l.binary(BinaryFunction::Equal, at, x)?;
-    let unknown = l.constant(Tensor::from_i64(&[], &[unknown]))?;
-    l.add(Where {}, &[inside, token, unknown])
-}
-
-/// One weight for each index; those before the vocabulary have the mean of the others.
-fn idf_weights(l: &mut Lowering<'_>, count: usize, lead: usize) -> Result<ValueId, Diag> {
-    let given = config_numbers(l, "idf_weights")?.filter(|given| given.values.len() == count);
-    let given = given.ok_or_else(|| l.unsupported("its idf_weights are not in the configuration"))?;
-    let mean = given.values.iter().sum::<f64>() / count.max(1) as f64;
-    let all: Vec<f64> = std::iter::repeat_n(mean, lead).chain(given.values).collect();
-    l.constant(Tensor::from_numbers(DType::F32, &[all.len() as u64], &all))
-}
-
-/// Elements compared in one go: input against vocabulary.
-const VOCABULARY_MAX: usize = 100_000;
-
-fn position(l: &mut Lowering<'_>, x: ValueId, tokens: &[i64], first: u64, fallback: f64) -> Result<ValueId, Diag> {
-    if tokens.is_empty() || tokens.len() > VOCABULARY_MAX {
-        let detail = format!("a vocabulary of {} (at most {VOCABULARY_MAX})", tokens.len());
-        return Err(l.error(Code::UnsupportedLayer, detail));
-    }
-    let size = tokens.len() as u64;
-    let known = l.constant(Tensor::from_i64(&[size], tokens))?;
-    // One more than the distance to the fallback, so that "nowhere" sums to nothing.
-    let places: Vec<i64> = (0..size).map(|at| (at + first) as i64 - fallback as i64).collect();
-    let places = l.constant(Tensor::from_i64(&[size], &places))?;
-    let wide = l.expand(x, l.rank(x))?;
-    let equal = l.binary(BinaryFunction::Equal, wide, known)?;
-    let equal = l.cast(equal, DType::I64)?;
-    let placed = l.binary(BinaryFunction::Mul, equal, places)?;
-    let last = l.rank(placed) - 1;
-    let sum = l.reduce(ReduceFunction::Sum, placed, &[last], false)?;
-    l.binary_scalar(BinaryFunction::Add, sum, fallback)
 }

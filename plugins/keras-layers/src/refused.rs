@@ -9,16 +9,19 @@ const REFUSED: &str = "refused";
 pub const ROWS: &[Row] = &[
     Row::new("AbstractRNNCell", REFUSED, Masks::Drop, code, "refused: what it computes is in a class of its own"),
     Row::new("DenseFeatures", REFUSED, Masks::Drop, refuse, "refused: it reads feature columns, which are code"),
-    Row::new("DropoutWrapper", REFUSED, Masks::Drop, refuse, "refused: a cell that drops at inference too"),
+    Row::new(
+        "DropoutWrapper",
+        REFUSED,
+        Masks::Drop,
+        refuse,
+        "read where it keeps all; else refused: it drops at inference too",
+    ),
     Row::new("FeatureSpace", REFUSED, Masks::Drop, refuse, "refused: it looks up and hashes strings"),
     Row::new("FlaxLayer", REFUSED, Masks::Drop, code, "refused: it wraps a Flax module, which is code"),
     Row::new("HashedCrossing", REFUSED, Masks::Drop, refuse, "refused: no target has its hash of strings"),
     Row::new("Hashing", REFUSED, Masks::Drop, refuse, "refused: no target has its hash of strings"),
     Row::new("JaxLayer", REFUSED, Masks::Drop, code, "refused: it wraps a JAX function, which is code"),
-    Row::new("PeepholeLSTMCell", REFUSED, Masks::Drop, refuse, "refused: no Keras that runs can say what is right"),
-    Row::new("ResidualWrapper", REFUSED, Masks::Drop, refuse, "refused: a cell whose input is added to its output"),
     Row::new("SequenceFeatures", REFUSED, Masks::Drop, refuse, "refused: as DenseFeatures"),
-    Row::new("StringLookup", REFUSED, Masks::Drop, refuse, "refused: the graph has no strings, give it the indices"),
     Row::new("TFSMLayer", REFUSED, Masks::Drop, refuse, "refused: it runs a SavedModel that lies elsewhere"),
     Row::new(
         "TextVectorization",

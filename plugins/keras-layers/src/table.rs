@@ -2,8 +2,8 @@
 //! classes, the documentation and the README's matrix come from it.
 
 use crate::{
-    attention, audio, augmentation, conv, core, equalize, lambda, legacy, local, merge, norm, pooling, preprocess,
-    recurrent, refused, resample, reshape, wrappers,
+    attention, audio, augmentation, conv, core, equalize, lambda, legacy, local, lookup, merge, norm, pooling,
+    preprocess, recurrent, refused, resample, reshape, wrappers,
 };
 use recast_plugin_api::diag::Findings;
 use recast_plugin_api::lower::{Lowering, Val};
@@ -66,6 +66,7 @@ const FAMILIES: &[&[Row]] = &[
     conv::ROWS,
     legacy::ROWS,
     local::ROWS,
+    lookup::ROWS,
     merge::ROWS,
     norm::ROWS,
     pooling::ROWS,

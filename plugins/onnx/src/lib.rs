@@ -4,7 +4,6 @@
 //! from its shape. Then it is streamed: each weight goes from where the host mapped it straight to the output. Weights
 //! of 1.9 GB and more, where protobuf ends, go into `<name>.onnx.data` beside it, as they do on request.
 
-pub mod bytes;
 pub mod emit;
 pub mod options;
 pub mod proto;
@@ -24,14 +23,13 @@ const BUFFER_BYTES: usize = 1 << 16;
 
 /// What this target takes.
 pub fn caps() -> Caps {
-    let dtypes = DType::ALL.iter().filter(|dtype| **dtype != DType::Str);
     Caps {
         schema_rev: recast_plugin_api::model::SCHEMA_REV,
         target: "onnx".into(),
         ops: Op::NAMES.iter().filter(|name| emit::writes(name)).map(|name| name.to_string()).collect(),
         layout: "channels_first".into(),
         kernel: "oihw".into(),
-        dtypes: dtypes.map(|dtype| dtype.as_str().to_string()).collect(),
+        dtypes: DType::ALL.iter().map(|dtype| dtype.as_str().to_string()).collect(),
         rank_max: 0,
         runtime: "onnx".into(),
         suffix: ".onnx".into(),

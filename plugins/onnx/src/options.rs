@@ -1,6 +1,7 @@
 //! Options of the target, as JSON: `{"opset": 17, "external_data": false}`.
 
-use recast_plugin_api::diag::{Code, Diag};
+use recast_plugin_api::diag::Diag;
+use recast_plugin_api::plugin::options::{self, bad};
 use serde_json::Value;
 
 pub const OPSET_MIN: u32 = 13;
@@ -22,26 +23,19 @@ impl Default for Options {
 /// The options, and a note for each that means nothing here.
 pub fn parse(text: &str) -> Result<(Options, Vec<Diag>), Diag> {
     let mut options = Options::default();
-    let mut notes = Vec::new();
-    if text.trim().is_empty() {
-        return Ok((options, notes));
-    }
-    let bad = |detail: String| Diag::new(Code::UnsupportedOp, "options", detail);
-    let value: Value = serde_json::from_str(text).map_err(|e| bad(format!("not JSON: {e}")))?;
-    let Value::Object(entries) = value else { return Err(bad("not a JSON object".into())) };
-    for (key, value) in &entries {
-        match (key.as_str(), value) {
-            (_, Value::Null) => {}
+    let notes = options::read(text, "onnx", |key, value| {
+        match (key, value) {
             ("opset", value) => {
                 let opset = value.as_u64().and_then(|n| u32::try_from(n).ok());
                 let opset = opset.filter(|n| (OPSET_MIN..=OPSET_MAX).contains(n));
-                options.opset = opset
-                    .ok_or_else(|| bad(format!("opset {value}")).hint(format!("choose {OPSET_MIN} to {OPSET_MAX}")))?;
+                let wrong = || bad(format!("opset {value}")).hint(format!("choose {OPSET_MIN} to {OPSET_MAX}"));
+                options.opset = opset.ok_or_else(wrong)?;
             }
             ("external_data", Value::Bool(on)) => options.external_data = *on,
             ("external_data", other) => return Err(bad(format!("external_data {other} is not true or false"))),
-            _ => notes.push(Diag::new(Code::OptionIgnored, "options", format!("'{key}' means nothing to onnx"))),
+            _ => return Ok(false),
         }
-    }
+        Ok(true)
+    })?;
     Ok((options, notes))
 }

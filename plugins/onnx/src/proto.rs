@@ -73,6 +73,9 @@ pub struct NodeProto {
     pub op_type: Option<String>,
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<AttributeProto>,
+    /// Absent for ONNX' own ops.
+    #[prost(string, optional, tag = "7")]
+    pub domain: Option<String>,
 }
 
 /// Numbers of `AttributeProto::kind`.

@@ -5,7 +5,7 @@
 
 use crate::emit;
 use crate::options::Options;
-use crate::proto::{self, Entry, GraphProto, ModelHead, OperatorSetId, TensorHead, ir_version};
+use crate::proto::{self, Entry, GraphProto, ModelHead, NodeProto, OperatorSetId, TensorHead, ir_version};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use recast_plugin_api::diag::{Code, Diag, Findings};
@@ -149,11 +149,16 @@ pub fn plan(graph: &Graph, options: &Options, about: &About) -> Result<Plan, Fin
         metadata.push(Entry::new("recast.source_sha256", about.source_digest));
     }
     metadata.push(Entry::new("recast.record", format!("{}.onnx.sigstore.json", about.name)));
+    let mut opset_import = vec![OperatorSetId { domain: Some(String::new()), version: Some(options.opset.into()) }];
+    let (domain, version) = emit::ML;
+    if emitted.nodes.iter().any(|node| of_domain(node, domain)) {
+        opset_import.push(OperatorSetId { domain: Some(domain.into()), version: Some(version) });
+    }
     let head = ModelHead {
         ir_version: Some(ir_version(options.opset)),
         producer_name: Some("recast".into()),
         producer_version: Some(about.recast_version.into()),
-        opset_import: vec![OperatorSetId { domain: Some(String::new()), version: Some(options.opset.into()) }],
+        opset_import,
         metadata_props: metadata,
     };
     let body = GraphProto {
@@ -165,6 +170,12 @@ pub fn plan(graph: &Graph, options: &Options, about: &About) -> Result<Plan, Fin
     let mut offset = 0;
     let inits = emitted.inits.into_iter().map(|init| planned(init, data_file.as_deref(), &mut offset)).collect();
     Ok(Plan { head: head.encode_to_vec(), body: body.encode_to_vec(), inits, data_file })
+}
+
+/// Is the node, or one in a graph inside of it, an op of this domain?
+fn of_domain(node: &NodeProto, domain: &str) -> bool {
+    let bodies = node.attribute.iter().filter_map(|attribute| attribute.g.as_ref());
+    node.domain.as_deref() == Some(domain) || bodies.flat_map(|body| &body.node).any(|node| of_domain(node, domain))
 }
 
 fn planned(init: Init, data_file: Option<&str>, offset: &mut u64) -> Planned {

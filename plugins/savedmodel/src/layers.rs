@@ -36,7 +36,8 @@ pub struct Plan {
 
 /// `held` are the tensors of the graph's variables with their keys. None for a traced graph, which has no layers.
 pub fn plan(model: &LayerModel, held: &[(&Tensor, String)]) -> Result<Option<Plan>, Diag> {
-    let mut layers = LayerModel { traced: None, traced_by_recast: true, files: Vec::new(), ..model.clone() };
+    let mut layers =
+        LayerModel { traced: None, traced_by_recast: true, files: Vec::new(), options: Vec::new(), ..model.clone() };
     let mut more: Vec<Tensor> = Vec::new();
     let mut is_traced = false;
     visit_all(&mut layers, &mut |layer| {

@@ -157,7 +157,7 @@ fn lowered(graph: GraphDef, output: &str) -> Result<Lowered, Findings> {
         path: "s".into(),
         class: graph::CLASS.into(),
         config: format!("{{\"inputs\": [\"x:0\"], \"outputs\": [\"{output}:0\"]}}"),
-        weights: vec![Weight { role: GRAPH.into(), tensor: Some(Default::default()), stored_as: String::new() }],
+        weights: vec![Weight { role: GRAPH.into(), tensor: Some(Default::default()), ..Weight::default() }],
         ..Layer::default()
     };
     let ty = recast_plugin_api::ir::Type::known(recast_plugin_api::ir::DType::F32, &[2, 3]);
@@ -191,7 +191,7 @@ fn functions_that_call_each_other_end() {
 #[test]
 fn nodes_that_wait_for_each_other_are_told() {
     let circle = vec![node("a", "AddV2", &["x", "b"]), node("b", "Identity", &["a"])];
-    not_lowered(with_functions(Vec::new(), circle), "b", Code::UnsupportedLayer, "wait for each other");
+    not_lowered(with_functions(Vec::new(), circle), "b", Code::Malformed, "wait for each other");
 }
 
 /// Each function calls the next one twice: forty of them would be a million million nodes.
@@ -232,4 +232,125 @@ fn every_unknown_op_is_named_at_once() {
     assert!(said.iter().any(|text| text.contains("'Frobnicate' is not known; 2 of it")), "{said:?}");
     assert!(said.iter().any(|text| text.contains("'Defenestrate'")), "{said:?}");
     assert!(findings.iter().all(|diag| diag.code == Code::UnsupportedOp));
+}
+
+fn with(node: NodeDef, name: &str, value: Attr) -> NodeDef {
+    let mut node = node;
+    node.attr.insert(name.into(), AttrValue { value: Some(value) });
+    node
+}
+
+fn enter(name: &str, frame: &str, input: &str) -> NodeDef {
+    with(node(name, "Enter", &[input]), "frame_name", Attr::S(frame.as_bytes().to_vec()))
+}
+
+fn number(name: &str, n: i32) -> NodeDef {
+    let tensor =
+        TensorProto { dtype: 3, int_val: vec![n], tensor_shape: Some(Default::default()), ..Default::default() };
+    with(node(name, "Const", &[]), "value", Attr::Tensor(tensor))
+}
+
+/// The nodes of a loop that runs three times: `i` counts, `y` begins as `from` and is what `step` computes of
+/// `NAME/y:1`. It ends as `NAME`.
+fn frame_loop(name: &str, from: &str, step: &str) -> Vec<NodeDef> {
+    let own = |part: &str| format!("{name}/{part}");
+    let of = |part: &str, op: &str, inputs: &[&str]| {
+        let inputs: Vec<String> = inputs.iter().map(|input| input.replace("~", name)).collect();
+        node(&own(part), op, &inputs.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    vec![
+        number(&own("zero"), 0),
+        number(&own("one"), 1),
+        number(&own("three"), 3),
+        enter(&own("enter_i"), name, &own("zero")),
+        enter(&own("enter_y"), name, from),
+        of("merge_i", "Merge", &["~/enter_i", "~/next_i"]),
+        of("merge_y", "Merge", &["~/enter_y", "~/next_y"]),
+        of("less", "Less", &["~/merge_i", "~/three"]),
+        of("cond", "LoopCond", &["~/less"]),
+        of("i", "Switch", &["~/merge_i", "~/cond"]),
+        of("y", "Switch", &["~/merge_y", "~/cond"]),
+        of("more", "AddV2", &["~/i:1", "~/one"]),
+        of("next_i", "NextIteration", &["~/more"]),
+        of("next_y", "NextIteration", &[step]),
+        node(name, "Exit", &[&own("y")]),
+    ]
+}
+
+fn nested_loops(depth: usize) -> Vec<NodeDef> {
+    let name = |n: usize| format!("l{n}");
+    let one = |n: usize| {
+        let from = if n == 0 { "x".to_owned() } else { format!("{}/y:1", name(n - 1)) };
+        let step = if n + 1 == depth { "~/y:1".to_owned() } else { name(n + 1) };
+        frame_loop(&name(n), &from, &step)
+    };
+    (0..depth).flat_map(one).collect()
+}
+
+fn graph(nodes: Vec<NodeDef>) -> GraphDef {
+    with_functions(Vec::new(), nodes)
+}
+
+/// A sample of what runs, so that the refusals below are of what they name.
+#[test]
+fn frames_are_loops() {
+    let mut nodes = frame_loop("l", "x", "l/twice");
+    nodes.push(node("l/twice", "AddV2", &["l/y:1", "l/y:1"]));
+    lowered(graph(nodes.clone()), "l").unwrap();
+    let chain = |count: usize| {
+        let name = |n: usize| if n == 0 { "x".to_owned() } else { format!("l{n}") };
+        (1..=count).flat_map(|n| frame_loop(&name(n), &name(n - 1), "~/y:1")).collect::<Vec<_>>()
+    };
+    lowered(graph(chain(3000)), "l3000").unwrap();
+    lowered(graph(nested_loops(20)), "l0").unwrap();
+}
+
+#[test]
+fn frames_that_are_no_loops_are_told() {
+    let change = |name: &str, change: &dyn Fn(&mut NodeDef)| {
+        let mut nodes = frame_loop("l", "x", "l/y:1");
+        nodes.iter_mut().filter(|node| node.name == name).for_each(change);
+        graph(nodes)
+    };
+    let with_input = |name: &str, at: usize, input: &str| change(name, &|node| node.input[at] = input.into());
+    not_lowered(change("", &|_| {}), "l/next_y", Code::Malformed, "never leaves its loop");
+    not_lowered(change("", &|_| {}), "l/more", Code::Malformed, "never leaves its loop");
+    not_lowered(with_input("l", 0, "x"), "l", Code::Malformed, "out of no loop");
+    not_lowered(with_input("l/merge_y", 0, "x"), "l", Code::Malformed, "no loop");
+    not_lowered(with_input("l/next_y", 0, "l/nowhere"), "l", Code::Malformed, "does not hold");
+    not_lowered(with_input("l/less", 1, "x"), "l", Code::UnsupportedLayer, "ends by what it computes");
+    not_lowered(with_input("l/more", 1, "l/three"), "l", Code::UnsupportedLayer, "ends by what it computes");
+    not_lowered(change("l/merge_y", &|node| node.op = "Identity".into()), "l", Code::Malformed, "no loop");
+    not_lowered(change("l/next_y", &|node| node.op = "Identity".into()), "l", Code::Malformed, "no loop");
+    let mut two = frame_loop("l", "x", "l/y:1");
+    two.push(node("l/other", "LoopCond", &["l/less"]));
+    two.iter_mut().filter(|node| node.name == "l/y").for_each(|node| node.input[1] = "l/other".into());
+    not_lowered(graph(two), "l", Code::Malformed, "no loop");
+}
+
+#[test]
+fn loops_and_branches_without_bottom_end() {
+    not_lowered(graph(nested_loops(100)), "l0", Code::LimitExceeded, "nested over");
+    // Each loop asks for the one before it from the inside.
+    let name = |n: usize| format!("l{n}");
+    let begin = frame_loop("l0", "x", "~/y:1");
+    let ask = |n: usize| {
+        let mut nodes = frame_loop(&name(n), "x", "~/both");
+        nodes.push(node(&format!("l{n}/both"), "AddV2", &[&format!("l{n}/y:1"), &name(n - 1)]));
+        nodes
+    };
+    let asking = begin.into_iter().chain((1..100).flat_map(ask)).collect();
+    not_lowered(graph(asking), "l99", Code::LimitExceeded, "nested over");
+    let branch = |n: usize| node(&format!("s{}", n + 1), "Switch", &[&format!("s{n}"), &format!("p{n}")]);
+    let asked = |n: usize| node(&format!("p{n}"), "Frobnicate", &["x"]);
+    let first = node("s0", "Identity", &["x"]);
+    let deep: Vec<NodeDef> = (0..100).flat_map(|n| [asked(n), branch(n)]).collect();
+    let merged = [vec![first], deep, vec![node("y", "Merge", &["s100", "s0"])]].concat();
+    not_lowered(graph(merged), "y", Code::LimitExceeded, "branches nested over");
+}
+
+#[test]
+fn a_choice_without_a_condition_is_told() {
+    let merged = vec![node("a", "Identity", &["x"]), node("y", "Merge", &["a", "x"])];
+    not_lowered(graph(merged), "y", Code::UnsupportedLayer, "no one condition");
 }

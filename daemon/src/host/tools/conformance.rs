@@ -177,6 +177,7 @@ fn spec(found: &Found, dir: &Path) -> JobSpec {
         plugins: vec![found.pin()],
         winners: Default::default(),
         expressions: Default::default(),
+        sources: Default::default(),
         limits,
         threads: 1,
         inspect: false,

@@ -8,9 +8,10 @@ mod resize;
 mod scan;
 mod window;
 
-use super::{Keep, clean};
+use super::{Keep, recognised};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Dim, Graph, Node, Op, Rebuild, ValueId};
+use recast_plugin_api::messages::Caps;
 
 /// Nodes that a decomposed graph may have: a scan of many steps over a large body is left alone rather than unrolled.
 pub const DECOMPOSED_NODES_MAX: usize = 200_000;
@@ -22,9 +23,10 @@ const ROUNDS_MAX: usize = 8;
 pub type Lacking = fn(&Graph) -> Vec<bool>;
 
 /// The bound graph with the nodes that `lacking` names spelled out in others; `None` when there is nothing to do.
-/// Nodes whose results nobody uses are gone before `lacking` is asked: what they would need does not count.
-pub fn decompose(graph: &Graph, lacking: Lacking) -> Result<Option<Graph>, Findings> {
-    let graph = &clean(graph, Keep::default())?;
+/// Nodes whose results nobody uses are gone before `lacking` is asked: what they would need does not count. Loops are
+/// what the target is given in their place, so what is checked is what is written.
+pub fn decompose(graph: &Graph, caps: &Caps, lacking: Lacking) -> Result<Option<Graph>, Findings> {
+    let graph = &recognised(graph, caps, Keep::default())?;
     let mut found: Option<Graph> = None;
     for _ in 0..ROUNDS_MAX {
         match round(found.as_ref().unwrap_or(graph), lacking)? {

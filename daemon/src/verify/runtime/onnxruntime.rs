@@ -6,7 +6,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::DType;
-use recast_reference::Array;
+use recast_reference::{Array, Data};
 use std::path::Path;
 
 pub struct OnnxRuntime {
@@ -62,7 +62,10 @@ macro_rules! tensors {
                     let data: Vec<$t> = array.numbers().iter().map(|&v| ($from)(v)).collect();
                     Ok(Tensor::from_array((shape, data)).map_err(rejects)?.into_dyn())
                 })*
-                DType::Str => Err(Refusal::Lacks("string inputs in a check".into())),
+                DType::Str => {
+                    let Data::S(texts) = &array.data else { return Err(Refusal::Lacks("strings of numbers".into())) };
+                    Ok(Tensor::from_string_array((shape, texts.as_slice())).map_err(rejects)?.into_dyn())
+                }
             }
         }
 
@@ -76,6 +79,10 @@ macro_rules! tensors {
                     let shape = shape.iter().map(|&n| n as usize).collect();
                     Ok(Array::from_numbers(DType::$dtype, shape, data.iter().map(|&v| ($to)(v)).collect()))
                 })*
+                TensorElementType::String => {
+                    let (shape, texts) = value.try_extract_strings().map_err(rejects)?;
+                    Ok(Array::strings(shape.iter().map(|&n| n as usize).collect(), texts))
+                }
                 other => Err(Refusal::Lacks(format!("{other} outputs in a check"))),
             }
         }

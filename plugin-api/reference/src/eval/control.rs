@@ -20,9 +20,9 @@ fn step_of(x: &Array, step: usize) -> Array {
 /// Joins the outputs of all steps along a new axis 1.
 fn stacked(steps: &[Arc<Array>], shape: &[usize], dtype: DType) -> Result<Array, Diag> {
     let inner: usize = shape[2..].iter().product();
-    fn joined<T: Copy>(steps: &[&[T]], batch: usize, inner: usize) -> Vec<T> {
+    fn joined<T: Clone>(steps: &[&[T]], batch: usize, inner: usize) -> Vec<T> {
         (0..batch)
-            .flat_map(|b| steps.iter().flat_map(move |step| step[b * inner..(b + 1) * inner].iter().copied()))
+            .flat_map(|b| steps.iter().flat_map(move |step| step[b * inner..(b + 1) * inner].iter().cloned()))
             .collect()
     }
     macro_rules! join {
@@ -38,6 +38,7 @@ fn stacked(steps: &[Arc<Array>], shape: &[usize], dtype: DType) -> Result<Array,
         Some(Data::F(_)) => join!(F),
         Some(Data::I(_)) => join!(I),
         Some(Data::B(_)) => join!(B),
+        Some(Data::S(_)) => join!(S),
         // No steps: no elements.
         None => return Ok(Array::from_numbers(dtype, shape.to_vec(), Vec::new())),
     };

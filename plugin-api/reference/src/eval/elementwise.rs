@@ -61,7 +61,7 @@ pub fn unary(op: &Unary, ins: &mut Ins<'_>, cx: &Cx<'_>) -> Outcome {
                 map(function, &mut values);
                 cx.output(Data::F(values))
             }
-            Data::B(_) => Err(Diag::new(Code::Bug, "", format!("{function} of a bool"))),
+            Data::B(_) | Data::S(_) => Err(Diag::new(Code::Bug, "", format!("{function} of what is no number"))),
         },
     }
 }
@@ -364,7 +364,7 @@ pub fn clip(op: &Clip, ins: &mut Ins<'_>, cx: &Cx<'_>) -> Outcome {
             };
             cx.output(Data::I(values.into_iter().map(clip).collect()))
         }
-        Data::B(_) => Err(Diag::new(Code::Bug, "", "clip of a bool")),
+        Data::B(_) | Data::S(_) => Err(Diag::new(Code::Bug, "", "clip of what is no number")),
     }
 }
 
@@ -376,15 +376,16 @@ pub fn select(ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome {
         let condition = bools(&condition)?;
         Offsets::new(&to, &strides).map(|i| condition[i]).collect::<Vec<bool>>()
     };
-    fn merge<T: Copy>(chosen: &[bool], to: &[usize], a: Side<T>, b: Side<T>) -> Vec<T> {
+    fn merge<T: Clone>(chosen: &[bool], to: &[usize], a: Side<T>, b: Side<T>) -> Vec<T> {
         let (a_strides, b_strides) = (broadcast_strides(a.0, to), broadcast_strides(b.0, to));
         let places = Offsets::new(to, &a_strides).zip(Offsets::new(to, &b_strides));
-        chosen.iter().zip(places).map(|(&first, (i, j))| if first { a.1[i] } else { b.1[j] }).collect()
+        chosen.iter().zip(places).map(|(&first, (i, j))| if first { a.1[i].clone() } else { b.1[j].clone() }).collect()
     }
     match (&a.data, &b.data) {
         (Data::F(x), Data::F(y)) => cx.output(Data::F(merge(&chosen, &to, (&a.shape, x), (&b.shape, y)))),
         (Data::I(x), Data::I(y)) => cx.output(Data::I(merge(&chosen, &to, (&a.shape, x), (&b.shape, y)))),
         (Data::B(x), Data::B(y)) => cx.output(Data::B(merge(&chosen, &to, (&a.shape, x), (&b.shape, y)))),
+        (Data::S(x), Data::S(y)) => cx.output(Data::S(merge(&chosen, &to, (&a.shape, x), (&b.shape, y)))),
         _ => Err(Diag::new(Code::Bug, "", format!("a choice of {} and {}", a.ty(), b.ty()))),
     }
 }

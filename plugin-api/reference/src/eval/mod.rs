@@ -13,6 +13,7 @@ mod recurrent;
 pub(crate) mod reduce;
 mod resize;
 mod shape;
+mod strings;
 
 use crate::array::{Array, Data};
 use crate::noise::Noise;
@@ -269,6 +270,8 @@ pub(crate) fn node(op: &Op, ins: &mut Ins<'_>, cx: &Cx<'_>, walk: &mut Walk<'_>)
         Op::Reverse(op) => shape::reverse(op, ins, cx),
         Op::OneHot(op) => shape::one_hot(op, ins, cx),
         Op::Triangle(op) => shape::triangle(op, ins, cx),
+        Op::StringToIndex(op) => strings::string_to_index(op, ins, cx),
+        Op::IndexToString(op) => strings::index_to_string(op, ins, cx),
         Op::Resize(op) => resize::resize(op, ins, cx),
         Op::Lstm(op) => recurrent::lstm(op, ins, cx),
         Op::Gru(op) => recurrent::gru(op, ins, cx),

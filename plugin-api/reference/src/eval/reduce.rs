@@ -56,7 +56,7 @@ pub fn reduced(op: &Reduce, x: &Array, count: usize) -> Result<Data, Diag> {
         (Data::I(values), Min) => Data::I(folded(place(), values, count, i64::MAX, i64::min)),
         (Data::B(values), Any) => Data::B(folded(place(), values, count, false, |a, b| a | b)),
         (Data::B(values), All) => Data::B(folded(place(), values, count, true, |a, b| a & b)),
-        (Data::F(_), Any | All) | (Data::I(_), Mean | LogSumExp | Any | All) | (Data::B(_), _) => {
+        (Data::F(_), Any | All) | (Data::I(_), Mean | LogSumExp | Any | All) | (Data::B(_) | Data::S(_), _) => {
             return Err(Diag::new(Code::Bug, "", format!("{} of {}", op.function, x.ty())));
         }
     };
@@ -77,6 +77,8 @@ fn comparable(x: &Array) -> Vec<i128> {
         Data::I(values) if x.dtype == DType::U64 => values.iter().map(|&v| v as u64 as i128).collect(),
         Data::I(values) => values.iter().map(|&v| v as i128).collect(),
         Data::B(values) => values.iter().map(|&v| v as i128).collect(),
+        // Inference refuses them.
+        Data::S(values) => vec![0; values.len()],
     }
 }
 
@@ -125,7 +127,7 @@ pub fn cumulative(op: &Cumulative, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome {
         (Data::I(values), CumulativeFunction::Prod) => {
             Data::I(run(values, lanes, op, 1, |a, b| wrap(dtype, a.wrapping_mul(b))))
         }
-        (Data::B(_), _) => return Err(Diag::new(Code::Bug, "", "running sums of bools")),
+        (Data::B(_) | Data::S(_), _) => return Err(Diag::new(Code::Bug, "", "running sums of what is no number")),
     };
     cx.output(data)
 }

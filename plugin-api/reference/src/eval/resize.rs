@@ -37,7 +37,7 @@ pub fn resize(op: &Resize, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome {
                 let means = weighted(&values, lanes, &taps(op, lanes.len, size));
                 Data::I(means.into_iter().map(|v| wrap(x.dtype, v.round_ties_even() as i64)).collect())
             }
-            (Data::B(_), false) => return Err(fault("means of bools")),
+            (Data::B(_) | Data::S(_), false) => return Err(fault("means of what is no number")),
         };
         shape[axis] = size;
     }

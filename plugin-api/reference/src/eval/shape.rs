@@ -1,4 +1,4 @@
-use super::{Cx, Ins, Lanes, Operand, Outcome, broadcast_strides, fault, ints};
+use super::{Cx, Ins, Lanes, Operand, Outcome, broadcast_strides, fault, ints, wrong_kind};
 use crate::array::{Array, Data};
 use crate::weights::{Offsets, strides};
 use recast_plugin_api::diag::{Code, Diag};
@@ -20,9 +20,9 @@ pub fn transpose(op: &Transpose, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome {
 pub fn concat(op: &Concat, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome {
     let parts = (0..ins.len()).map(|index| ins.array(index)).collect::<Result<Vec<_>, Diag>>()?;
     let outer: usize = cx.shape()[..op.axis].iter().product();
-    fn joined<T: Copy>(parts: &[&[T]], outer: usize) -> Vec<T> {
+    fn joined<T: Clone>(parts: &[&[T]], outer: usize) -> Vec<T> {
         let run = |part: &[T], o: usize| o * (part.len() / outer)..(o + 1) * (part.len() / outer);
-        (0..outer).flat_map(|o| parts.iter().flat_map(move |part| part[run(part, o)].iter().copied())).collect()
+        (0..outer).flat_map(|o| parts.iter().flat_map(move |part| part[run(part, o)].iter().cloned())).collect()
     }
     let mixed = || Diag::new(Code::Bug, "", "parts of unlike dtypes");
     macro_rules! join {
@@ -38,6 +38,7 @@ pub fn concat(op: &Concat, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome {
         Data::F(_) => join!(F),
         Data::I(_) => join!(I),
         Data::B(_) => join!(B),
+        Data::S(_) => join!(S),
     })
 }
 
@@ -109,6 +110,7 @@ pub fn pad(op: &Pad, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome {
         (Data::F(values), _) => Data::F(filled(&places, values, 0.0)),
         (Data::I(values), _) => Data::I(filled(&places, values, 0)),
         (Data::B(values), _) => Data::B(filled(&places, values, false)),
+        (Data::S(_), _) => return Err(wrong_kind(&x)),
     })
 }
 
@@ -205,6 +207,7 @@ pub fn triangle(op: &Triangle, ins: &Ins<'_>, cx: &Cx<'_>) -> Outcome {
         Data::F(values) => cut(values, kept),
         Data::I(values) => cut(values, kept),
         Data::B(values) => cut(values, kept),
+        Data::S(_) => return Err(wrong_kind(&x)),
     }
     cx.output(x.data)
 }

@@ -10,6 +10,7 @@ mod recurrent;
 mod reduce;
 mod resize;
 mod shape;
+mod strings;
 
 use super::dim::Dim;
 use super::op::{Conv, Op, Padding, Pool};
@@ -154,6 +155,7 @@ pub fn normalized(op: Op, ins: &Ins) -> Op {
 
 /// Types of the outputs.
 pub fn infer(op: &Op, ins: &mut Ins) -> Inferred {
+    strings::only_moved(op, ins)?;
     match op {
         Op::Unary(op) => elementwise::unary(op, ins),
         Op::Activation(op) => elementwise::activation(op, ins),
@@ -189,6 +191,8 @@ pub fn infer(op: &Op, ins: &mut Ins) -> Inferred {
         Op::Reverse(op) => shape::reverse(op, ins),
         Op::OneHot(op) => shape::one_hot(op, ins),
         Op::Triangle(op) => shape::triangle(op, ins),
+        Op::StringToIndex(op) => strings::string_to_index(op, ins),
+        Op::IndexToString(op) => strings::index_to_string(op, ins),
         Op::Resize(op) => resize::resize(op, ins),
         Op::Lstm(op) => recurrent::lstm(op, ins),
         Op::Gru(op) => recurrent::gru(op, ins),

@@ -116,6 +116,8 @@ impl Op {
             Op::Gather(_) | Op::OneHot(_) | Op::Triangle(_) => None,
             Op::GatherElements(op) => shape::gather_elements(op, ins, perm),
             Op::Reverse(op) => shape::reverse(op, perm),
+            Op::StringToIndex(op) => Permuted::all(op.clone(), 1, perm),
+            Op::IndexToString(op) => Permuted::all(op.clone(), 1, perm),
             Op::Resize(op) => shape::resize(op, perm),
             Op::Lstm(_) | Op::Gru(_) | Op::SimpleRnn(_) | Op::Attention(_) | Op::Scan(_) => None,
             Op::Constant(_) | Op::DimSize(_) | Op::Iota(_) => None,
@@ -136,7 +138,7 @@ impl Op {
             Op::Reduce(_) | Op::ArgReduce(_) | Op::Cumulative(_) | Op::TopK(_) => None,
             Op::Reshape(_) | Op::Transpose(_) | Op::Concat(_) | Op::Slice(_) | Op::Pad(_) | Op::Tile(_) => None,
             Op::BroadcastTo(_) | Op::Gather(_) | Op::GatherElements(_) | Op::Reverse(_) | Op::OneHot(_) => None,
-            Op::Triangle(_) => None,
+            Op::Triangle(_) | Op::StringToIndex(_) | Op::IndexToString(_) => None,
             Op::Lstm(_) | Op::Gru(_) | Op::SimpleRnn(_) | Op::Attention(_) | Op::Scan(_) => None,
             Op::Constant(_) | Op::DimSize(_) | Op::Iota(_) => None,
         }

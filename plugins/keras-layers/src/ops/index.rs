@@ -5,7 +5,6 @@ use super::args::{
 };
 use super::args::{setting, tensor};
 use super::reduce::flat;
-use super::shapes::strided;
 use super::{Outcome, unless};
 use crate::policy::one;
 use recast_plugin_api::diag::{Code, Diag};
@@ -16,8 +15,9 @@ use recast_plugin_api::lower::Lowering;
 use recast_plugin_api::model::ArgKind;
 use serde_json::Value as Json;
 
+/// One of the things between the brackets of `x[..]`.
 #[derive(Debug, Clone, PartialEq)]
-enum Index {
+pub enum Index {
     At(i64),
     Range {
         start: Option<i64>,
@@ -67,8 +67,12 @@ fn indices(l: &Lowering<'_>) -> Result<Vec<Index>, Diag> {
 
 /// x[indices], as numpy's basic indexing.
 pub fn get_item(l: &mut Lowering<'_>) -> Outcome {
-    let mut x = tensor(l)?;
-    let mut indices = indices(l)?;
+    let x = tensor(l)?;
+    let indices = indices(l)?;
+    picked(l, x, indices).map(one).map_err(Into::into)
+}
+
+pub fn picked(l: &mut Lowering<'_>, mut x: ValueId, mut indices: Vec<Index>) -> Result<ValueId, Diag> {
     let taken = |indices: &[Index]| indices.iter().filter(|i| matches!(i, Index::At(_) | Index::Range { .. })).count();
     let rank = l.rank(x);
     let free = rank.checked_sub(taken(&indices)).ok_or_else(|| l.unsupported("more indices than axes"))?;
@@ -93,10 +97,10 @@ pub fn get_item(l: &mut Lowering<'_>) -> Outcome {
                 x = l.expand(x, axis)?;
                 axis += 1;
             }
-            Index::Ellipsis => return Err(l.unsupported("two ellipses").into()),
+            Index::Ellipsis => return Err(l.unsupported("two ellipses")),
         }
     }
-    Ok(one(x))
+    Ok(x)
 }
 
 /// Where an index points, negative ones counted from the end.
@@ -120,7 +124,7 @@ fn range(
         let start = bound(&size, start.unwrap_or(0));
         let stop = stop.map_or(size.clone(), |stop| bound(&size, stop));
         let start = if stop.minus(&start).is_none() { stop.clone() } else { start };
-        return strided(l, x, axis, start, stop, step.unsigned_abs());
+        return l.strided(x, axis, (start, stop), step.unsigned_abs());
     }
     let reversed = l.add(Reverse { axes: vec![axis] }, &[x])?;
     let (start, stop) = match (size.known(), start, stop) {
@@ -134,7 +138,7 @@ fn range(
         }
         (None, ..) => return Err(l.unsupported("a backward range of an axis whose size is not known")),
     };
-    strided(l, reversed, axis, start, stop, step.unsigned_abs())
+    l.strided(reversed, axis, (start, stop), step.unsigned_abs())
 }
 
 /// A bound of a range: negative ones counted from the end, and none beyond the ends.

@@ -22,6 +22,7 @@ use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{BinaryFunction as B, ReduceFunction as R, UnaryFunction as U};
 use recast_plugin_api::lower::{Lowering, Val};
 
+pub use index::{Index, picked};
 pub use scale::ROWS as APPLICATIONS;
 
 type Outcome = Result<Vec<Val>, Findings>;

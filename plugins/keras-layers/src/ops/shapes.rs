@@ -7,9 +7,7 @@ use crate::policy::one;
 use crate::resample::resized;
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::types::element_count;
-use recast_plugin_api::ir::{
-    BroadcastTo, Concat, DType, Dim, DimSize, Pad, PadMode, Reverse, Slice, Tile, Triangle, ValueId,
-};
+use recast_plugin_api::ir::{BroadcastTo, Concat, DType, Dim, DimSize, Pad, PadMode, Reverse, Tile, Triangle, ValueId};
 use recast_plugin_api::lower::{Lowering, Val, resolve_axis};
 use recast_plugin_api::model::ArgKind;
 use serde_json::Value as Json;
@@ -393,16 +391,4 @@ pub fn resize(l: &mut Lowering<'_>) -> Outcome {
     let given = l.ty(x).dtype;
     let y = resized(l, x, vec![last - 1, last], sizes, &method, antialias)?;
     Ok(one(if is_tf(l) { y } else { l.cast(y, given)? }))
-}
-
-/// Elements start, start + step, .. below stop.
-pub fn strided(
-    l: &mut Lowering<'_>,
-    x: ValueId,
-    axis: usize,
-    start: Dim,
-    stop: Dim,
-    step: u64,
-) -> Result<ValueId, Diag> {
-    if step == 1 { l.slice(x, axis, start, stop) } else { l.add(Slice { axis, start, stop, step }, &[x]) }
 }

@@ -46,12 +46,18 @@ pub struct Cell {
     pub recurrent: ValueId,
     /// (gates * units), or (2, gates * units) of a GRU with `reset_after`
     pub bias: Option<ValueId>,
+    /// (units) each, of an LSTM whose gates i, f, o see the carry
+    pub peephole: Option<[ValueId; 3]>,
 }
+
+/// Of the gates i, f, o.
+const PEEPHOLE: [&str; 3] =
+    ["input_gate_peephole_weights", "forget_gate_peephole_weights", "output_gate_peephole_weights"];
 
 /// Whether this plugin knows the class as a standard cell, or as a layer around one.
 pub fn is_standard(class: &str) -> bool {
     let class = class.strip_suffix("Cell").unwrap_or(class);
-    matches!(class, "LSTM" | "GRU" | "SimpleRNN" | "CuDNNLSTM" | "CuDNNGRU")
+    matches!(class, "LSTM" | "PeepholeLSTM" | "GRU" | "SimpleRNN" | "CuDNNLSTM" | "CuDNNGRU")
 }
 
 /// Reads the cell that `owner` is (`LSTMCell`) or contains (`LSTM`); its weights lie on `owner` itself. `input` is the
@@ -61,7 +67,7 @@ pub fn read(l: &mut Lowering<'_>, owner: &Layer, input: u64) -> Result<Cell, Fin
     let units = config.u64("units")?;
     let class = owner.class.strip_suffix("Cell").unwrap_or(&owner.class);
     let (kind, cudnn) = match class {
-        "LSTM" => (Kind::Lstm, false),
+        "LSTM" | "PeepholeLSTM" => (Kind::Lstm, false),
         "CuDNNLSTM" => (Kind::Lstm, true),
         "GRU" => (Kind::Gru { reset_after: reset_after(l, owner, &config)? }, false),
         "CuDNNGRU" => (Kind::Gru { reset_after: true }, true),
@@ -90,9 +96,16 @@ pub fn read(l: &mut Lowering<'_>, owner: &Layer, input: u64) -> Result<Cell, Fin
     } else {
         None
     };
+    let peephole = if class == "PeepholeLSTM" {
+        taken.extend(PEEPHOLE);
+        let [i, f, o] = PEEPHOLE;
+        Some([weight(l, owner, i, &[units])?, weight(l, owner, f, &[units])?, weight(l, owner, o, &[units])?])
+    } else {
+        None
+    };
     refuse_leftover(owner, &taken)?;
     let activation = if cudnn { Activation::Unary(TANH) } else { activation(l, &config, "activation", "tanh")? };
-    let cell = Cell { kind, units, activation, recurrent_activation, kernel, recurrent, bias };
+    let cell = Cell { kind, units, activation, recurrent_activation, kernel, recurrent, bias, peephole };
     if cudnn { from_cudnn(l, cell, input) } else { Ok(cell) }
 }
 
@@ -208,10 +221,13 @@ impl Cell {
         Some((self.activation.spec()?, self.recurrent_activation.spec()?))
     }
 
-    /// The whole op for these directions; `None` as in `specs`, and in half precision: no target has a recurrent op for
+    /// The whole op for these directions; `None` as in `specs`, with peepholes, and in half precision: no target has a recurrent op for
     /// it, and its weights are stored in another dtype.
     pub fn op(&self, l: &Lowering<'_>, directions: &[Direction], zero_masked: bool) -> Option<Op> {
         if matches!(l.ty(self.kernel).dtype, DType::F16 | DType::BF16) {
+            return None;
+        }
+        if self.peephole.is_some() {
             return None;
         }
         let (activation, recurrent_activation) = self.specs()?;

@@ -76,7 +76,7 @@ fn conv_lstm(l: &mut Lowering<'_>, axes: usize) -> Result<Vec<Val>, Findings> {
             let (start, stop) = (Dim::Known(gate * shape.filters), Dim::Known((gate + 1) * shape.filters));
             gates.push(l.slice(sum, shape.channel_axis(), start, stop)?);
         }
-        scan::lstm_gates(l, &cell, [gates[0], gates[1], gates[2], gates[3]], step.states[1])
+        scan::lstm_gates(l, &cell, [gates[0], gates[1], gates[2], gates[3]], step.states[1], None)
     })?;
     let ran = Ran { sequence: walked.sequence, last: Some(walked.last), states: walked.states };
     super::outputs(l, &options, &call, ran)
@@ -119,7 +119,10 @@ fn read(l: &mut Lowering<'_>, call: &Call, shape: &Shape) -> Result<(Cell, Vec<&
     let default = if l.keras_major() < 3 { "hard_sigmoid" } else { "sigmoid" };
     let recurrent_activation = activations::read(l, "recurrent_activation", default)?;
     let units = shape.filters;
-    Ok((Cell { kind: Kind::Lstm, units, activation, recurrent_activation, kernel, recurrent, bias }, taken))
+    Ok((
+        Cell { kind: Kind::Lstm, units, activation, recurrent_activation, kernel, recurrent, bias, peephole: None },
+        taken,
+    ))
 }
 
 /// The convolution of every step, as one batch of batch * time.

@@ -7,6 +7,7 @@
 
 mod bidirectional;
 mod cell;
+mod cells;
 mod conv_lstm;
 mod scan;
 
@@ -14,10 +15,11 @@ use crate::policy;
 use crate::table::{Masks, Row};
 use cell::Cell;
 pub use cell::version_of;
+pub use cells::run_cells;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Cumulative, CumulativeFunction, DType, Dim, Direction, Reverse, ValueId, Where};
 use recast_plugin_api::lower::{Config, Lowering, Val};
-use recast_plugin_api::model::{ArgKind, Layer};
+use recast_plugin_api::model::ArgKind;
 
 pub const ROWS: &[Row] = &[
     Row::new(
@@ -36,7 +38,15 @@ pub const ROWS: &[Row] = &[
     Row::new("GRUCell", "recurrent", Masks::Drop, one_step, "inside of RNN, or called by itself: one step"),
     Row::new("LSTM", "recurrent", Masks::Own, standard, "a stateful layer starts from zeros"),
     Row::new("LSTMCell", "recurrent", Masks::Drop, one_step, "inside of RNN, or called by itself: one step"),
-    Row::new("RNN", "recurrent", Masks::Own, rnn, "cells: LSTMCell, GRUCell, SimpleRNNCell, StackedRNNCells of them"),
+    Row::new("PeepholeLSTMCell", "recurrent", Masks::Drop, one_step, "a Scan over time"),
+    Row::new(
+        "RNN",
+        "recurrent",
+        Masks::Own,
+        rnn,
+        "cells: LSTMCell, GRUCell, SimpleRNNCell, PeepholeLSTMCell; StackedRNNCells, ResidualWrapper of them",
+    ),
+    Row::new("ResidualWrapper", "recurrent", Masks::Drop, one_step, "a cell whose input is added to its output"),
     Row::new("SimpleRNN", "recurrent", Masks::Own, standard, ""),
     Row::new("SimpleRNNCell", "recurrent", Masks::Drop, one_step, "inside of RNN, or called by itself: one step"),
     Row::new("StackedRNNCells", "recurrent", Masks::Drop, one_step, "inside of RNN, or called by itself: one step"),
@@ -279,51 +289,4 @@ fn one_step(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let options = Options { return_state: true, ..Options::read(&l.config)? };
     let ran = run_cells(l, l.layer, &call, &options)?;
     outputs(l, &options, &call, ran)
-}
-
-/// A cell, or a stack of them: the same as layers on top of each other that all return sequences and see one mask.
-pub fn run_cells(l: &mut Lowering<'_>, cell: &Layer, call: &Call, options: &Options) -> Result<Ran, Findings> {
-    let mut cells = Vec::new();
-    flatten(l, cell, &mut cells)?;
-    if Config::new(&cell.path, &cell.config)?.bool_or("reverse_state_order", false)? {
-        return Err(l.unsupported("reverse_state_order").into());
-    }
-    let mut input = width(l, call.x)?;
-    let mut read = Vec::new();
-    for cell in cells {
-        let cell = cell::read(l, cell, input)?;
-        input = cell.units;
-        read.push(cell);
-    }
-    check_states(l, call.states.len(), read.iter().map(|cell| cell.kind.states()).sum())?;
-    let mut states = call.states.clone().into_iter();
-    let mut all = Vec::new();
-    let mut x = call.x;
-    let mut last = None;
-    for cell in &read {
-        let own: Vec<ValueId> = states.by_ref().take(cell.kind.states()).collect();
-        let part = Call { x, mask: call.mask, passed: call.passed, states: own };
-        let ran = run(l, cell, &part, options.backwards, options.zero_masked)?;
-        x = ran.sequence;
-        last = ran.last;
-        all.extend(ran.states);
-    }
-    Ok(Ran { sequence: x, last, states: all })
-}
-
-/// The standard cells of a cell, in order.
-fn flatten<'c>(l: &Lowering<'_>, cell: &'c Layer, out: &mut Vec<&'c Layer>) -> Result<(), Findings> {
-    if cell::is_standard(&cell.class) {
-        out.push(cell);
-        return Ok(());
-    }
-    let stacked = cell.class == "StackedRNNCells";
-    let parts = cell.children.iter().filter(|child| child.attribute.starts_with("cells/"));
-    let parts: Vec<&Layer> = parts.filter_map(|child| child.layer.as_ref()).collect();
-    if !stacked || parts.is_empty() {
-        let detail = format!("the cell {} of {}", cell.class, l.layer.class);
-        let hint = "provide the whole layer through a plugin: `recast plugins new`";
-        return Err(Diag::new(Code::UnsupportedLayer, &cell.path, detail).hint(hint).into());
-    }
-    parts.into_iter().try_for_each(|part| flatten(l, part, out))
 }

@@ -157,6 +157,7 @@ pub fn standard(
     if let (Some(bias), true) = (cell.bias, cell.has_two_biases()) {
         fixed.push(cell.bias_row(l, bias, 1)?);
     }
+    fixed.extend(cell.peephole.into_iter().flatten());
     let over = Walk { inputs: &[projected], mask, states: &initial, fixed: &fixed, backwards, zero_masked };
     walk(l, &over, |l, step| match cell.kind {
         Kind::Lstm => lstm_step(l, cell, step),
@@ -173,24 +174,40 @@ fn lstm_step(l: &mut Lowering<'_>, cell: &Cell, step: &Step) -> Result<Vec<Value
     let recurrent = l.add(MatMul {}, &[step.states[0], step.fixed[0]])?;
     let sum = l.binary(BinaryFunction::Add, step.inputs[0], recurrent)?;
     let gates: Vec<ValueId> = (0..4).map(|gate| column(l, sum, cell.units, gate, 1)).collect::<Result<_, _>>()?;
-    lstm_gates(l, cell, [gates[0], gates[1], gates[2], gates[3]], step.states[1])
+    let peephole = cell.peephole.map(|_| [step.fixed[1], step.fixed[2], step.fixed[3]]);
+    lstm_gates(l, cell, [gates[0], gates[1], gates[2], gates[3]], step.states[1], peephole)
 }
 
-/// From the sums of the gates i, f, c, o and the carry: h and the new carry.
+/// From the sums of the gates i, f, c, o and the carry: h and the new carry. With peepholes the gates i and f see the
+/// carry, o the new one.
 pub fn lstm_gates(
     l: &mut Lowering<'_>,
     cell: &Cell,
     sums: [ValueId; 4],
     carry: ValueId,
+    peephole: Option<[ValueId; 3]>,
 ) -> Result<Vec<ValueId>, Findings> {
-    let [i, f, c, o] = sums;
+    let [mut i, mut f, c, mut o] = sums;
+    if let Some([weight_i, weight_f, _]) = peephole {
+        (i, f) = (seeing(l, i, weight_i, carry)?, seeing(l, f, weight_f, carry)?);
+    }
     let (i, f) = (cell.recurrent_activation.apply(l, i)?, cell.recurrent_activation.apply(l, f)?);
-    let (c, o) = (cell.activation.apply(l, c)?, cell.recurrent_activation.apply(l, o)?);
+    let c = cell.activation.apply(l, c)?;
     let kept = l.binary(BinaryFunction::Mul, f, carry)?;
     let fresh = l.binary(BinaryFunction::Mul, i, c)?;
     let carry = l.binary(BinaryFunction::Add, kept, fresh)?;
+    if let Some([.., weight_o]) = peephole {
+        o = seeing(l, o, weight_o, carry)?;
+    }
+    let o = cell.recurrent_activation.apply(l, o)?;
     let seen = cell.activation.apply(l, carry)?;
     Ok(vec![l.binary(BinaryFunction::Mul, o, seen)?, carry])
+}
+
+/// A gate's sum plus what it sees of the carry.
+fn seeing(l: &mut Lowering<'_>, sum: ValueId, weight: ValueId, carry: ValueId) -> Result<ValueId, Diag> {
+    let seen = l.binary(BinaryFunction::Mul, carry, weight)?;
+    l.binary(BinaryFunction::Add, sum, seen)
 }
 
 fn gru_step(l: &mut Lowering<'_>, cell: &Cell, step: &Step, reset_after: bool) -> Result<Vec<ValueId>, Findings> {

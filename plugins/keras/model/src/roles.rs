@@ -54,6 +54,14 @@ const DENSE: &[Row] = &[always("kernel"), biased("bias"), ("kernel_scale", Int8,
 const DEPTHWISE: &[Row] = &[always("depthwise_kernel"), biased("bias")];
 const SEPARABLE: &[Row] = &[always("depthwise_kernel"), always("pointwise_kernel"), biased("bias")];
 const RECURRENT: &[Row] = &[always("kernel"), always("recurrent_kernel"), biased("bias")];
+const PEEPHOLE: &[Row] = &[
+    always("kernel"),
+    always("recurrent_kernel"),
+    biased("bias"),
+    always("input_gate_peephole_weights"),
+    always("forget_gate_peephole_weights"),
+    always("output_gate_peephole_weights"),
+];
 const CUDNN: &[Row] = &[always("kernel"), always("recurrent_kernel"), always("bias")];
 const GAMMA_BETA: &[Row] = &[("gamma", Flag("scale", true), true), ("beta", Flag("center", true), true)];
 const ATTENTION: &[Row] = &[
@@ -119,10 +127,12 @@ const TABLE: &[(&str, &[Row])] = &[
         &[("mean", Null("mean"), false), ("variance", Null("mean"), false), ("count", Null("mean"), false)],
     ),
     ("PReLU", &[always("alpha")]),
+    ("PeepholeLSTMCell", PEEPHOLE),
     ("Pipeline", &[]),
     ("RMSNormalization", &[always("scale")]),
     ("RNN", &[]),
     ("RandomFourierFeatures", &[always("kernel_scale"), state("unscaled_kernel"), state("bias")]),
+    ("ResidualWrapper", &[]),
     ("ReversibleEmbedding", &[always("embeddings"), ("reverse_embeddings", Not("tie_weights", true), true)]),
     ("STFTSpectrogram", &[("real_kernel", IsNot("mode", "imag"), true), ("imag_kernel", IsNot("mode", "real"), true)]),
     ("SeparableConv1D", SEPARABLE),
@@ -136,7 +146,6 @@ const TABLE: &[(&str, &[Row])] = &[
 
 /// Stored, but no part of what the layer computes: (class or empty for any, last word of the name).
 const IGNORED: &[(&str, &str)] = &[
-    ("Normalization", "count"),
     ("BatchNormalization", "moving_stddev"),
     ("BatchNormalization", "renorm_mean"),
     ("BatchNormalization", "renorm_mean_weight"),
@@ -144,6 +153,15 @@ const IGNORED: &[(&str, &str)] = &[
     ("BatchNormalization", "renorm_stddev_weight"),
     ("", "seed_generator_state"),
 ];
+
+/// Carried over though nothing is computed with it: how many batches a Normalization was adapted to decides how much
+/// the next one counts. Not every file has it.
+const SPARE: &[(&str, &str)] = &[("Normalization", "count")];
+
+/// May a layer come without it?
+pub fn is_spare(class: &str, leaf: &str) -> bool {
+    is_ignored(class, leaf) || SPARE.contains(&(class, leaf))
+}
 
 pub fn is_ignored(class: &str, leaf: &str) -> bool {
     IGNORED.iter().any(|&(of, name)| name == leaf && (of.is_empty() || of == class))

@@ -38,7 +38,8 @@ pub fn read<'a>(package: &Package<'a>, limits: &Limits, files: &mut Files<'_, 'a
     let config = parsed(package, CONFIG, limits, files)?;
     let metadata = parsed(package, METADATA, limits, files)?;
     let stated = metadata.get("keras_version").and_then(Value::as_str).unwrap_or("3");
-    if config.get("compile_config").is_some_and(|compiled| !compiled.is_null()) {
+    // Keras 3 writes an empty one for a model that was never compiled.
+    if config.get("compile_config").and_then(Value::as_object).is_some_and(|compiled| !compiled.is_empty()) {
         let detail = "optimizer, loss and metrics are not carried over";
         files.io().report(&Diag::new(Code::TrainingDropped, "compile_config", detail).note());
     }

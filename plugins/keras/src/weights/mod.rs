@@ -58,7 +58,7 @@ pub fn deliver(taken: Vec<Taken<'_>>, root: &mut Model, files: &mut Files<'_, '_
     for taken in taken {
         match taken.tensor(files, limits) {
             Ok((tensor, stored_as)) => {
-                let weight = Weight { role: taken.role, tensor: Some(tensor), stored_as };
+                let weight = Weight { role: taken.role, tensor: Some(tensor), stored_as, opaque: false };
                 by_path.entry(taken.path).or_default().push(weight);
             }
             Err(diag) => findings.push(diag),

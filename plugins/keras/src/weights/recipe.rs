@@ -4,6 +4,7 @@
 use crate::array::Loaded;
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::DType;
+use recast_plugin_api::ir::bytes::{permuted, strides};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -73,13 +74,8 @@ fn apply(array: Loaded, step: &Step) -> Option<Loaded> {
     }
 }
 
-/// Elements from one axis step to the next.
-fn strides(dims: &[u64]) -> Vec<usize> {
-    let mut strides = vec![1; dims.len()];
-    for axis in (1..dims.len()).rev() {
-        strides[axis - 1] = strides[axis] * dims[axis] as usize;
-    }
-    strides
+fn sizes(array: &Loaded) -> Vec<usize> {
+    array.dims.iter().map(|&size| size as usize).collect()
 }
 
 /// Row-major elements of `dims`, each fetched from where `start` and `strides` put it.
@@ -105,14 +101,12 @@ fn gather(array: &Loaded, dims: Vec<u64>, start: isize, strides: &[isize]) -> Lo
 }
 
 fn transpose(array: &Loaded, perm: &[usize]) -> Loaded {
-    let strides = strides(&array.dims);
     let dims = perm.iter().map(|&axis| array.dims[axis]).collect();
-    let strides: Vec<isize> = perm.iter().map(|&axis| strides[axis] as isize).collect();
-    gather(array, dims, 0, &strides)
+    Loaded { dtype: array.dtype, dims, bytes: permuted(&array.bytes, &sizes(array), perm, array.dtype.size()) }
 }
 
 fn flip(array: &Loaded, axes: &[usize]) -> Loaded {
-    let mut strides: Vec<isize> = strides(&array.dims).into_iter().map(|stride| stride as isize).collect();
+    let mut strides: Vec<isize> = strides(&sizes(array)).into_iter().map(|stride| stride as isize).collect();
     let mut start = 0;
     for &axis in axes {
         start += strides[axis] * (array.dims[axis] as isize - 1).max(0);

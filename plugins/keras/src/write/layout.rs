@@ -75,7 +75,7 @@ impl Layout {
                     taken.insert(role.name);
                     slots.extend(self.stored(layer, role.name, role.trainable));
                 }
-                None if roles::is_ignored(&layer.class, role.leaf()) => slots.push(absent(layer, &role)),
+                None if roles::is_spare(&layer.class, role.leaf()) => slots.push(absent(layer, &role)),
                 None => self.finding(Code::WeightMissing, layer, format!("no `{}` to write", role.name)),
             }
         }
@@ -114,7 +114,7 @@ impl Layout {
     }
 }
 
-/// What sources leave out because nothing is computed with it: the count of batches that a Normalization saw.
+/// What files leave out because nothing is computed with it: the count of batches that a Normalization saw.
 fn absent<'m>(layer: &'m Layer, role: &Role) -> Slot<'m> {
     let data = Data::Bytes(vec![0; DType::I32.size()]);
     let (role, trainable) = (role.name.to_owned(), role.trainable);

@@ -22,7 +22,7 @@ use recast_plugin_api::ir::Op;
 use recast_plugin_api::ir::Tensor;
 use recast_plugin_api::messages::{Caps, Runner, WriteRequest};
 use recast_plugin_api::model::{LayerModel, Model, SCHEMA_REV};
-use recast_plugin_api::plugin::WriteCx;
+use recast_plugin_api::plugin::{WriteCx, options};
 use serde_json::{Value, json};
 use std::io::{BufWriter, Write};
 use upgrade::Dialect;
@@ -95,7 +95,9 @@ impl Output for WriteCx<'_> {
 
 /// Writes one target.
 pub fn write(output: &dyn Output, target: &str, request: &WriteRequest) -> Result<(), Findings> {
-    note_options(output, &request.options);
+    // There is nothing to choose.
+    let notes = options::read(&request.options, target, |_, _| Ok(false))?;
+    notes.iter().for_each(|note| output.report(note));
     let source = request.layers.as_ref();
     let source = source.ok_or_else(|| Diag::new(Code::Bug, target, "a target of layers was given none"))?;
     let root = source.root.as_ref();
@@ -128,14 +130,6 @@ fn refuse_traced(root: &Model) -> Result<(), Findings> {
     };
     let findings: Findings = traced.map(refused).collect();
     if findings.is_empty() { Ok(()) } else { Err(findings) }
-}
-
-/// There is nothing to choose.
-fn note_options(output: &dyn Output, options: &str) {
-    let options: Value = serde_json::from_str(options).unwrap_or_default();
-    for key in options.as_object().into_iter().flatten().map(|(key, _)| key) {
-        output.report(&Diag::new(Code::OptionIgnored, key, "the keras targets have no such option"));
-    }
 }
 
 /// Both parts of a model, and every finding of both.

@@ -10,6 +10,7 @@ pub struct Build<'e, 'a> {
     op_type: &'static str,
     inputs: Vec<String>,
     attributes: Vec<AttributeProto>,
+    domain: Option<&'static str>,
 }
 
 impl<'e, 'a> Build<'e, 'a> {
@@ -18,13 +19,19 @@ impl<'e, 'a> Build<'e, 'a> {
         while inputs.last().is_some_and(String::is_empty) {
             inputs.pop();
         }
-        Build { emit, op_type, inputs, attributes: Vec::new() }
+        Build { emit, op_type, inputs, attributes: Vec::new(), domain: None }
     }
 
     fn attribute(mut self, name: &str, of: i32, fill: impl FnOnce(&mut AttributeProto)) -> Self {
         let mut attribute = AttributeProto { name: Some(name.into()), kind: Some(of), ..AttributeProto::default() };
         fill(&mut attribute);
         self.attributes.push(attribute);
+        self
+    }
+
+    /// The op is one of this domain instead of ONNX' own.
+    pub fn domain(mut self, domain: &'static str) -> Self {
+        self.domain = Some(domain);
         self
     }
 
@@ -48,8 +55,9 @@ impl<'e, 'a> Build<'e, 'a> {
         self.attribute(name, kind::FLOATS, |a| a.floats = values.iter().map(|&v| v as f32).collect())
     }
 
-    pub fn strs(self, name: &str, values: &[&str]) -> Self {
-        self.attribute(name, kind::STRINGS, |a| a.strings = values.iter().map(|v| v.as_bytes().to_vec()).collect())
+    pub fn strs<S: AsRef<str>>(self, name: &str, values: &[S]) -> Self {
+        let bytes = |value: &S| value.as_ref().as_bytes().to_vec();
+        self.attribute(name, kind::STRINGS, |a| a.strings = values.iter().map(bytes).collect())
     }
 
     pub fn graph(self, name: &str, graph: GraphProto) -> Self {
@@ -63,6 +71,7 @@ impl<'e, 'a> Build<'e, 'a> {
             name: Some(name),
             op_type: Some(self.op_type.into()),
             attribute: self.attributes,
+            domain: self.domain.map(str::to_string),
         });
     }
 

@@ -114,6 +114,7 @@ fn plain(op_type: &str, inputs: &[&str], output: &str) -> crate::proto::NodeProt
         name: Some(output.into()),
         op_type: Some(op_type.into()),
         attribute: Vec::new(),
+        domain: None,
     }
 }
 

@@ -1,8 +1,9 @@
 //! Sizes that are known only when the model runs: read from the shapes of the inputs, computed from the polynomial.
 
 use super::Emit;
-use recast_plugin_api::diag::{Code, Diag};
+use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::dim::Atom;
+use recast_plugin_api::ir::sizes::Sizes;
 use recast_plugin_api::ir::{DType, Dim, Node};
 
 impl Emit<'_> {
@@ -59,16 +60,8 @@ impl Emit<'_> {
     }
 
     fn symbol(&mut self, symbol: &str) -> Result<String, Diag> {
-        let graph = self.graph();
-        let found = graph.inputs.iter().find_map(|input| {
-            let axis = graph.shape(input.value).iter().position(|dim| dim.as_symbol() == Some(symbol))?;
-            Some((input.value, axis as i64))
-        });
-        let Some((value, axis)) = found else {
-            let detail =
-                format!("the size '{symbol}' is not that of an input's axis, so it can't be known at run time");
-            return Err(Diag::new(Code::UnsupportedOp, self.path(), detail));
-        };
+        let (value, axis) = self.graph().symbol_axis(symbol, self.path())?;
+        let axis = axis as i64;
         let input = self.name(value);
         if self.opset >= 15 {
             return Ok(self.op("Shape", &[&input]).int("start", axis).int("end", axis + 1).tmp());
@@ -76,56 +69,6 @@ impl Emit<'_> {
         let shape = self.call("Shape", &[&input]);
         let index = self.ints(&[axis]);
         Ok(self.op("Gather", &[&shape, &index]).int("axis", 0).tmp())
-    }
-
-    fn polynomial(&mut self, dim: &Dim) -> Result<String, Diag> {
-        let mut sum: Option<String> = None;
-        let mut constant = 0;
-        for (coefficient, factors) in dim.terms() {
-            if factors.is_empty() {
-                constant = coefficient;
-                continue;
-            }
-            let mut product: Option<String> = None;
-            for factor in &factors {
-                let factor = self.factor(factor)?;
-                product = Some(match product {
-                    Some(before) => self.call("Mul", &[&before, &factor]),
-                    None => factor,
-                });
-            }
-            let mut term = product.unwrap_or_default();
-            if coefficient != 1 {
-                let by = self.ints(&[coefficient]);
-                term = self.call("Mul", &[&term, &by]);
-            }
-            sum = Some(match sum {
-                Some(before) => self.call("Add", &[&before, &term]),
-                None => term,
-            });
-        }
-        let sum = match sum {
-            Some(sum) => sum,
-            None => return Ok(self.ints(&[constant])),
-        };
-        if constant == 0 {
-            return Ok(sum);
-        }
-        let constant = self.ints(&[constant]);
-        Ok(self.call("Add", &[&sum, &constant]))
-    }
-
-    fn factor(&mut self, atom: &Atom) -> Result<String, Diag> {
-        match atom {
-            Atom::Symbol(name) => self.size(&Dim::symbol(name)),
-            Atom::Floor(inner, divisor) => {
-                // ONNX' division truncates; sizes are never negative, so that is the floor.
-                let inner = inner.to_dim().unwrap_or(Dim::Known(0));
-                let inner = self.size(&inner)?;
-                let divisor = self.ints(&[*divisor]);
-                Ok(self.call("Div", &[&inner, &divisor]))
-            }
-        }
     }
 
     /// 0, 1, ... below `dim`, as i64.
@@ -155,6 +98,35 @@ impl Emit<'_> {
         let name = self.name(value);
         let shape = self.ints(&dims.iter().map(|&size| size as i64).collect::<Vec<_>>());
         Ok(self.call("Reshape", &[&name, &shape]))
+    }
+}
+
+impl Sizes for Emit<'_> {
+    type Value = String;
+
+    fn number(&mut self, number: i64) -> String {
+        self.ints(&[number])
+    }
+
+    fn factor(&mut self, atom: &Atom) -> Result<String, Diag> {
+        match atom {
+            Atom::Symbol(name) => self.size(&Dim::symbol(name)),
+            Atom::Floor(inner, divisor) => {
+                // ONNX' division truncates; sizes are never negative, so that is the floor.
+                let inner = inner.to_dim().unwrap_or(Dim::Known(0));
+                let inner = self.size(&inner)?;
+                let divisor = self.ints(&[*divisor]);
+                Ok(self.call("Div", &[&inner, &divisor]))
+            }
+        }
+    }
+
+    fn product(&mut self, a: &String, b: &String) -> String {
+        self.call("Mul", &[a, b])
+    }
+
+    fn sum(&mut self, a: &String, b: &String) -> String {
+        self.call("Add", &[a, b])
     }
 }
 

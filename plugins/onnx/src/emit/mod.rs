@@ -19,10 +19,12 @@ mod reduce;
 mod resize;
 mod scope;
 mod shape;
+mod strings;
 mod weights;
 
 pub use builder::Build;
 pub use scope::{Emit, Emitted, Static};
+pub use strings::ML;
 
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Graph, Node, Op};
@@ -86,6 +88,8 @@ fn op<'a>(node: &'a Node, e: &mut Emit<'a>) -> Emitting {
         Op::Reverse(op) => shape::reverse(op, node, e),
         Op::OneHot(op) => shape::one_hot(op, node, e),
         Op::Triangle(op) => shape::triangle(op, node, e),
+        Op::StringToIndex(op) => strings::string_to_index(op, node, e),
+        Op::IndexToString(op) => strings::index_to_string(op, node, e),
         Op::Resize(op) => resize::resize(op, node, e),
         Op::Lstm(op) => recurrent::lstm(op, node, e),
         Op::Gru(op) => recurrent::gru(op, node, e),

@@ -1,7 +1,6 @@
 //! What is known while a graph is emitted: names of values, nodes so far, initializers.
 
 use super::Build;
-use crate::bytes;
 use crate::proto::{NodeProto, ValueInfo};
 use crate::write::{Init, InitSource, Piece};
 use recast_plugin_api::diag::{Code, Diag};
@@ -211,7 +210,7 @@ impl<'a> Emit<'a> {
     pub fn tensor(&self, tensor: &Tensor, name: String) -> Result<Static, Diag> {
         match &tensor.data {
             Data::Inline(stored) => {
-                let piece = Piece::Bytes(bytes::view(tensor, stored));
+                let piece = Piece::Bytes(tensor.view_of(stored)?.into_owned());
                 Ok(Static { piece, dtype: tensor.dtype, dims: tensor.shape.clone(), name })
             }
             Data::Region { .. } => {
@@ -340,6 +339,7 @@ impl<'a> Emit<'a> {
                     name: Some(format!("{name}/Identity")),
                     op_type: Some("Identity".into()),
                     attribute: Vec::new(),
+                    domain: None,
                 });
             }
             outputs.push(ValueInfo::new(&name, graph.ty(output.value)));

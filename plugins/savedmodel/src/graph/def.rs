@@ -1,10 +1,12 @@
 //! A GraphDef as nodes and functions, borrowed from the bytes that it was read from.
 
+use super::flow::Flow;
 use super::wire::{Broken, Field, fields, text};
 use crate::proto::{Attr, AttrValue, TensorShapeProto, dtype};
 use prost::Message;
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::DType;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -30,6 +32,29 @@ pub struct Body<'a> {
     pub arguments: Vec<&'a str>,
     /// Of each result, where it comes from.
     pub results: Vec<&'a str>,
+    is_function: bool,
+    flow: OnceCell<Flow>,
+}
+
+/// What the name of an input stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Edge {
+    Argument(usize),
+    Output {
+        node: usize,
+        output: usize,
+    },
+    /// The graph does not hold it.
+    Nowhere,
+}
+
+impl Edge {
+    pub fn node(self) -> Option<usize> {
+        match self {
+            Edge::Output { node, .. } => Some(node),
+            Edge::Argument(_) | Edge::Nowhere => None,
+        }
+    }
 }
 
 pub struct Library<'a> {
@@ -221,7 +246,38 @@ fn map_entry(entry: &[u8]) -> Result<(&str, &[u8]), Broken> {
 impl<'a> Body<'a> {
     fn new(nodes: Vec<Node<'a>>) -> Body<'a> {
         let index = nodes.iter().enumerate().map(|(at, node)| (node.name, at)).collect();
-        Body { nodes, index, arguments: Vec::new(), results: Vec::new() }
+        let (arguments, results) = (Vec::new(), Vec::new());
+        Body { nodes, index, arguments, results, is_function: false, flow: OnceCell::new() }
+    }
+
+    /// `node`, `node:1`, in a function `argument`, `node:output:0`; `^node` for control.
+    pub fn edge(&self, name: &str) -> Option<Edge> {
+        let name = name.strip_prefix('^').unwrap_or(name);
+        if let Some(at) = self.arguments.iter().position(|argument| *argument == name) {
+            return Some(Edge::Argument(at));
+        }
+        let mut parts = name.split(':');
+        let (node, second, third) = (parts.next()?, parts.next(), parts.next());
+        let node = self.find(node)?;
+        let number = |text: Option<&str>| text.map_or(Some(0), |text| text.parse::<usize>().ok());
+        let output = match (self.is_function, second) {
+            (false, second) => number(second)?,
+            (true, Some(named)) => {
+                let row = super::ops::find(self.nodes[node].op);
+                row.map_or(0, |row| row.output(named)).checked_add(number(third)?)?
+            }
+            (true, None) => 0,
+        };
+        Some(Edge::Output { node, output })
+    }
+
+    /// Loops and branches as TensorFlow 1 writes them.
+    pub fn flow(&self) -> Result<&Flow, Diag> {
+        if let Some(known) = self.flow.get() {
+            return Ok(known);
+        }
+        let read = Flow::read(self)?;
+        Ok(self.flow.get_or_init(|| read))
     }
 
     pub fn find(&self, name: &str) -> Option<usize> {
@@ -255,7 +311,7 @@ impl<'a> Body<'a> {
             returned.get(name).copied().ok_or_else(missing)
         };
         let results = outputs.iter().map(result).collect::<Result<_, _>>()?;
-        Ok(Body { arguments, results, ..Body::new(nodes) })
+        Ok(Body { arguments, results, is_function: true, ..Body::new(nodes) })
     }
 }
 

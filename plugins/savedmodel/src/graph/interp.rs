@@ -1,15 +1,13 @@
-//! Walks a graph of TensorFlow from its outputs back and lowers what it meets, functions put in place of their calls.
-//! Only data is followed: what merely has to happen before something else (assertions, prints) computes nothing.
+//! Lowers the nodes of a graph of TensorFlow, functions put in place of their calls.
 
-use super::def::{Body, Library, Node};
+use super::def::{Library, Node};
 use super::literal::Origin;
 use super::ops;
 use super::value::{Int, Ints, List, Val};
+use super::walk::Given;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::types::INLINE_BYTES_MAX;
-use recast_plugin_api::ir::{
-    Cast, Concat, DType, Data, Dim, DimSize, Graph, Iota, Op, Tensor, Transpose, Type, ValueId,
-};
+use recast_plugin_api::ir::{Cast, Concat, DType, Data, Dim, DimSize, Graph, Op, Tensor, Type, ValueId};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
@@ -36,13 +34,15 @@ pub struct Frame {
     pub scanned: Vec<(ValueId, ValueId)>,
     /// How often a loop runs; none in the model itself.
     pub trips: Option<Dim>,
-    /// The counter as a scalar, once something asked for it.
+    /// The number of steps done as a scalar, once something asked for it.
     pub counter: Option<ValueId>,
+    /// Values that stand in blocks.
+    pub blocked: HashMap<ValueId, ops::blocks::Blocked>,
 }
 
 impl Frame {
     pub fn new(graph: Graph) -> Frame {
-        Frame { graph, captured: Vec::new(), scanned: Vec::new(), trips: None, counter: None }
+        Frame { graph, captured: Vec::new(), scanned: Vec::new(), trips: None, counter: None, blocked: HashMap::new() }
     }
 }
 
@@ -50,6 +50,8 @@ pub struct Interp<'a> {
     pub library: &'a Library<'a>,
     pub origin: Origin<'a>,
     pub variables: HashMap<String, Variable>,
+    /// What lookup tables hold, by node: see `super::TABLES`.
+    pub tables: serde_json::Map<String, serde_json::Value>,
     pub frames: Vec<Frame>,
     /// A loop's condition is looked at for how often it holds, not lowered.
     pub deciding: bool,
@@ -58,18 +60,6 @@ pub struct Interp<'a> {
     /// Ops that nothing lowers: how often, and the first nodes of each.
     unknown: BTreeMap<String, (usize, Vec<String>)>,
     findings: Findings,
-}
-
-/// What stands for the inputs of a body: a function's arguments in order, or nodes of the graph by name.
-pub enum Given<'g> {
-    Arguments(&'g [Val]),
-    Nodes(&'g HashMap<String, Val>),
-}
-
-/// Where an input of a node comes from.
-struct Source {
-    node: usize,
-    output: usize,
 }
 
 impl<'a> Interp<'a> {
@@ -83,6 +73,7 @@ impl<'a> Interp<'a> {
             library,
             origin,
             variables,
+            tables: Default::default(),
             frames: vec![Frame::new(graph)],
             deciding: false,
             calls: Vec::new(),
@@ -108,48 +99,8 @@ impl<'a> Interp<'a> {
         }
     }
 
-    /// The values that `wanted` refers to. Errors are those that end everything; what can't be lowered is `Failed`.
-    pub fn run(&mut self, body: &Body<'a>, given: &Given<'_>, wanted: &[&str]) -> Result<Vec<Val>, Diag> {
-        let order = order(body, given, wanted)?;
-        let mut results: Vec<Option<Vec<Val>>> = Vec::new();
-        results.resize_with(body.nodes.len(), || None);
-        for at in order {
-            let node = &body.nodes[at];
-            let out = match given {
-                Given::Nodes(known) if known.contains_key(node.name) => vec![known[node.name].clone()],
-                _ => {
-                    let inputs: Result<Vec<Val>, Diag> =
-                        node.data().map(|input| self.find(body, given, &results, input)).collect();
-                    self.node(node, &inputs?)?
-                }
-            };
-            results[at] = Some(out);
-        }
-        wanted.iter().map(|name| self.find(body, given, &results, name)).collect()
-    }
-
-    fn find(&self, body: &Body<'a>, given: &Given<'_>, results: &[Option<Vec<Val>>], name: &str) -> Result<Val, Diag> {
-        if let (Given::Arguments(values), Some(at)) = (given, argument(body, name)) {
-            return Ok(values.get(at).cloned().unwrap_or(Val::Failed));
-        }
-        let Source { node, output } = source(body, given, name)?;
-        let found = results[node].as_deref().unwrap_or(&[]);
-        match (found.get(output), found) {
-            (Some(val), _) => Ok(val.clone()),
-            (None, [Val::Failed]) => Ok(Val::Failed),
-            (None, _) => {
-                let node = &body.nodes[node];
-                Err(node.bad(format!("something takes its output {output}, it has {}", found.len())))
-            }
-        }
-    }
-
-    fn node(&mut self, node: &Node<'a>, inputs: &[Val]) -> Result<Vec<Val>, Diag> {
-        self.lowered += 1;
-        if self.lowered > LOWERED_MAX {
-            let detail = format!("more than {LOWERED_MAX} nodes, functions counted each time that they are called");
-            return Err(Diag::new(Code::LimitExceeded, node.name, detail));
-        }
+    pub fn node(&mut self, node: &Node<'a>, inputs: &[Val]) -> Result<Vec<Val>, Diag> {
+        self.count(node)?;
         let Some(row) = ops::find(node.op) else {
             let (count, nodes) = self.unknown.entry(node.op.to_owned()).or_default();
             *count += 1;
@@ -161,7 +112,25 @@ impl<'a> Interp<'a> {
         if inputs.iter().any(|val| matches!(val, Val::Failed)) && !row.is_lenient() {
             return Ok(vec![Val::Failed]);
         }
-        match (row.lower)(self, node, inputs) {
+        // What a branch that is not taken goes on to compute.
+        if inputs.iter().any(|val| matches!(val, Val::Nothing)) && !row.is_lenient() && !self.deciding {
+            return Ok(vec![Val::Nothing]);
+        }
+        self.settled(|interp| (row.lower)(interp, node, inputs))
+    }
+
+    pub fn count(&mut self, node: &Node<'a>) -> Result<(), Diag> {
+        self.lowered += 1;
+        if self.lowered > LOWERED_MAX {
+            let detail = format!("more than {LOWERED_MAX} nodes, functions counted each time that they are called");
+            return Err(Diag::new(Code::LimitExceeded, node.name, detail));
+        }
+        Ok(())
+    }
+
+    /// Errors are noted, but for those that end everything.
+    pub fn settled(&mut self, lower: impl FnOnce(&mut Interp<'a>) -> Result<Vec<Val>, Diag>) -> Result<Vec<Val>, Diag> {
+        match lower(self) {
             Ok(out) => Ok(out),
             // A bound ends everything, so does a graph that contradicts itself.
             Err(diag) if matches!(diag.code, Code::LimitExceeded | Code::Bug) => Err(diag),
@@ -177,17 +146,28 @@ impl<'a> Interp<'a> {
         if self.calls.iter().any(|active| active == name) {
             return Err(Diag::new(Code::LimitExceeded, at.name, format!("the function {name} calls itself")));
         }
-        if self.calls.len() == CALL_DEPTH_MAX {
-            let detail = format!("functions nested over {CALL_DEPTH_MAX} deep");
-            return Err(Diag::new(Code::LimitExceeded, at.name, detail));
-        }
         let body = self.library.function(name)?;
         if body.arguments.len() != arguments.len() {
             let detail = format!("{name} takes {} arguments, is given {}", body.arguments.len(), arguments.len());
             return Err(at.bad(detail));
         }
+        let nodes = HashMap::new();
+        self.inside(at, name, |interp| interp.run(&body, Given { arguments, nodes: &nodes }, &body.results))
+    }
+
+    /// One level deeper: in a function, or a loop.
+    pub fn inside<T>(
+        &mut self,
+        at: &Node<'a>,
+        name: &str,
+        run: impl FnOnce(&mut Interp<'a>) -> Result<T, Diag>,
+    ) -> Result<T, Diag> {
+        if self.calls.len() == CALL_DEPTH_MAX {
+            let detail = format!("functions and loops nested over {CALL_DEPTH_MAX} deep");
+            return Err(Diag::new(Code::LimitExceeded, at.name, detail));
+        }
         self.calls.push(name.to_owned());
-        let out = self.run(&body, &Given::Arguments(arguments), &body.results);
+        let out = run(self);
         self.calls.pop();
         out
     }
@@ -230,8 +210,10 @@ impl<'a> Interp<'a> {
             Val::Tensor { depth, value } => self.captured(*depth, *value, self.depth()),
             Val::Known(tensor) => self.constant(node, tensor),
             Val::Ints(ints) => self.sizes(node, ints),
-            Val::Counter => self.counter(node),
+            Val::Counter(counter) => self.counter(node, counter),
+            Val::Texts(texts) => ops::strings::constant(self, node, texts),
             Val::Variable(name) => self.variable(node, name),
+            Val::Table(_) => Err(node.unsupported("a lookup table as a value")),
             Val::List(_) => Err(node.unsupported("a list of tensors where a tensor is needed")),
             Val::Below(_) => Err(node.unsupported("a loop's condition as a value")),
             Val::Nothing => Err(node.unsupported("the result of a branch that is not taken")),
@@ -315,76 +297,6 @@ impl<'a> Interp<'a> {
         self.graph().reshape(node.name, flat, shape)
     }
 
-    /// The loop's counter as an i32 scalar: a walk over 0, 1, 2, ...
-    fn counter(&mut self, node: &Node<'_>) -> Result<ValueId, Diag> {
-        let at = self.depth();
-        if let Some(known) = self.frames[at].counter {
-            return Ok(known);
-        }
-        let Some(trips) = self.frames[at].trips.clone() else {
-            return Err(node.unsupported("the counter of a loop outside of it"));
-        };
-        let outer = &mut self.frames[at - 1].graph;
-        let steps = outer.add(node.name, Iota { dim: trips.clone(), dtype: DType::I32 }, &[])?;
-        let steps = outer.reshape(node.name, steps, vec![Dim::Known(1), trips])?;
-        let inner = self.step_of(node, steps)?;
-        let scalar = self.graph().reshape(node.name, inner, Vec::new())?;
-        self.frames[at].counter = Some(scalar);
-        Ok(scalar)
-    }
-
-    /// One step, in the loop's body, of a tensor outside whose axis 1 is time.
-    fn step_of(&mut self, node: &Node<'_>, outer: ValueId) -> Result<ValueId, Diag> {
-        let at = self.depth();
-        let mut ty = self.frames[at - 1].graph.ty(outer).clone();
-        if ty.rank() < 2 {
-            return Err(node.unsupported("a walk over a tensor without a time axis"));
-        }
-        let length = ty.shape.remove(1);
-        let frame = &mut self.frames[at];
-        if let Some((_, inner)) = frame.scanned.iter().find(|(known, _)| *known == outer) {
-            return Ok(*inner);
-        }
-        if frame.trips.as_ref().is_some_and(|trips| *trips != length) {
-            let detail = format!("a loop of {:?} steps walks over {length}", frame.trips.as_ref().map(Dim::to_string));
-            return Err(node.unsupported(detail));
-        }
-        let inner = frame.graph.input(format!("step{}", frame.scanned.len()), ty);
-        frame.scanned.push((outer, inner));
-        Ok(inner)
-    }
-
-    /// The element of a list that a loop is at. `axis` is that of time.
-    pub fn element_now(&mut self, node: &Node<'_>, list: &Val, axis: usize) -> Result<Val, Diag> {
-        let at = self.depth();
-        if at == 0 {
-            return Err(node.unsupported("an element of a list at a counter, outside of a loop"));
-        }
-        // The list is the outer graph's: what has to be done with it is done there.
-        let inner = self.frames.pop().ok_or_else(|| Diag::new(Code::Bug, node.name, "no frame"))?;
-        let outer = (|| {
-            let tensor = self.value(node, list)?;
-            let shape = self.shape(tensor);
-            match (axis, shape.len()) {
-                (1, _) => Ok((tensor, false)),
-                (_, 1) => {
-                    let mut row = shape;
-                    row.insert(0, Dim::Known(1));
-                    Ok((self.graph().reshape(node.name, tensor, row)?, true))
-                }
-                (_, rank) => {
-                    let perm: Vec<usize> = [1, 0].into_iter().chain(2..rank).collect();
-                    Ok((self.add(node, Transpose { perm }, &[tensor])?, false))
-                }
-            }
-        })();
-        self.frames.push(inner);
-        let (outer, is_row): (ValueId, bool) = outer?;
-        let step = self.step_of(node, outer)?;
-        let step = if is_row { self.graph().reshape(node.name, step, Vec::new())? } else { step };
-        Ok(self.val(step))
-    }
-
     /// A weight under another shape: seen so, where it is a weight as stored.
     pub fn weight_as(&mut self, node: &Node<'_>, value: ValueId, shape: Vec<Dim>) -> Result<ValueId, Diag> {
         let sizes: Option<Vec<u64>> = shape.iter().map(Dim::known).collect();
@@ -402,9 +314,10 @@ impl<'a> Interp<'a> {
             Val::Tensor { depth, value } => Some(self.frames[*depth].graph.ty(*value).dtype),
             Val::Known(tensor) => Some(tensor.dtype),
             Val::Ints(ints) => Some(ints.dtype),
-            Val::Counter => Some(DType::I32),
+            Val::Counter(counter) => Some(counter.dtype),
             Val::Variable(name) => self.variables.get(&**name).map(|variable| variable.tensor.dtype),
-            Val::List(_) | Val::Below(_) | Val::Nothing | Val::Failed => None,
+            Val::Texts(_) => Some(DType::Str),
+            Val::Table(_) | Val::List(_) | Val::Below(_) | Val::Nothing | Val::Failed => None,
         }
     }
 
@@ -414,12 +327,15 @@ impl<'a> Interp<'a> {
             Val::Tensor { depth, value } => Ok(self.frames[*depth].graph.shape(*value).to_vec()),
             Val::Known(tensor) => Ok(known(&tensor.shape)),
             Val::Ints(ints) => Ok(ints.shape.iter().map(|&size| Dim::Known(size as u64)).collect()),
-            Val::Counter => Ok(Vec::new()),
+            Val::Counter(_) => Ok(Vec::new()),
             Val::Variable(name) => match self.variables.get(&**name) {
                 Some(variable) => Ok(known(&variable.tensor.shape)),
                 None => Err(node.bad(format!("the variable '{name}' has no value in the checkpoint"))),
             },
-            Val::List(_) | Val::Below(_) | Val::Nothing | Val::Failed => Err(node.unsupported("this has no shape")),
+            Val::Texts(texts) => Ok(known(&texts.shape)),
+            Val::Table(_) | Val::List(_) | Val::Below(_) | Val::Nothing | Val::Failed => {
+                Err(node.unsupported("this has no shape"))
+            }
         }
     }
 
@@ -429,9 +345,11 @@ impl<'a> Interp<'a> {
             Val::Known(tensor) => Ints::of_tensor(tensor),
             Val::Ints(ints) => Some((**ints).clone()),
             Val::Tensor { .. }
+            | Val::Texts(_)
             | Val::Variable(_)
+            | Val::Table(_)
             | Val::List(_)
-            | Val::Counter
+            | Val::Counter(_)
             | Val::Below(_)
             | Val::Nothing
             | Val::Failed => None,
@@ -456,74 +374,4 @@ impl<'a> Interp<'a> {
             _ => Err(node.unsupported("takes a list of tensors that was not made by a known op")),
         }
     }
-}
-
-fn argument(body: &Body<'_>, name: &str) -> Option<usize> {
-    body.arguments.iter().position(|argument| *argument == name)
-}
-
-fn source(body: &Body<'_>, given: &Given<'_>, name: &str) -> Result<Source, Diag> {
-    let mut parts = name.split(':');
-    let (node, second, third) = (parts.next().unwrap_or(name), parts.next(), parts.next());
-    let missing = || Diag::new(Code::Malformed, name, "the graph refers to a node that it does not hold");
-    let at = body.find(node).ok_or_else(missing)?;
-    let number = |text: Option<&str>| text.map_or(Some(0), |text| text.parse::<usize>().ok());
-    let output = match (given, second, third) {
-        (Given::Nodes(_), number_of, None) => number(number_of).ok_or_else(missing)?,
-        (Given::Arguments(_), Some(argument), of) => {
-            let first = ops::find(body.nodes[at].op).map_or(0, |row| row.output(argument));
-            first + number(of).ok_or_else(missing)?
-        }
-        _ => 0,
-    };
-    Ok(Source { node: at, output })
-}
-
-/// The nodes that are needed, each after those that it takes something from.
-fn order(body: &Body<'_>, given: &Given<'_>, wanted: &[&str]) -> Result<Vec<usize>, Diag> {
-    let is_given = |name: &str| match given {
-        Given::Arguments(_) => argument(body, name).is_some(),
-        Given::Nodes(_) => false,
-    };
-    let mut state = vec![0u8; body.nodes.len()];
-    let mut order = Vec::new();
-    let mut stack: Vec<(usize, usize)> = Vec::new();
-    for name in wanted.iter().copied().filter(|name| !is_given(name)) {
-        let first = source(body, given, name)?.node;
-        if state[first] == 0 {
-            state[first] = 1;
-            stack.push((first, 0));
-        }
-        while let Some((at, next)) = stack.pop() {
-            let node = &body.nodes[at];
-            let fed = matches!(given, Given::Nodes(known) if known.contains_key(node.name));
-            let input = if fed { None } else { node.data().nth(next) };
-            let Some(input) = input else {
-                state[at] = 2;
-                order.push(at);
-                continue;
-            };
-            stack.push((at, next + 1));
-            if is_given(input) {
-                continue;
-            }
-            let inner = source(body, given, input)?.node;
-            match state[inner] {
-                0 => {
-                    state[inner] = 1;
-                    stack.push((inner, 0));
-                }
-                1 => {
-                    return Err(Diag::new(
-                        Code::UnsupportedLayer,
-                        body.nodes[inner].name,
-                        "nodes that wait for each other: a loop as TensorFlow 1 writes it",
-                    )
-                    .hint("save the model with TensorFlow 2 (control flow v2)"));
-                }
-                _ => {}
-            }
-        }
-    }
-    Ok(order)
 }

@@ -1,14 +1,19 @@
 //! TensorProto, the elements of a constant, without a copy of what is large.
 
-use super::wire::{Broken, Field, fields, varint};
-use crate::proto::dtype;
+use super::value::Texts;
+use super::wire::{Broken, Field, fields};
+use crate::proto::{TensorProto, dtype};
 use prost::Message;
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::types::{INLINE_BYTES_MAX, encode_number};
 use recast_plugin_api::ir::{DType, Data, RANK_MAX, Tensor};
+use recast_plugin_api::parts::varint;
 
 /// Larger constants stay where they are in the file.
 const INLINE_BYTES: usize = 4096;
+
+/// Strings of one constant.
+const TEXTS_MAX: u64 = 1 << 20;
 
 /// Where the graph's bytes lie: file and offset of their first one.
 #[derive(Clone, Copy)]
@@ -40,6 +45,32 @@ impl Listed {
     fn raw(&mut self, bits: u64) {
         self.bytes.extend(&bits.to_le_bytes()[..self.dtype.size()]);
     }
+}
+
+/// The strings of a constant; none where it holds something else.
+pub fn texts(at: &str, proto: &[u8]) -> Result<Option<Texts>, Diag> {
+    let malformed = |detail: String| Diag::new(Code::Malformed, at, format!("a constant: {detail}"));
+    let number = fields(proto).find_map(|field| match field {
+        Ok((1, Field::Varint(number))) => Some(number as i32),
+        _ => None,
+    });
+    if number.and_then(dtype::from_tf) != Some(DType::Str) {
+        return Ok(None);
+    }
+    let tensor = TensorProto::decode(proto).map_err(|e| malformed(e.to_string()))?;
+    let dims = tensor.tensor_shape.iter().flat_map(|shape| &shape.dim);
+    let shape: Option<Vec<u64>> = dims.map(|dim| u64::try_from(dim.size).ok()).collect();
+    let shape = shape.filter(|shape| shape.len() <= RANK_MAX).ok_or_else(|| malformed("of no shape".into()))?;
+    let count = shape.iter().try_fold(1u64, |count, &size| count.checked_mul(size));
+    let count = count.filter(|&count| count <= TEXTS_MAX && tensor.string_val.len() as u64 <= count);
+    let count = count.ok_or_else(|| malformed(format!("{} strings for {shape:?}", tensor.string_val.len())))?;
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes);
+    let items: Result<Vec<String>, _> = tensor.string_val.into_iter().map(text).collect();
+    let mut items =
+        items.map_err(|_| Diag::new(Code::UnsupportedType, at, "a constant of bytes that are no UTF-8 text"))?;
+    let last = items.last().cloned().unwrap_or_default();
+    items.resize(count as usize, last);
+    Ok(Some(Texts { shape, items }))
 }
 
 /// The constant; strings become an error.

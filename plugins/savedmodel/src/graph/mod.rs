@@ -2,14 +2,17 @@
 //! with the graph's bytes as a weight: what is in it is lowered in one piece, because TensorFlow computes shapes with
 //! tensors, across nodes.
 
+pub mod counter;
 pub mod def;
+pub mod flow;
 pub mod interp;
 pub mod literal;
 pub mod ops;
 pub mod value;
+pub mod walk;
 pub mod wire;
 
-use interp::{Given, Interp, Variable};
+use interp::{Interp, Variable};
 use literal::Origin;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::Graph;
@@ -20,10 +23,13 @@ use recast_plugin_api::plugin::{Layers, LowerCx};
 use serde_json::Value as Json;
 use std::collections::HashMap;
 use value::Val;
+use walk::Given;
 
 pub const CLASS: &str = "tf>Signature";
 /// The weight that holds the bytes of the GraphDef.
 pub const GRAPH: &str = "graph_def";
+/// What lookup tables hold, in the layer's configuration: by node, `{"keys": [..], "values": [..]}`.
+pub const TABLES: &str = "tables";
 
 pub struct Signatures;
 
@@ -59,12 +65,18 @@ pub fn lower(
     let mut nodes = HashMap::new();
     for (name, input) in given.iter().zip(&inputs) {
         let node = name.split(':').next().unwrap_or(name);
-        nodes.insert(node.to_owned(), Val::Tensor { depth: 0, value: input.value });
+        // What no output depends on may be missing.
+        if let Some(node) = body.find(node) {
+            nodes.insert(node, vec![Val::Tensor { depth: 0, value: input.value }]);
+        }
     }
     let graph = std::mem::replace(&mut l.graph, Graph::new(""));
     let mut interp = Interp::new(&library, origin, variables(layer)?, graph);
+    if let Some(Json::Object(tables)) = l.config.get(TABLES) {
+        interp.tables = tables.clone();
+    }
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
-    let results = interp.run(&body, &Given::Nodes(&nodes), &wanted)?;
+    let results = interp.run(&body, Given { arguments: &[], nodes: &nodes }, &wanted)?;
     let outputs = made(&mut interp, &body, &wanted, &results)?;
     l.graph = interp.frames.swap_remove(0).graph;
     layer.weights.iter().for_each(|weight| l.ignore(&weight.role));

@@ -1,6 +1,7 @@
 //! What a tensor of TensorFlow is while its graph is lowered: a value of the graph in the making, or something that is
 //! known already. Shapes are computed with tensors in TensorFlow; here they stay sizes, with symbols for what is free.
 
+use super::counter::Counter;
 use recast_plugin_api::ir::types::{decode_numbers, encode_number};
 use recast_plugin_api::ir::{DType, Data, Dim, Tensor, ValueId};
 use std::rc::Rc;
@@ -16,14 +17,18 @@ pub enum Val {
     Known(Rc<Tensor>),
     /// Whole numbers of which some are free sizes.
     Ints(Rc<Ints>),
+    /// Strings that are known.
+    Texts(Rc<Texts>),
     /// A handle: the name of the variable's node.
     Variable(Rc<str>),
+    /// A handle: the name of the table's node.
+    Table(Rc<str>),
     /// A list of tensors: all elements of a tensor along its first axis (`stacked`), or of a shape not yet filled.
     List(Rc<List>),
-    /// How often the body of a loop has run.
-    Counter,
-    /// A loop's condition: the counter is below each of these.
-    Below(Rc<Vec<Int>>),
+    /// What a loop counts.
+    Counter(Counter),
+    /// A loop's condition: the counter is below each of these scalars.
+    Below(Rc<Vec<Val>>),
     /// Nothing: dropped by a branch that is not taken, or by an op that only has effects.
     Nothing,
     /// Could not be lowered; the finding is noted.
@@ -44,14 +49,20 @@ pub struct Ints {
     pub elements: Vec<Int>,
 }
 
+#[derive(Debug, Clone, PartialEq)]
+pub struct Texts {
+    pub shape: Vec<u64>,
+    pub items: Vec<String>,
+}
+
 #[derive(Clone)]
 pub enum List {
     /// Elements are the steps of a tensor along this axis (0, or 1 where a Scan stacked it).
     Of { tensor: Val, axis: usize },
     /// Reserved, with its length, before a loop fills it; which variable of the loop it is once it is inside.
     Reserved { len: Option<Int>, of: Option<usize> },
-    /// Inside a loop: the element that this step writes, at the counter's place or (`last`) always at the first.
-    Written { of: usize, item: Val, last: bool },
+    /// Inside a loop: the element that this step writes, at the counter's place or (none) always at the first.
+    Written { of: usize, item: Val, at: Option<Counter> },
     /// Filled by hand, outside loops.
     Items(Vec<Val>),
 }

@@ -1,6 +1,8 @@
 //! Protobuf without copies: a message is a slice of bytes, and so is everything inside it. Graphs hold weights of
 //! hundreds of megabytes; these stay where they are in the mapped file.
 
+use recast_plugin_api::parts::{take, varint};
+
 /// One field's value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Field<'a> {
@@ -45,26 +47,16 @@ impl<'a> Fields<'a> {
         let number = u32::try_from(key >> 3).ok().filter(|number| *number > 0)?;
         let field = match key & 7 {
             0 => Field::Varint(varint(&mut self.left)?),
-            1 => Field::Fixed64(u64::from_le_bytes(self.take(8)?.try_into().ok()?)),
+            1 => Field::Fixed64(u64::from_le_bytes(take(&mut self.left, 8)?.try_into().ok()?)),
             2 => {
-                let len = usize::try_from(varint(&mut self.left)?).ok()?;
-                Field::Bytes(self.take(len)?)
+                let len = varint(&mut self.left)?;
+                Field::Bytes(take(&mut self.left, len)?)
             }
-            5 => Field::Fixed32(u32::from_le_bytes(self.take(4)?.try_into().ok()?)),
+            5 => Field::Fixed32(u32::from_le_bytes(take(&mut self.left, 4)?.try_into().ok()?)),
             _ => return None,
         };
         Some((number, field))
     }
-
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, left) = self.left.split_at_checked(count)?;
-        self.left = left;
-        Some(taken)
-    }
-}
-
-pub fn varint(at: &mut &[u8]) -> Option<u64> {
-    crate::table::read::varint(at)
 }
 
 /// The last field of this number that holds bytes; empty bytes where there is none.

@@ -143,7 +143,7 @@ impl Bundle {
             return Err(malformed(key, "should be one string"));
         }
         let mut at = place.bytes;
-        let len = read::varint(&mut at).and_then(|len| usize::try_from(len).ok());
+        let len = recast_plugin_api::parts::varint(&mut at).and_then(|len| usize::try_from(len).ok());
         let (Some(len), Some((lens_crc, text))) = (len, at.split_first_chunk::<4>()) else {
             return Err(malformed(key, "a string that is cut off"));
         };

@@ -5,7 +5,9 @@
 use super::bundle::Bundle;
 use super::directory::Directory;
 use super::objects::{self, Objects, Variable};
-use crate::proto::{ObjectKind, SavedMetadata, SavedObjectGraph};
+use super::tables;
+use crate::graph::def::{self, Body};
+use crate::proto::{AssetFileDef, ObjectKind, SavedMetadata, SavedObjectGraph};
 use prost::Message;
 use recast_keras_model::config::{self, Architecture, Version};
 use recast_keras_model::io::{Files, Limits};
@@ -94,6 +96,10 @@ pub struct Found<'x, 'io, 'a> {
     pub objects: &'x Objects,
     pub metadata: &'x Metadata,
     pub limits: &'x Limits,
+    pub saved: &'x SavedObjectGraph,
+    /// The GraphDef, and the files that it reads.
+    pub graph: &'a [u8],
+    pub assets: &'x [AssetFileDef],
 }
 
 pub fn read(found: &Found<'_, '_, '_>, root: &Value, files: &mut Files<'_, '_>) -> Result<LayerModel, Findings> {
@@ -105,15 +111,16 @@ pub fn read(found: &Found<'_, '_, '_>, root: &Value, files: &mut Files<'_, '_>) 
         found.dir.io().report(&Diag::new(Code::TrainingDropped, "training_config", detail).note());
     }
     let mut architecture = config::read(root, METADATA, &version, found.limits)?;
-    let mut walk = Walk { found, architecture: &architecture, taken: Vec::new(), seen: BTreeSet::new() };
+    let mut walk =
+        Walk { found, architecture: &architecture, taken: Vec::new(), tables: HashMap::new(), seen: BTreeSet::new() };
     walk.model(&architecture.root, 0)?;
-    let Walk { taken, seen, .. } = walk;
+    let Walk { taken, tables, seen, .. } = walk;
     let mut findings = leftovers(found, &seen);
     let mut by_path: HashMap<String, Vec<Weight>> = HashMap::new();
     for Taken { path, role, key } in taken {
         match found.bundle.tensor(found.dir, files, &key, found.limits) {
             Ok(tensor) => {
-                let weight = Weight { role, tensor: Some(tensor), stored_as: key };
+                let weight = Weight { role, tensor: Some(tensor), stored_as: key, opaque: false };
                 by_path.entry(path).or_default().push(weight);
             }
             Err(diag) => findings.push(diag),
@@ -123,6 +130,13 @@ pub fn read(found: &Found<'_, '_, '_>, root: &Value, files: &mut Files<'_, '_>) 
         return Err(findings);
     }
     architecture.root.layers.iter_mut().for_each(|layer| fill(layer, &mut by_path));
+    if !tables.is_empty() {
+        let (body, library) = def::read(found.graph)?;
+        let contents = tables::contents(&body, &library, found.assets)?;
+        let nodes = tables::by_object(found.saved, &body)?.into_iter().collect();
+        let vocabularies = Vocabularies { found, body: &body, tables, nodes, contents };
+        architecture.root.layers.iter_mut().try_for_each(|layer| vocabularies.give(layer))?;
+    }
     Ok(LayerModel {
         schema_rev: SCHEMA_REV,
         format: super::FORMAT.into(),
@@ -139,6 +153,49 @@ fn fill(layer: &mut Layer, by_path: &mut HashMap<String, Vec<Weight>>) {
     }
     layer.children.iter_mut().filter_map(|child| child.layer.as_mut()).for_each(|child| fill(child, by_path));
     layer.model.iter_mut().flat_map(|model| &mut model.layers).for_each(|inner| fill(inner, by_path));
+}
+
+/// Classes whose words may stand in a lookup table instead of their configuration: those that they learnt, or read from
+/// a file.
+const LOOKUPS: [&str; 2] = ["IntegerLookup", "StringLookup"];
+const TABLE: &str = "lookup_table";
+
+struct Vocabularies<'x, 'y, 'io, 'a> {
+    found: &'x Found<'y, 'io, 'a>,
+    body: &'x Body<'a>,
+    /// Layers' paths, and the objects that are their tables.
+    tables: HashMap<String, usize>,
+    nodes: HashMap<usize, String>,
+    contents: HashMap<String, tables::Content<'a>>,
+}
+
+impl Vocabularies<'_, '_, '_, '_> {
+    fn give(&self, layer: &mut Layer) -> Result<(), Diag> {
+        if let Some(model) = &mut layer.model {
+            model.layers.iter_mut().try_for_each(|inner| self.give(inner))?;
+        }
+        let node = self.tables.get(&layer.path).and_then(|object| self.nodes.get(object));
+        let content = node.and_then(|node| Some((self.contents.get(node)?, self.body.find(node)?)));
+        let (Some((content, at)), Ok(Value::Object(mut config))) = (content, serde_json::from_str(&layer.config))
+        else {
+            return Ok(());
+        };
+        if config.get("vocabulary").is_some_and(Value::is_array) {
+            return Ok(());
+        }
+        let mut table = content.json(&self.body.nodes[at], self.found.dir)?;
+        let [tokens, places] = match config.get("invert") {
+            Some(Value::Bool(true)) => ["values", "keys"],
+            _ => ["keys", "values"],
+        }
+        .map(|column| table[column].take());
+        let (Value::Array(tokens), Value::Array(places)) = (tokens, places) else { return Ok(()) };
+        let mut placed: Vec<(Option<i64>, Value)> = places.iter().map(Value::as_i64).zip(tokens).collect();
+        placed.sort_by_key(|(place, _)| *place);
+        config.insert("vocabulary".into(), placed.into_iter().map(|(_, token)| token).collect());
+        layer.config = Value::Object(config).to_string();
+        Ok(())
+    }
 }
 
 /// Findings of one kind that are told one by one.
@@ -172,6 +229,7 @@ struct Walk<'x, 'y, 'io, 'a> {
     found: &'x Found<'y, 'io, 'a>,
     architecture: &'x Architecture,
     taken: Vec<Taken>,
+    tables: HashMap<String, usize>,
     seen: BTreeSet<&'x str>,
 }
 
@@ -205,6 +263,11 @@ impl<'x> Walk<'x, '_, '_, '_> {
     fn layer(&mut self, layer: &Layer, object: usize) -> Result<(), Diag> {
         if let Some(model) = &layer.model {
             return self.model(model, object);
+        }
+        if LOOKUPS.contains(&layer.class.as_str())
+            && let Some(table) = self.found.objects.child(object, TABLE)
+        {
+            self.tables.insert(layer.path.clone(), table);
         }
         match self.architecture.facts.get(&layer.path).and_then(|facts| facts.roles.as_deref()) {
             Some(roles) => roles.iter().for_each(|role| self.role(layer, object, role)),

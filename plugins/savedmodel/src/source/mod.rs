@@ -9,9 +9,10 @@ pub mod keras;
 pub mod objects;
 pub mod restore;
 pub mod signature;
+pub mod tables;
 
 use crate::layers;
-use crate::proto::{MetaInfoDef, SavedObjectGraph, SaverDef, SignatureDef};
+use crate::proto::{AssetFileDef, MetaInfoDef, SavedObjectGraph, SaverDef, SignatureDef};
 use bundle::Bundle;
 use directory::Directory;
 use objects::Objects;
@@ -68,9 +69,18 @@ pub fn read<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Fi
         graph,
         saver: meta.saver_def.as_ref(),
         saved: &saved,
+        assets: &meta.asset_file_def,
     };
-    let signature = signature::choose(&meta.signature_def);
-    let mut model = match (keras_layers(&dir, meta, &bundle, &limits, &mut files)?, signature) {
+    let asked = asked(&request.options)?;
+    let signature = signature::choose(&meta.signature_def, asked.as_deref());
+    // Who names a signature wants that function, whatever the layers are.
+    let layers = match &asked {
+        Some(_) => None,
+        None => keras_layers(&found, meta, &mut files)?,
+    };
+    let taken = if layers.is_some() { "" } else { signature.as_ref().map_or("", |(name, _)| name) };
+    let option = signature::option(&meta.signature_def, taken);
+    let mut model = match (layers, signature) {
         (Some(model), Ok(signature)) => {
             // The layers are what counts: a graph that can't be read is no witness, and that is all.
             let traced = signature::read(&found, signature, &mut files).ok().and_then(|traced| traced.root);
@@ -80,7 +90,22 @@ pub fn read<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Fi
         (None, signature) => signature::read(&found, signature?, &mut files)?,
     };
     model.files = files.into_paths();
+    model.options = vec![option];
     Ok(model)
+}
+
+/// The signature that the options name.
+fn asked(options: &str) -> Result<Option<String>, Diag> {
+    let bad = |detail: &str| Diag::new(Code::UnsupportedContainer, "options", format!("of saved-model: {detail}"));
+    if options.is_empty() {
+        return Ok(None);
+    }
+    let options: serde_json::Value = serde_json::from_str(options).map_err(|e| bad(&e.to_string()))?;
+    match options.get(signature::OPTION) {
+        None => Ok(None),
+        Some(serde_json::Value::String(name)) => Ok(Some(name.clone())),
+        Some(_) => Err(bad("'signature' is a name")),
+    }
 }
 
 /// `SavedModel` without what is large: graphs are read where they lie.
@@ -98,29 +123,29 @@ struct Meta {
     saver_def: Option<SaverDef>,
     #[prost(btree_map = "string, message", tag = "5")]
     signature_def: BTreeMap<String, SignatureDef>,
+    #[prost(message, repeated, tag = "6")]
+    asset_file_def: Vec<AssetFileDef>,
     #[prost(message, optional, tag = "7")]
     object_graph_def: Option<SavedObjectGraph>,
 }
 
 /// The model as Keras' layers; none where Keras left no configuration that holds all of them, and a signature does.
 fn keras_layers(
-    dir: &Directory<'_, '_>,
+    found: &signature::Found<'_, '_, '_>,
     meta: &Meta,
-    bundle: &Bundle,
-    limits: &Limits,
     files: &mut Files<'_, '_>,
 ) -> Result<Option<LayerModel>, Findings> {
-    let saved = meta.object_graph_def.clone().unwrap_or_default();
-    let Some(metadata) = keras::Metadata::read(dir, &saved)? else {
+    let signature::Found { dir, bundle, limits, graph, saved, assets, .. } = *found;
+    let Some(metadata) = keras::Metadata::read(dir, saved)? else {
         return own_layers(dir, bundle, limits, files);
     };
     let root = metadata.root(limits)?;
     let subclassed = !keras::Metadata::is_whole(&root);
-    if subclassed && signature::choose(&meta.signature_def).is_ok() {
+    if subclassed && signature::choose(&meta.signature_def, None).is_ok() {
         return Ok(None);
     }
-    let objects = Objects::read(&saved, bundle, dir)?;
-    let found = keras::Found { dir, bundle, objects: &objects, metadata: &metadata, limits };
+    let objects = Objects::read(saved, bundle, dir)?;
+    let found = keras::Found { dir, bundle, objects: &objects, metadata: &metadata, limits, saved, graph, assets };
     keras::read(&found, &root, files).map(Some)
 }
 

@@ -11,15 +11,36 @@ use std::collections::{HashMap, HashSet};
 const STEPS_MAX: usize = 64;
 
 /// A graph or a function's body, and what its arguments are in the graph.
-struct Scope<'s, 'a> {
+pub struct Scope<'s, 'a> {
     body: &'s Body<'a>,
     arguments: HashMap<&'a str, &'a str>,
+}
+
+impl<'s, 'a> Scope<'s, 'a> {
+    pub fn top(body: &'s Body<'a>) -> Scope<'s, 'a> {
+        Scope { body, arguments: HashMap::new() }
+    }
+
+    /// A function where it is called.
+    pub fn call(function: &'s Body<'a>, call: &Node<'a>) -> Scope<'s, 'a> {
+        let arguments = function.arguments.iter().copied().zip(call.data().map(plain)).collect();
+        Scope { body: function, arguments }
+    }
+
+    pub fn body(&self) -> &'s Body<'a> {
+        self.body
+    }
+
+    /// The node of the graph that an argument is.
+    pub fn argument(&self, name: &str) -> Option<&'a str> {
+        self.arguments.get(name).copied()
+    }
 }
 
 /// Names of variables' nodes to keys.
 pub fn keys<'a>(body: &Body<'a>, library: &Library<'a>, saver: &SaverDef) -> Result<HashMap<String, String>, Diag> {
     let mut keys = HashMap::new();
-    let top = Scope { body, arguments: HashMap::new() };
+    let top = Scope::top(body);
     let mut seen = HashSet::new();
     let mut ahead = vec![plain(&saver.restore_op_name).to_owned()];
     while let Some(name) = ahead.pop() {
@@ -28,8 +49,7 @@ pub fn keys<'a>(body: &Body<'a>, library: &Library<'a>, saver: &SaverDef) -> Res
         ahead.extend(node.inputs.iter().map(|input| plain(input).to_owned()));
         if matches!(node.op, "StatefulPartitionedCall" | "PartitionedCall") {
             let function = library.function(&node.function("f")?)?;
-            let arguments = function.arguments.iter().copied().zip(node.data().map(plain)).collect();
-            let scope = Scope { body: &function, arguments };
+            let scope = Scope::call(&function, node);
             for node in &function.nodes {
                 assigned(&scope, node, &mut keys)?;
             }
@@ -41,7 +61,7 @@ pub fn keys<'a>(body: &Body<'a>, library: &Library<'a>, saver: &SaverDef) -> Res
 }
 
 /// A node without the number of its output, and without the mark of control.
-fn plain(input: &str) -> &str {
+pub fn plain(input: &str) -> &str {
     let input = input.strip_prefix('^').unwrap_or(input);
     input.split(':').next().unwrap_or(input)
 }
@@ -52,7 +72,7 @@ fn assigned(scope: &Scope<'_, '_>, node: &Node<'_>, keys: &mut HashMap<String, S
     }
     let mut inputs = node.data();
     let (Some(variable), Some(value)) = (inputs.next(), inputs.next()) else { return Ok(()) };
-    let variable = scope.arguments.get(plain(variable)).copied().unwrap_or(plain(variable));
+    let variable = scope.argument(plain(variable)).unwrap_or(plain(variable));
     if let Some(key) = key_of(scope, value)? {
         keys.insert(variable.to_owned(), key);
     }

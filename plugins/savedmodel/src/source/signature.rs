@@ -4,22 +4,25 @@ use super::bundle::Bundle;
 use super::directory::Directory;
 use super::objects::Objects;
 use super::restore;
+use super::tables;
 use crate::graph::def::{self, Body};
-use crate::graph::{CLASS, GRAPH, wire};
-use crate::proto::{SavedConcreteFunction, SavedObjectGraph, SaverDef, SignatureDef, TensorInfo, dtype};
+use crate::graph::{CLASS, GRAPH, TABLES, wire};
+use crate::proto::{AssetFileDef, SavedConcreteFunction, SavedObjectGraph, SaverDef, SignatureDef, TensorInfo, dtype};
 use crate::structured::Structured;
 use recast_keras_model::io::{Files, Limits, region};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::DType;
 use recast_plugin_api::model::{
-    Arg, Call, InputDim, Layer, LayerModel, Model, ModelInput, ModelOutput, SCHEMA_REV, ValueRef, Weight,
+    Arg, Call, InputDim, Layer, LayerModel, Model, ModelInput, ModelOutput, SCHEMA_REV, SourceOption, ValueRef, Weight,
 };
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What TensorFlow calls the signature that is meant to be used, and what Keras 3 calls it beside that.
 const PREFERRED: [&str; 3] = ["serving_default", "serve", "default"];
 const INTERNAL: &str = "__saved_model_";
+/// The option that names a signature.
+pub const OPTION: &str = "signature";
 
 pub struct Found<'x, 'io, 'a> {
     pub dir: &'x Directory<'io, 'a>,
@@ -30,13 +33,36 @@ pub struct Found<'x, 'io, 'a> {
     pub graph: &'a [u8],
     pub saver: Option<&'x SaverDef>,
     pub saved: &'x SavedObjectGraph,
+    pub assets: &'x [AssetFileDef],
 }
 
-/// The signature that is read, by name.
-pub fn choose(signatures: &BTreeMap<String, SignatureDef>) -> Result<(&str, &SignatureDef), Diag> {
+/// The signatures that compute something.
+fn usable(signatures: &BTreeMap<String, SignatureDef>) -> Vec<(&String, &SignatureDef)> {
     let usable =
         |(name, signature): &(&String, &SignatureDef)| !name.starts_with(INTERNAL) && !signature.outputs.is_empty();
-    let found: Vec<(&String, &SignatureDef)> = signatures.iter().filter(usable).collect();
+    signatures.iter().filter(usable).collect()
+}
+
+/// What the option `signature` took, and what it could have taken.
+pub fn option(signatures: &BTreeMap<String, SignatureDef>, taken: &str) -> SourceOption {
+    let choices = usable(signatures).into_iter().map(|(name, _)| name.clone()).collect();
+    SourceOption { name: OPTION.into(), value: taken.into(), choices }
+}
+
+/// The signature that is read: the one that was asked for, else the one that is meant to be.
+pub fn choose<'s>(
+    signatures: &'s BTreeMap<String, SignatureDef>,
+    asked: Option<&str>,
+) -> Result<(&'s str, &'s SignatureDef), Diag> {
+    let found = usable(signatures);
+    if let Some(asked) = asked {
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        let asked = found.iter().find(|(name, _)| *name == asked).ok_or_else(|| {
+            let detail = format!("it has no signature '{asked}'; there are: {}", names.join(", "));
+            Diag::new(Code::UnsupportedContainer, super::MODEL, detail)
+        });
+        return asked.map(|(name, signature)| (name.as_str(), *signature));
+    }
     for preferred in PREFERRED {
         if let Some((name, signature)) = found.iter().find(|(name, _)| *name == preferred) {
             return Ok((name, signature));
@@ -54,7 +80,7 @@ pub fn choose(signatures: &BTreeMap<String, SignatureDef>) -> Result<(&str, &Sig
             let names: Vec<&str> = several.iter().map(|(name, _)| name.as_str()).collect();
             let detail = format!("none of its signatures is called serving_default: {}", names.join(", "));
             Err(Diag::new(Code::UnsupportedContainer, super::MODEL, detail)
-                .hint("save it with `signatures={\"serving_default\": ...}`"))
+                .hint("name one: `--signature NAME`, or `signature` under [sources.saved-model] in the configuration"))
         }
     }
 }
@@ -76,30 +102,35 @@ pub fn read(
         }
     }
     let stops: BTreeSet<&str> = given.iter().map(|(_, info)| node_of(&info.name)).collect();
-    let reached = reached(&body, &stops, wanted.iter().map(|(_, info)| info.name.as_str()));
+    let Reached { variables, tables } = reached(&body, &stops, wanted.iter().map(|(_, info)| info.name.as_str()));
     let restored = match found.saver {
         Some(saver) => restore::keys(&body, &library, saver)?,
         None => Default::default(),
     };
     let bound = bound(found, &body)?;
     let mut weights = vec![graph_weight(found, files)];
-    for variable in reached {
+    for variable in variables {
         let key = bound.get(variable).or_else(|| restored.get(variable)).map(String::as_str);
         // TensorFlow 1 stores a variable under its own name.
         let key = key.or_else(|| found.bundle.has(variable).then_some(variable));
         let Some(key) = key else { continue };
         match found.bundle.tensor(found.dir, files, key, found.limits) {
             Ok(tensor) => {
-                weights.push(Weight { role: variable.into(), tensor: Some(tensor), stored_as: key.into() });
+                let (role, stored_as) = (variable.into(), key.into());
+                weights.push(Weight { role, tensor: Some(tensor), stored_as, opaque: false });
             }
             Err(diag) => findings.push(diag),
         }
     }
+    let tables = table_contents(found, &body, &library, &tables).unwrap_or_else(|diag| {
+        findings.push(diag);
+        Json::Null
+    });
     if !findings.is_empty() {
         return Err(findings);
     }
     let names = |list: &[(&String, &TensorInfo)]| list.iter().map(|(_, info)| info.name.clone()).collect::<Vec<_>>();
-    let config = json!({"name": name, "inputs": names(&given), "outputs": names(&wanted)});
+    let config = json!({"name": name, "inputs": names(&given), "outputs": names(&wanted), TABLES: tables});
     let layer = Layer {
         name: name.into(),
         path: name.into(),
@@ -183,8 +214,7 @@ fn input(name: &str, info: &TensorInfo) -> Result<ModelInput, Diag> {
     if info.name.is_empty() {
         return Err(Diag::new(Code::UnsupportedType, name, "an input that is sparse, ragged or composite"));
     }
-    let dtype = dtype::from_tf(info.dtype);
-    let dtype = dtype.filter(|dtype| *dtype != DType::Str).ok_or_else(|| {
+    let dtype = dtype::from_tf(info.dtype).ok_or_else(|| {
         Diag::new(Code::UnsupportedType, name, format!("an input of TensorFlow's dtype {}", info.dtype))
     })?;
     let shape = info.tensor_shape.as_ref().filter(|shape| !shape.unknown_rank);
@@ -200,24 +230,43 @@ fn input(name: &str, info: &TensorInfo) -> Result<ModelInput, Diag> {
 fn bound(found: &Found<'_, '_, '_>, body: &Body<'_>) -> Result<HashMap<String, String>, Diag> {
     let objects = Objects::read(found.saved, found.bundle, found.dir)?;
     let mut keys = HashMap::new();
-    for node in body.nodes.iter().filter(|node| matches!(node.op, "StatefulPartitionedCall" | "PartitionedCall")) {
-        let Some(function) = found.saved.concrete_functions.get(&node.function("f")?) else { continue };
-        let inputs: Vec<&str> = node.data().map(node_of).collect();
-        let Some(first) = inputs.len().checked_sub(function.bound_inputs.len()) else { continue };
-        for (input, object) in inputs[first..].iter().zip(&function.bound_inputs) {
-            let object = usize::try_from(*object).ok().and_then(|object| objects.all.get(object));
-            if let Some(variable) = object.and_then(|object| object.variable.as_ref()) {
-                keys.insert(input.to_string(), variable.key.clone());
-            }
+    for (object, node) in tables::by_object(found.saved, body)? {
+        if let Some(variable) = objects.all.get(object).and_then(|object| object.variable.as_ref()) {
+            keys.insert(node, variable.key.clone());
         }
     }
     Ok(keys)
 }
 
-/// Nodes of variables that the outputs depend on.
-fn reached<'b>(body: &Body<'b>, stops: &BTreeSet<&str>, wanted: impl Iterator<Item = &'b str>) -> Vec<&'b str> {
+/// What each of these tables holds, by its node; one of which that is not known is left out.
+fn table_contents<'a>(
+    found: &Found<'_, '_, 'a>,
+    body: &Body<'a>,
+    library: &def::Library<'a>,
+    nodes: &[&str],
+) -> Result<Json, Diag> {
+    let mut known = serde_json::Map::new();
+    if nodes.is_empty() {
+        return Ok(Json::Object(known));
+    }
+    let contents = tables::contents(body, library, found.assets)?;
+    for name in nodes {
+        if let (Some(at), Some(content)) = (body.find(name), contents.get(*name)) {
+            known.insert(name.to_string(), content.json(&body.nodes[at], found.dir)?);
+        }
+    }
+    Ok(Json::Object(known))
+}
+
+/// Nodes that the outputs depend on, by name.
+struct Reached<'b> {
+    variables: Vec<&'b str>,
+    tables: Vec<&'b str>,
+}
+
+fn reached<'b>(body: &Body<'b>, stops: &BTreeSet<&str>, wanted: impl Iterator<Item = &'b str>) -> Reached<'b> {
     let mut seen = BTreeSet::new();
-    let mut variables = Vec::new();
+    let (mut variables, mut tables) = (Vec::new(), Vec::new());
     let mut ahead: Vec<&'b str> = wanted.map(node_of).collect();
     while let Some(name) = ahead.pop() {
         if stops.contains(name) || !seen.insert(name) {
@@ -227,10 +276,14 @@ fn reached<'b>(body: &Body<'b>, stops: &BTreeSet<&str>, wanted: impl Iterator<It
         if matches!(node.op, "VarHandleOp" | "VariableV2" | "Variable") {
             variables.push(node.name);
         }
+        if tables::is_table(node.op) {
+            tables.push(node.name);
+        }
         ahead.extend(node.data().map(node_of));
     }
     variables.sort_unstable();
-    variables
+    tables.sort_unstable();
+    Reached { variables, tables }
 }
 
 /// The graph's bytes, where they lie in `saved_model.pb`.
@@ -239,7 +292,7 @@ fn graph_weight(found: &Found<'_, '_, '_>, files: &mut Files<'_, '_>) -> Weight 
     let len = found.graph.len() as u64;
     let file = files.number(&found.dir.path(super::MODEL));
     let tensor = region(DType::U8, &[len], (file, offset), len);
-    Weight { role: GRAPH.into(), tensor: Some(tensor), stored_as: super::MODEL.into() }
+    Weight { role: GRAPH.into(), tensor: Some(tensor), stored_as: super::MODEL.into(), opaque: true }
 }
 
 /// The GraphDef of the meta graph with this number.

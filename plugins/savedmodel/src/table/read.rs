@@ -2,6 +2,7 @@
 
 use super::{FOOTER_BYTES, MAGIC, TRAILER_BYTES};
 use crate::crc32c;
+use recast_plugin_api::parts::{take, varint};
 
 /// Entries of one table: a model of a million tensors is none.
 pub const ENTRIES_MAX: usize = 2_000_000;
@@ -101,23 +102,4 @@ fn entry<'b>(at: &mut &'b [u8], last: &[u8]) -> Option<Entry<'b>> {
     let mut key = last.get(..usize::try_from(shared).ok()?)?.to_vec();
     key.extend_from_slice(take(at, unshared)?);
     Some((key, take(at, value)?))
-}
-
-fn take<'b>(at: &mut &'b [u8], count: u64) -> Option<&'b [u8]> {
-    let (taken, rest) = at.split_at_checked(usize::try_from(count).ok()?)?;
-    *at = rest;
-    Some(taken)
-}
-
-pub(crate) fn varint(at: &mut &[u8]) -> Option<u64> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = at.split_first()?;
-        *at = rest;
-        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }

@@ -2,14 +2,15 @@
 
 use crate::proto::{
     Attr, AttrValue, FunctionDef, FunctionDefLibrary, GraphDef, ListValue, MetaGraphDef, MetaInfoDef, NameAttrList,
-    NodeDef, OpDef, SavedModel, SaverDef, SignatureDef, TensorInfo, TensorProto, VersionDef, dtype,
+    NodeDef, OpDef, SavedModel, SaverDef, SignatureDef, TensorInfo, TensorProto, TensorShapeProto, VersionDef, dtype,
 };
 use crate::target::bundle;
-use crate::target::emit::{self, Emitted, Val, Variable, arg_def, attrs, shape_attrs};
+use crate::target::emit::{self, Emitted, Table, Val, Variable, arg_def, attrs, shape_attrs};
 use crate::target::names;
 use crate::target::objects::{self, Functions, SIGNATURES};
 use crate::target::shapes;
-use recast_plugin_api::ir::{Graph, Type};
+use crate::target::tables::{self, Constants};
+use recast_plugin_api::ir::{DType, Graph, Type};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The model; the model with its arguments and results by name.
@@ -45,13 +46,11 @@ impl Outer {
     }
 
     fn text(&mut self, name: &str, values: Vec<String>) -> String {
-        let tensor = TensorProto {
-            dtype: dtype::STRING,
-            tensor_shape: Some(shapes::known(&[values.len() as u64])),
-            string_val: values.into_iter().map(String::into_bytes).collect(),
-            ..TensorProto::default()
-        };
-        self.add(name, "Const", Vec::new(), [("dtype", Attr::Type(dtype::STRING)), ("value", Attr::Tensor(tensor))])
+        self.constant(name, tables::texts(&values, &[values.len() as u64]))
+    }
+
+    fn constant(&mut self, name: &str, tensor: TensorProto) -> String {
+        self.add(name, "Const", Vec::new(), [("dtype", Attr::Type(tensor.dtype)), ("value", Attr::Tensor(tensor))])
     }
 }
 
@@ -63,13 +62,18 @@ pub fn saved_model(graph: &Graph, emitted: Emitted) -> SavedModel {
     let functions = Functions { model: MODEL, wrapper: WRAPPER };
     let variables = emitted.variables;
     let mut outer = Outer::default();
-    let handles: Vec<String> = variables.iter().map(|variable| handle(variable, &mut outer)).collect();
+    let mut handles: Vec<String> = variables.iter().map(|variable| handle(variable, &mut outer)).collect();
     let saver = saver(&variables, &handles, &mut outer);
+    let (tables, init_op) = tables_made(&emitted.tables, &mut outer);
+    handles.extend(tables.iter().map(|(handle, _)| handle.clone()));
+    let constants: Vec<Constants> = tables.into_iter().map(|(_, constants)| constants).collect();
     let signature = |name: &&str| (name.to_string(), signature(name, graph, &handles, &mut outer));
-    let signature_def = SIGNATURES.iter().map(signature).collect();
+    let mut signature_def: BTreeMap<String, SignatureDef> = SIGNATURES.iter().map(signature).collect();
+    signature_def.extend(init_op);
     let mut library = emitted.library;
+    library.extend(emitted.tables.iter().enumerate().flat_map(|(i, table)| tables::functions(table, i)));
     library.push(model_function(graph, emitted.function, &variables));
-    library.push(wrapper(graph, &variables));
+    library.push(wrapper(graph, &variables, &emitted.tables));
     let versions = VersionDef { producer: PRODUCER, min_consumer: MIN_CONSUMER, bad_consumers: Vec::new() };
     let meta_graph = MetaGraphDef {
         meta_info_def: Some(MetaInfoDef {
@@ -85,7 +89,7 @@ pub fn saved_model(graph: &Graph, emitted: Emitted) -> SavedModel {
         }),
         saver_def: Some(saver),
         signature_def,
-        object_graph_def: Some(objects::saved(graph, &variables, &functions)),
+        object_graph_def: Some(objects::saved(graph, &variables, &constants, &functions)),
         ..MetaGraphDef::default()
     };
     SavedModel { saved_model_schema_version: 1, meta_graphs: vec![meta_graph] }
@@ -98,6 +102,36 @@ fn handle(variable: &Variable, outer: &mut Outer) -> String {
         ("shared_name", Attr::S(variable.name.clone().into_bytes())),
     ];
     outer.add(&variable.name, "VarHandleOp", Vec::new(), list)
+}
+
+/// What C++'s loader runs before it serves.
+const INIT_OP: &str = "__saved_model_init_op";
+
+/// Tables as nodes, with the constants that fill each; and the signature of the op that fills them all.
+fn tables_made(tables: &[Table], outer: &mut Outer) -> (Vec<(String, Constants)>, Option<(String, SignatureDef)>) {
+    let mut made = Vec::new();
+    let mut done = Vec::new();
+    for (i, table) in tables.iter().enumerate() {
+        let handle = outer.add(&table.name, "HashTableV2", Vec::new(), tables::attributes(table));
+        let keys = outer.constant(&format!("{}/keys", table.name), table.keys.clone());
+        let values = outer.constant(&format!("{}/values", table.name), table.values.clone());
+        let list = [
+            ("Tin", types([dtype::RESOURCE, table.keys.dtype, table.values.dtype].into_iter())),
+            ("Tout", types(std::iter::once(dtype::to_tf(DType::I32)))),
+            ("f", Attr::Func(NameAttrList { name: tables::initializer(i), attr: BTreeMap::new() })),
+        ];
+        let inputs = vec![handle.clone(), keys.clone(), values.clone()];
+        done.push(format!("^{}", outer.add("StatefulPartitionedCall", "StatefulPartitionedCall", inputs, list)));
+        made.push((handle, Constants { keys, values }));
+    }
+    let init_op = (!tables.is_empty()).then(|| {
+        let shape = TensorShapeProto { unknown_rank: true, ..TensorShapeProto::default() };
+        let name = outer.add("NoOp", "NoOp", done, []);
+        let info = TensorInfo { name, dtype: 0, tensor_shape: Some(shape) };
+        let outputs = BTreeMap::from([(INIT_OP.to_string(), info)]);
+        (INIT_OP.to_string(), SignatureDef { outputs, ..SignatureDef::default() })
+    });
+    (made, init_op)
 }
 
 /// The nodes that load a checkpoint into the variables, and that save them.
@@ -199,7 +233,7 @@ fn with_shapes<'t>(function: &mut FunctionDef, inputs: impl Iterator<Item = &'t 
 }
 
 /// Arguments and results in the order of their names; the model takes and gives them in its own.
-fn wrapper(graph: &Graph, variables: &[Variable]) -> FunctionDef {
+fn wrapper(graph: &Graph, variables: &[Variable], tables: &[Table]) -> FunctionDef {
     let (mut used, mut next) = (HashSet::new(), HashMap::new());
     let mut free = |base: &str| names::unique(&names::argument(base), &mut used, &mut next);
     let order = in_order(graph.inputs.iter().map(|input| &input.name));
@@ -209,7 +243,8 @@ fn wrapper(graph: &Graph, variables: &[Variable]) -> FunctionDef {
         place[i] = at;
         args.push(Val { name: free(key), dtype: dtype::to_tf(graph.ty(graph.inputs[i].value).dtype) });
     }
-    args.extend(variables.iter().map(|variable| Val { name: free(&variable.name), dtype: dtype::RESOURCE }));
+    let held = variables.iter().map(|variable| &variable.name).chain(tables.iter().map(|table| &table.name));
+    args.extend(held.map(|name| Val { name: free(name), dtype: dtype::RESOURCE }));
     let count = order.len();
     let passed: Vec<&Val> = place.iter().map(|&at| &args[at]).chain(&args[count..]).collect();
     let call = "StatefulPartitionedCall";
@@ -249,9 +284,10 @@ fn wrapper(graph: &Graph, variables: &[Variable]) -> FunctionDef {
     function
 }
 
-/// What a graph is as a SavedModel: the message, and its variables in the order in which they are stored.
-pub fn plan(graph: &Graph) -> Result<(SavedModel, Vec<Variable>), recast_plugin_api::diag::Findings> {
+/// What a graph is as a SavedModel: the message, its variables in the order in which they are stored, how many tables
+/// it has.
+pub fn plan(graph: &Graph) -> Result<(SavedModel, Vec<Variable>, usize), recast_plugin_api::diag::Findings> {
     let emitted = emit::graph(graph, MODEL)?;
-    let variables = emitted.variables.clone();
-    Ok((saved_model(graph, emitted), variables))
+    let (variables, tables) = (emitted.variables.clone(), emitted.tables.len());
+    Ok((saved_model(graph, emitted), variables, tables))
 }

@@ -12,6 +12,7 @@ pub mod objects;
 pub mod options;
 mod shapes;
 pub mod spec;
+pub mod tables;
 
 use crate::layers;
 use bundle::Weights;
@@ -33,14 +34,13 @@ const MESSAGE_BYTES_MAX: usize = i32::MAX as usize;
 
 /// What this target takes.
 pub fn caps() -> Caps {
-    let dtypes = DType::ALL.iter().filter(|dtype| **dtype != DType::Str);
     Caps {
         schema_rev: recast_plugin_api::model::SCHEMA_REV,
         target: "savedmodel".into(),
         ops: Op::NAMES.iter().filter(|name| emit::writes(name)).map(|name| name.to_string()).collect(),
         layout: "channels_last".into(),
         kernel: "hwio".into(),
-        dtypes: dtypes.map(|dtype| dtype.as_str().to_string()).collect(),
+        dtypes: DType::ALL.iter().map(|dtype| dtype.as_str().to_string()).collect(),
         rank_max: 0,
         runtime: String::new(),
         suffix: "_savedmodel/".into(),
@@ -88,7 +88,7 @@ impl Target for SavedModelDirectory {
         let (options, notes) = options::parse(&request.options)?;
         notes.iter().for_each(|note| cx.report(note));
         let graph = request.decoded_graph()?;
-        let (message, mut variables) = meta::plan(&graph)?;
+        let (message, mut variables, tables) = meta::plan(&graph)?;
         let beside = layers_beside(request, &graph, &variables)?;
         let message = message.encode_to_vec();
         if message.len() > MESSAGE_BYTES_MAX {
@@ -104,7 +104,7 @@ impl Target for SavedModelDirectory {
         cx.create(&format!("{folder}saved_model.pb"))?.write_all(&message).map_err(io)?;
         let data = cx.create(&format!("{folder}variables/variables.data-00000-of-00001"))?;
         let mut data = BufWriter::with_capacity(BUFFER_BYTES, data);
-        let objects = objects::trackable(&variables);
+        let objects = objects::trackable(&variables, tables);
         let mut keys = bundle::keys(variables.len());
         let mut sources = Sources { cx, more: BTreeMap::new() };
         if let Some(plan) = beside {

@@ -9,6 +9,7 @@ use crate::structured::{FunctionSpec, Structured, StructuredValue, TensorSpecPro
 use crate::target::bundle;
 use crate::target::emit::Variable;
 use crate::target::shapes;
+use crate::target::tables::{self, Constants};
 use recast_plugin_api::ir::{Graph, Type};
 
 /// The name under which TensorFlow Serving and everybody else looks first.
@@ -50,9 +51,16 @@ fn user(identifier: &str) -> Option<ObjectKind> {
     }))
 }
 
-fn children(variables: &[Variable]) -> Vec<Vec<ObjectReference>> {
+/// Tables stand behind the variables.
+fn first_of_table(variables: &[Variable], number: usize) -> i32 {
+    FIRST_VARIABLE + variables.len() as i32 + number as i32 * tables::OBJECTS
+}
+
+fn children(variables: &[Variable], tables: usize) -> Vec<Vec<ObjectReference>> {
     let mut root: Vec<ObjectReference> = LISTS.iter().map(|&(name, node)| reference(name, node)).collect();
     root.extend([reference(SERVE, SERVE_NODE), reference("signatures", SIGNATURES_NODE)]);
+    let first_tables: Vec<i32> = (0..tables).map(|i| first_of_table(variables, i)).collect();
+    root.extend(first_tables.iter().enumerate().map(|(i, &first)| reference(format!("_table_{i}"), first)));
     let mut lists = vec![Vec::new(); LISTS.len()];
     for (i, variable) in variables.iter().enumerate() {
         let node = FIRST_VARIABLE + i as i32;
@@ -67,6 +75,7 @@ fn children(variables: &[Variable]) -> Vec<Vec<ObjectReference>> {
     all.extend(lists);
     all.extend([Vec::new(), signatures]);
     all.resize(FIRST_VARIABLE as usize + variables.len(), Vec::new());
+    all.extend(first_tables.into_iter().flat_map(tables::children));
     all
 }
 
@@ -85,7 +94,12 @@ fn model_input(graph: &Graph) -> StructuredValue {
     one_or_list(graph.inputs.iter().map(|input| spec(&input.name, graph.ty(input.value))).collect())
 }
 
-pub fn saved(graph: &Graph, variables: &[Variable], functions: &Functions) -> SavedObjectGraph {
+pub fn saved(
+    graph: &Graph,
+    variables: &[Variable],
+    constants: &[Constants],
+    functions: &Functions,
+) -> SavedObjectGraph {
     let inputs: Vec<String> = sorted(graph.inputs.iter().map(|input| input.name.clone()));
     let keywords: Vec<&str> = inputs.iter().map(String::as_str).collect();
     let signature = || {
@@ -115,9 +129,12 @@ pub fn saved(graph: &Graph, variables: &[Variable], functions: &Functions) -> Sa
             name: variable.name.clone(),
         }))
     }));
+    kinds.extend(constants.iter().enumerate().flat_map(|(i, constants)| tables::kinds(i, constants)));
     let object = |(children, kind)| SavedObject { children, kind, ..SavedObject::default() };
-    let nodes = children(variables).into_iter().zip(kinds).map(object).collect();
-    SavedObjectGraph { nodes, concrete_functions: concrete(graph, variables, functions).into_iter().collect() }
+    let nodes = children(variables, constants.len()).into_iter().zip(kinds).map(object).collect();
+    let of_tables = (0..constants.len()).flat_map(|i| tables::concrete(i, first_of_table(variables, i)));
+    let own = concrete(graph, variables, constants.len(), functions);
+    SavedObjectGraph { nodes, concrete_functions: own.into_iter().chain(of_tables).collect() }
 }
 
 /// Names in the order in which Python flattens a dict.
@@ -127,8 +144,14 @@ pub fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
     names
 }
 
-fn concrete(graph: &Graph, variables: &[Variable], functions: &Functions) -> [(String, SavedConcreteFunction); 2] {
-    let bound_inputs: Vec<i32> = (0..variables.len() as i32).map(|i| FIRST_VARIABLE + i).collect();
+fn concrete(
+    graph: &Graph,
+    variables: &[Variable],
+    tables: usize,
+    functions: &Functions,
+) -> [(String, SavedConcreteFunction); 2] {
+    let mut bound_inputs: Vec<i32> = (0..variables.len() as i32).map(|i| FIRST_VARIABLE + i).collect();
+    bound_inputs.extend((0..tables).map(|i| first_of_table(variables, i)));
     let outputs =
         || graph.outputs.iter().map(|output| (output.name.clone(), spec(&output.name, graph.ty(output.value))));
     let inputs = graph.inputs.iter().map(|input| (input.name.clone(), spec(&input.name, graph.ty(input.value))));
@@ -150,9 +173,9 @@ fn concrete(graph: &Graph, variables: &[Variable], functions: &Functions) -> [(S
 }
 
 /// The same objects as a checkpoint sees them.
-pub fn trackable(variables: &[Variable]) -> TrackableObjectGraph {
+pub fn trackable(variables: &[Variable], tables: usize) -> TrackableObjectGraph {
     let object = |(place, children): (usize, Vec<ObjectReference>)| {
-        let variable = place.checked_sub(FIRST_VARIABLE as usize).map(|i| (i, &variables[i]));
+        let variable = place.checked_sub(FIRST_VARIABLE as usize).and_then(|i| Some((i, variables.get(i)?)));
         let attribute = |(i, variable): (usize, &Variable)| SerializedTensor {
             name: "VARIABLE_VALUE".into(),
             full_name: variable.name.clone(),
@@ -161,5 +184,5 @@ pub fn trackable(variables: &[Variable]) -> TrackableObjectGraph {
         let attributes = variable.map(attribute).into_iter().collect();
         TrackableObject { children, attributes, slot_variables: Vec::new() }
     };
-    TrackableObjectGraph { nodes: children(variables).into_iter().enumerate().map(object).collect() }
+    TrackableObjectGraph { nodes: children(variables, tables).into_iter().enumerate().map(object).collect() }
 }

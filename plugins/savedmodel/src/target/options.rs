@@ -1,7 +1,7 @@
 //! Options of the target, as JSON: `{"version": 1}`.
 
-use recast_plugin_api::diag::{Code, Diag};
-use serde_json::Value;
+use recast_plugin_api::diag::Diag;
+use recast_plugin_api::plugin::options::{self, bad};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
@@ -19,24 +19,15 @@ impl Options {
 /// The options, and a note for each that means nothing here.
 pub fn parse(text: &str) -> Result<(Options, Vec<Diag>), Diag> {
     let mut options = Options::default();
-    let mut notes = Vec::new();
-    if text.trim().is_empty() {
-        return Ok((options, notes));
-    }
-    let bad = |detail: String| Diag::new(Code::UnsupportedOp, "options", detail);
-    let value: Value = serde_json::from_str(text).map_err(|e| bad(format!("not JSON: {e}")))?;
-    let Value::Object(entries) = value else { return Err(bad("not a JSON object".into())) };
-    for (key, value) in &entries {
-        match (key.as_str(), value) {
-            (_, Value::Null) => {}
-            ("version", value) => {
-                let version = value.as_u64().filter(|version| *version <= i64::MAX as u64);
-                let wrong = || bad(format!("version {value}")).hint("a whole number from 0 on: a directory's name");
-                options.version = Some(version.ok_or_else(wrong)?);
-            }
-            _ => notes.push(Diag::new(Code::OptionIgnored, "options", format!("'{key}' means nothing to savedmodel"))),
+    let notes = options::read(text, "savedmodel", |key, value| {
+        if key != "version" {
+            return Ok(false);
         }
-    }
+        let version = value.as_u64().filter(|version| *version <= i64::MAX as u64);
+        let wrong = || bad(format!("version {value}")).hint("a whole number from 0 on: a directory's name");
+        options.version = Some(version.ok_or_else(wrong)?);
+        Ok(true)
+    })?;
     Ok((options, notes))
 }
 

@@ -19,18 +19,24 @@ def model_directory(path):
     return os.path.join(path, max(numbers, key=int))
 
 
+def fed(array, dtype):
+    return tf.constant(array) if dtype == tf.string else tf.cast(array, dtype)
+
+
 def main():
     loaded = tf.saved_model.load(model_directory(sys.argv[1]))
     serve = loaded.signatures["serving_default"]
     specs = serve.structured_input_signature[1]
     for inputs, outputs in zip(sys.argv[2::2], sys.argv[3::2]):
         with np.load(inputs) as arrays:
-            feeds = {name: tf.cast(arrays[name], spec.dtype) for name, spec in specs.items()}
+            feeds = {name: fed(arrays[name], spec.dtype) for name, spec in specs.items()}
         found = {}
         for name, value in serve(**feeds).items():
             # numpy's files know no bfloat16.
             value = tf.cast(value, tf.float32) if value.dtype == tf.bfloat16 else value
-            found[name] = value.numpy()
+            value = value.numpy()
+            # Nor arrays of bytes of many lengths.
+            found[name] = np.char.decode(value.astype("S"), "utf-8") if value.dtype == object else value
         np.savez(outputs, **found)
 
 

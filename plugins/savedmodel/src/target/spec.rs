@@ -72,6 +72,7 @@ pub const OPS: &[(&str, &str, &str)] = &[
     ("LogicalAnd", "x:bool y:bool", "z:bool"),
     ("LogicalNot", "x:bool", "y:bool"),
     ("LogicalOr", "x:bool y:bool", "z:bool"),
+    ("LookupTableFindV2", "table_handle:resource keys:Tin default_value:Tout", "values:Tout"),
     ("MatMul", "a:T b:T", "product:T"),
     ("MatrixBandPart", "input:T num_lower:Tindex num_upper:Tindex", "band:T"),
     ("Max", "input:T reduction_indices:Tidx", "output:T"),

@@ -78,6 +78,7 @@ pub fn modules(graph: &Graph, node: &Node) -> Vec<Weights> {
         Op::Reduce(_) | Op::ArgReduce(_) | Op::Cumulative(_) | Op::TopK(_) | Op::Reshape(_) => Vec::new(),
         Op::Transpose(_) | Op::Concat(_) | Op::Slice(_) | Op::Pad(_) | Op::Tile(_) | Op::BroadcastTo(_) => Vec::new(),
         Op::GatherElements(_) | Op::Reverse(_) | Op::OneHot(_) | Op::Triangle(_) | Op::Resize(_) => Vec::new(),
+        Op::StringToIndex(_) | Op::IndexToString(_) => Vec::new(),
         Op::Attention(_) | Op::Scan(_) | Op::Constant(_) | Op::DimSize(_) | Op::Iota(_) => Vec::new(),
     };
     let norm = matches!(node.op, Op::LayerNorm(_) | Op::GroupNorm(_) | Op::RmsNorm(_));
@@ -153,6 +154,7 @@ fn is_whole(node: &Node, directions: &[Direction]) -> bool {
         Op::Reduce(_) | Op::ArgReduce(_) | Op::Cumulative(_) | Op::TopK(_) | Op::Reshape(_) => false,
         Op::Transpose(_) | Op::Concat(_) | Op::Slice(_) | Op::Pad(_) | Op::Tile(_) | Op::BroadcastTo(_) => false,
         Op::GatherElements(_) | Op::Reverse(_) | Op::OneHot(_) | Op::Triangle(_) | Op::Resize(_) => false,
+        Op::StringToIndex(_) | Op::IndexToString(_) => false,
         Op::Attention(_) | Op::Scan(_) | Op::Constant(_) | Op::DimSize(_) | Op::Iota(_) => false,
         Op::MatMul(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Gather(_) => false,
         Op::BatchNorm(_) | Op::LayerNorm(_) | Op::GroupNorm(_) | Op::RmsNorm(_) => false,
@@ -204,6 +206,8 @@ pub fn functions(node: &Node) -> Vec<&'static str> {
         Op::GatherElements(_) => vec!["torch.gather"],
         Op::Reverse(_) => vec!["torch.flip"],
         Op::Triangle(_) => vec!["torch.tril", "torch.triu"],
+        // Never written.
+        Op::StringToIndex(_) | Op::IndexToString(_) => Vec::new(),
         Op::Resize(_) => vec!["F.interpolate", "resize_axis"],
         Op::Attention(_) => vec!["F.scaled_dot_product_attention", "attention"],
         Op::Conv(_) => vec!["F.conv1d", "F.conv2d", "F.conv3d"],
@@ -321,6 +325,7 @@ pub fn numbers(graph: &Graph, node: &Node, made: &Made) -> Result<(), String> {
         Op::Reduce(_) | Op::ArgReduce(_) | Op::Cumulative(_) | Op::TopK(_) | Op::Reshape(_) => Ok(()),
         Op::Transpose(_) | Op::Concat(_) | Op::Slice(_) | Op::Pad(_) | Op::Tile(_) | Op::BroadcastTo(_) => Ok(()),
         Op::GatherElements(_) | Op::Reverse(_) | Op::OneHot(_) | Op::Triangle(_) | Op::Resize(_) => Ok(()),
+        Op::StringToIndex(_) | Op::IndexToString(_) => Ok(()),
         Op::Attention(_) | Op::Scan(_) | Op::Constant(_) | Op::DimSize(_) | Op::Iota(_) => Ok(()),
     }
 }

@@ -21,7 +21,8 @@ use recast_plugin_api::ir::{Node, Op};
 
 /// Is there an arm for the op of this name?
 pub fn writes(name: &str) -> bool {
-    Op::NAMES.contains(&name)
+    // PyTorch has no tensors of strings.
+    Op::NAMES.contains(&name) && !["string_to_index", "index_to_string"].contains(&name)
 }
 
 /// Does the node stand somewhere in the text? Constants and sizes are said where they are used.
@@ -65,6 +66,7 @@ pub fn op<'a>(node: &'a Node, e: &mut Emit<'a>) -> Making {
         Op::Reverse(op) => shape::reverse(op, node, e),
         Op::OneHot(op) => shape::one_hot(op, node, e),
         Op::Triangle(op) => shape::triangle(op, node, e),
+        Op::StringToIndex(_) | Op::IndexToString(_) => Err(unsupported(node, "PyTorch has no tensors of strings")),
         Op::Resize(op) => resize::resize(op, node, e),
         Op::Lstm(op) => recurrent::lstm(op, node, e),
         Op::Gru(op) => recurrent::gru(op, node, e),

@@ -54,7 +54,8 @@ impl Build<'_> {
         if let Some(mode) = roles::unread_quantization(&layer.class, stored.config) {
             let detail =
                 format!("{}: quantized as {mode}; int8 is read, of Dense, EinsumDense and Embedding", layer.class);
-            return Err(Diag::new(Code::UnsupportedLayer, path, detail).hint("save the model before it is quantized"));
+            let refused = Diag::new(Code::UnsupportedLayer, &path, detail);
+            self.refused.push(refused.hint("save the model before it is quantized"));
         }
         layer.config = stored.config.to_string();
         layer.children = self.children(&layer, config)?;

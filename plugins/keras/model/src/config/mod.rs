@@ -16,7 +16,7 @@ mod sequential;
 use crate::io::{CALLS_MAX, Limits};
 use crate::roles::Role;
 use class::Stored;
-use recast_plugin_api::diag::{Code, Diag};
+use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{InputDim, Model, ModelInput};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -52,27 +52,32 @@ pub struct Architecture {
 }
 
 /// `value` is what Keras calls a model's config: `{"class_name", "config"}`.
-pub fn read(value: &Value, at: &str, version: &Version, limits: &Limits) -> Result<Architecture, Diag> {
+pub fn read(value: &Value, at: &str, version: &Version, limits: &Limits) -> Result<Architecture, Findings> {
     let upgraded = if version.major == 1 { Some(keras1::upgrade(value, at)?) } else { None };
     let value = upgraded.as_ref().unwrap_or(value);
     let replaced = raw_ops::replaced(value)?;
     let value = replaced.as_ref().unwrap_or(value);
-    let mut build = Build { version, limits, facts: HashMap::new(), layers: 0, calls: 0, at };
+    let mut build = Build { version, limits, facts: HashMap::new(), layers: 0, calls: 0, at, refused: Vec::new() };
     let stored = Stored::of(value, at)?;
     let shape = value.get("build_config").and_then(|build| build.get("input_shape"));
     let Some(root) = build.model(&stored, "", shape)? else {
         let detail =
             format!("`{}` is a subclassed model: the file holds its weights, but no layers", stored.class_name);
         return Err(Diag::new(Code::UnsupportedContainer, at, detail)
-            .hint("rebuild it as a Functional model (keras.Model(inputs, outputs)) and save that"));
+            .hint("rebuild it as a Functional model (keras.Model(inputs, outputs)) and save that")
+            .into());
     };
+    if !build.refused.is_empty() {
+        return Err(build.refused);
+    }
     if root.inputs.is_empty() || root.outputs.is_empty() {
-        return Err(Diag::new(Code::Malformed, at, "the model has no inputs or no outputs"));
+        return Err(Diag::new(Code::Malformed, at, "the model has no inputs or no outputs").into());
     }
     if let Some(input) = root.inputs.iter().find(|input| input.dtype.is_empty()) {
         let detail = format!("the model was never built: nothing tells the shape of `{}`", input.name);
         return Err(Diag::new(Code::UnsupportedContainer, at, detail)
-            .hint("give the first layer an Input, or call the model once, and save it again"));
+            .hint("give the first layer an Input, or call the model once, and save it again")
+            .into());
     }
     Ok(Architecture { root, facts: build.facts })
 }
@@ -84,6 +89,8 @@ struct Build<'x> {
     layers: u32,
     calls: u32,
     at: &'x str,
+    /// Layers that can't be read; the others are looked at all the same, so that all are told at once.
+    refused: Findings,
 }
 
 impl Build<'_> {

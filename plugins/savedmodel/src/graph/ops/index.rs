@@ -3,10 +3,11 @@
 use super::super::def::Node;
 use super::super::interp::Interp;
 use super::super::value::{Int, Ints, Val};
-use super::{axis, inputs, one};
+use super::{axis, inputs, one, strings};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
-    BinaryFunction, Concat, DType, Dim, Gather, GatherElements, OneHot, Op, Reverse, Slice, Triangle, ValueId, Where,
+    BinaryFunction, BroadcastTo, Concat, DType, Dim, DimSize, Gather, GatherElements, Iota, OneHot, Op, Reverse,
+    Triangle, ValueId, Where,
 };
 
 type Out = Result<Vec<Val>, Diag>;
@@ -166,37 +167,61 @@ pub fn strided_slice<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val])
         return Err(node.bad("beginning, end and steps of different length"));
     }
     let takes = specs.takes(node, &interp.shape_of(node, x)?)?;
+    picked(interp, node, x, &takes)
+}
+
+fn picked<'a>(interp: &mut Interp<'a>, node: &Node<'a>, x: &Val, takes: &[Take]) -> Out {
     if let Some(ints) = interp.ints(x)
-        && let Some(taken) = taken_of(&ints, &takes)
+        && let Some(taken) = taken_of(&ints, takes)
     {
         return Ok(vec![taken.val()]);
     }
     let x = interp.value(node, x)?;
-    let out = taken(interp, node, x, &takes)?;
+    let out = taken(interp, node, x, takes)?;
     one(interp, out)
 }
 
-/// Shape arithmetic: vectors only.
+/// Shape arithmetic: what is taken, element by element.
 fn taken_of(ints: &Ints, takes: &[Take]) -> Option<Ints> {
     let whole = |dim: &Dim| dim.known().map(|n| n as usize);
-    match (ints.shape.as_slice(), takes) {
-        ([_], [Take::At(at)]) => Some(Ints::scalar(ints.dtype, ints.elements.get(whole(at)?)?.clone())),
-        ([_], [Take::Range { start, stop, step }]) => {
-            let (start, stop) = (whole(start)?, whole(stop)?);
-            let part = ints.elements.get(start..stop.max(start))?;
-            Some(Ints::vector(ints.dtype, part.iter().step_by(*step as usize).cloned().collect()))
-        }
-        ([_], [Take::Backward { start, stop, step }]) => {
-            let turned: Vec<Int> = ints.elements.iter().rev().cloned().collect();
-            let (start, stop) = (whole(start)?, whole(stop)?);
-            let part = turned.get(start..stop.max(start))?;
-            Some(Ints::vector(ints.dtype, part.iter().step_by(*step as usize).cloned().collect()))
-        }
-        ([], takes) if takes.iter().all(|take| matches!(take, Take::New)) => {
-            Some(Ints { shape: vec![1; takes.len()], ..ints.clone() })
-        }
-        _ => None,
+    let mut lengths = ints.shape.iter();
+    let mut shape = Vec::new();
+    // Places in the elements, in the order of the axes walked so far.
+    let mut places = vec![0usize];
+    for take in takes {
+        let along = |length: usize, start: &Dim, stop: &Dim, step: u64| {
+            let (start, stop) = (whole(start)?, whole(stop)?.min(length));
+            Some((start..stop).step_by(step as usize).collect::<Vec<usize>>())
+        };
+        let (chosen, length) = match take {
+            Take::New => {
+                shape.push(1);
+                continue;
+            }
+            Take::At(at) => {
+                let length = *lengths.next()?;
+                (vec![whole(at).filter(|at| *at < length)?], length)
+            }
+            Take::Range { start, stop, step } => {
+                let length = *lengths.next()?;
+                let chosen = along(length, start, stop, *step)?;
+                shape.push(chosen.len());
+                (chosen, length)
+            }
+            Take::Backward { start, stop, step } => {
+                let length = *lengths.next()?;
+                let chosen: Vec<usize> = along(length, start, stop, *step)?.iter().map(|at| length - 1 - at).collect();
+                shape.push(chosen.len());
+                (chosen, length)
+            }
+        };
+        places = places.iter().flat_map(|place| chosen.iter().map(move |at| place * length + at)).collect();
     }
+    if lengths.next().is_some() {
+        return None;
+    }
+    let elements = places.into_iter().map(|at| ints.elements.get(at).cloned()).collect::<Option<Vec<Int>>>()?;
+    Some(Ints { dtype: ints.dtype, shape, elements })
 }
 
 fn taken(interp: &mut Interp<'_>, node: &Node<'_>, x: ValueId, takes: &[Take]) -> Result<ValueId, Diag> {
@@ -214,33 +239,18 @@ fn taken(interp: &mut Interp<'_>, node: &Node<'_>, x: ValueId, takes: &[Take]) -
                 y = interp.graph().slice(node.name, y, axis, at, stop)?;
             }
             Take::Range { start, stop, step } => {
-                y = stepped(interp, node, y, axis, start, stop, step)?;
+                y = interp.graph().strided(node.name, y, axis, (start, stop), step)?;
                 shape.push(interp.shape(y)[axis].clone());
             }
             Take::Backward { start, stop, step } => {
                 y = interp.add(node, Reverse { axes: vec![axis] }, &[y])?;
-                y = stepped(interp, node, y, axis, start, stop, step)?;
+                y = interp.graph().strided(node.name, y, axis, (start, stop), step)?;
                 shape.push(interp.shape(y)[axis].clone());
             }
         }
         axis += 1;
     }
     interp.graph().reshape(node.name, y, shape)
-}
-
-fn stepped(
-    interp: &mut Interp<'_>,
-    node: &Node<'_>,
-    x: ValueId,
-    axis: usize,
-    start: Dim,
-    stop: Dim,
-    step: u64,
-) -> Result<ValueId, Diag> {
-    if step == 1 {
-        return interp.graph().slice(node.name, x, axis, start, stop);
-    }
-    interp.add(node, Slice { axis, start, stop, step }, &[x])
 }
 
 /// x, beginning, size (-1 is the rest)
@@ -261,14 +271,7 @@ pub fn slice<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out 
         };
         takes.push(Take::Range { start, stop, step: 1 });
     }
-    if let Some(ints) = interp.ints(x)
-        && let Some(taken) = taken_of(&ints, &takes)
-    {
-        return Ok(vec![taken.val()]);
-    }
-    let x = interp.value(node, x)?;
-    let out = taken(interp, node, x, &takes)?;
-    one(interp, out)
+    picked(interp, node, x, &takes)
 }
 
 pub fn gather<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
@@ -286,6 +289,9 @@ pub fn gather<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out
         let elements: Option<Vec<Int>> = known.iter().map(element).collect();
         let elements = elements.ok_or_else(|| node.bad("an index out of range"))?;
         return Ok(vec![Ints { dtype: ints.dtype, shape: places.shape, elements }.val()]);
+    }
+    if let Some(picked) = strings::picked(interp, node, x, indices)? {
+        return one(interp, picked);
     }
     let pair = super::values(interp, node, &[x.clone(), indices.clone()])?;
     let op: Op = match node.int("batch_dims", 0)? {
@@ -394,4 +400,34 @@ pub fn band_part<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> 
         y = interp.add(node, Triangle { lower: false, k: -below }, &[y])?;
     }
     one(interp, y)
+}
+
+/// x, lengths: the first so many elements along `seq_dim` turned around, each row along `batch_dim` by its own length.
+pub fn reverse_sequence<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [x, lengths] = inputs(node, vals)?;
+    let (x, lengths) = (interp.value(node, x)?, interp.value(node, lengths)?);
+    let shape = interp.shape(x);
+    let (time, batch) =
+        (axis(node, node.int("seq_dim", 0)?, shape.len())?, axis(node, node.int("batch_dim", 0)?, shape.len())?);
+    if time == batch {
+        return Err(node.bad("time and batch on one axis"));
+    }
+    let along = |at: usize| -> Vec<Dim> {
+        shape.iter().enumerate().map(|(n, dim)| if n == at { dim.clone() } else { Dim::Known(1) }).collect()
+    };
+    let steps = interp.add(node, Iota { dim: shape[time].clone(), dtype: DType::I32 }, &[])?;
+    let steps = interp.graph().reshape(node.name, steps, along(time))?;
+    // TensorFlow refuses lengths that are longer than the sequence.
+    let most = interp.add(node, DimSize { dim: shape[time].clone() }, &[])?;
+    let lengths = interp.graph().cast(node.name, lengths, DType::I64)?;
+    let lengths = interp.graph().binary(node.name, BinaryFunction::Min, lengths, most)?;
+    let lengths = interp.graph().cast(node.name, lengths, DType::I32)?;
+    let lengths = interp.graph().reshape(node.name, lengths, along(batch))?;
+    let last = interp.graph().binary_scalar(node.name, BinaryFunction::Sub, lengths, 1.0)?;
+    let turned = interp.graph().binary(node.name, BinaryFunction::Sub, last, steps)?;
+    let within = interp.graph().binary(node.name, BinaryFunction::Less, steps, lengths)?;
+    let places = interp.add(node, Where {}, &[within, turned, steps])?;
+    let places = interp.add(node, BroadcastTo { shape }, &[places])?;
+    let out = interp.add(node, GatherElements { axis: time }, &[x, places])?;
+    one(interp, out)
 }

@@ -5,7 +5,7 @@ use super::super::interp::Interp;
 use super::super::value::{Int, Ints, List, Val};
 use super::{inputs, one};
 use recast_plugin_api::diag::Diag;
-use recast_plugin_api::ir::{DType, Dim, Transpose};
+use recast_plugin_api::ir::{DType, Dim, Gather, Op, Transpose};
 use std::rc::Rc;
 
 type Out = Result<Vec<Val>, Diag>;
@@ -45,16 +45,17 @@ pub fn length<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out
 pub fn get_item<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
     let at = vals.get(1).ok_or_else(|| node.bad("no place"))?;
     match (&**interp.list(node, vals, 0)?, at) {
-        (List::Of { tensor, axis }, Val::Counter) => {
-            let item = interp.element_now(node, tensor, *axis)?;
+        (List::Of { tensor, axis }, Val::Counter(counter)) => {
+            let item = interp.element_now(node, tensor, *axis, counter)?;
             Ok(vec![item])
         }
         (List::Of { tensor, axis }, place) => {
-            let place = interp.ints(place).and_then(|ints| ints.elements.first().and_then(Int::known));
-            let place = place.and_then(|n| u64::try_from(n).ok());
-            let place = place.ok_or_else(|| node.unsupported("an element at a place that is computed from data"))?;
+            let place = interp.ints(place).and_then(|ints| ints.elements.first().cloned());
+            let ends = place.and_then(|place| Some((place.dim()?, place.add(&Int::N(1))?.dim()?)));
+            let (from, to) =
+                ends.ok_or_else(|| node.unsupported("an element at a place that is computed from data"))?;
             let x = interp.value(node, tensor)?;
-            let part = interp.graph().slice(node.name, x, *axis, Dim::Known(place), Dim::Known(place + 1))?;
+            let part = interp.graph().slice(node.name, x, *axis, from, to)?;
             let part = interp.graph().squeeze(node.name, part, *axis)?;
             one(interp, part)
         }
@@ -72,12 +73,12 @@ pub fn set_item<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> O
     let [_, place, item] = inputs(node, vals)?;
     let at = interp.ints(place).and_then(|ints| ints.elements.first().and_then(Int::known));
     match (&**interp.list(node, vals, 0)?, place, at) {
-        (List::Reserved { of: Some(of), .. }, Val::Counter, _) => {
-            list(List::Written { of: *of, item: item.clone(), last: false })
+        (List::Reserved { of: Some(of), .. }, Val::Counter(counter), _) if counter.depth == interp.depth() => {
+            list(List::Written { of: *of, item: item.clone(), at: Some(counter.clone()) })
         }
         // A list of one: what the last step writes stays.
         (List::Reserved { of: Some(of), .. }, _, Some(0)) => {
-            list(List::Written { of: *of, item: item.clone(), last: true })
+            list(List::Written { of: *of, item: item.clone(), at: None })
         }
         (List::Reserved { of: None, .. }, _, Some(0)) => list(List::Items(vec![item.clone()])),
         (List::Items(items), _, Some(at)) if at == items.len() as i64 => {
@@ -100,4 +101,68 @@ pub fn stack<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out 
         List::Items(items) => super::shape::pack(interp, node, &items.clone()),
         List::Reserved { .. } | List::Written { .. } => Err(node.unsupported("a list that nothing has filled")),
     }
+}
+
+/// A TensorArray is its handle and a float that stands for what was written so far, which is what changes.
+/// size
+pub fn array<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [len] = inputs(node, vals)?;
+    let len = interp.ints(len).and_then(|ints| ints.elements.first().cloned());
+    let list = Val::List(Rc::new(List::Reserved { len, of: None }));
+    Ok(vec![list.clone(), list])
+}
+
+/// handle, place, flow
+pub fn array_read<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [_, place, flow] = inputs(node, vals)?;
+    get_item(interp, node, &[flow.clone(), place.clone()])
+}
+
+/// handle, place, item, flow
+pub fn array_write<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [_, place, item, flow] = inputs(node, vals)?;
+    set_item(interp, node, &[flow.clone(), place.clone(), item.clone()])
+}
+
+/// handle, places, items, flow
+pub fn array_scatter<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [_, places, items, flow] = inputs(node, vals)?;
+    let is_fresh = matches!(&**interp.list(node, &[flow.clone()], 0)?, List::Reserved { of: None, .. });
+    let count = interp.shape_of(node, items)?.first().cloned();
+    if !is_fresh || !count.is_some_and(|count| is_each(interp, places, &count)) {
+        return Err(node.unsupported("elements that are put elsewhere than one after the other into a new list"));
+    }
+    list(List::Of { tensor: items.clone(), axis: 0 })
+}
+
+/// Are these 0, 1, ... count - 1?
+fn is_each(interp: &Interp<'_>, places: &Val, count: &Dim) -> bool {
+    if let Some(places) = interp.ints(places) {
+        let all = places.elements.iter().enumerate().all(|(at, place)| *place == Int::N(at as i64));
+        return all && *count == Dim::Known(places.elements.len() as u64);
+    }
+    let Val::Tensor { depth, value } = places else { return false };
+    let nodes = interp.frames[*depth].graph.nodes();
+    let maker = nodes.iter().find(|maker| maker.outputs.contains(value));
+    maker.is_some_and(|maker| matches!(&maker.op, Op::Iota(iota) if iota.dim == *count))
+}
+
+/// handle, places, flow
+pub fn array_gather<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [_, places, flow] = inputs(node, vals)?;
+    let all = stack(interp, node, &[flow.clone()])?.remove(0);
+    let count = interp.shape_of(node, &all)?.first().cloned();
+    if count.is_some_and(|count| is_each(interp, places, &count)) {
+        return Ok(vec![all]);
+    }
+    let (all, places) = (interp.value(node, &all)?, interp.value(node, places)?);
+    let out = interp.add(node, Gather { axis: 0 }, &[all, places])?;
+    one(interp, out)
+}
+
+/// handle, flow
+pub fn array_size<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [handle, flow] = inputs(node, vals)?;
+    let reserved = matches!(&**interp.list(node, vals, 0)?, List::Reserved { len: Some(_), .. });
+    length(interp, node, &[if reserved { handle } else { flow }.clone()])
 }

@@ -4,11 +4,11 @@ use super::super::def::Node;
 use super::super::interp::Interp;
 use super::super::value::{Int, Ints, Val, numbers};
 use super::source::scalar;
-use super::{fold, inputs, one, values};
+use super::{fold, inputs, one, strings, values};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
-    Activation, ActivationFunction, Binary, BinaryFunction, Cast, Clip, DType, Data, Dim, ReduceFunction, Tensor, Type,
-    Unary, UnaryFunction, Where,
+    Activation, ActivationFunction, Binary, BinaryFunction, Cast, Clip, DType, Data, Dim, Op, ReduceFunction, Tensor,
+    Type, Unary, UnaryFunction, ValueId, Where,
 };
 use std::rc::Rc;
 
@@ -98,7 +98,10 @@ pub fn unary<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out 
             Some(Ints { elements, ..ints.clone() })
         };
         let folded = match function {
-            UnaryFunction::Neg => folded(i64::wrapping_neg),
+            UnaryFunction::Neg => {
+                let elements = ints.elements.iter().map(|n| Int::N(0).sub(n)).collect::<Option<Vec<Int>>>();
+                elements.map(|elements| Ints { elements, ..ints.clone() })
+            }
             UnaryFunction::Abs => folded(i64::wrapping_abs),
             UnaryFunction::Not => folded(|n| i64::from(n == 0)),
             _ => None,
@@ -112,8 +115,9 @@ pub fn unary<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out 
     one(interp, out)
 }
 
-/// Shape arithmetic; none where it is not that.
-fn folded(function: BinaryFunction, a: &Ints, b: &Ints) -> Option<Ints> {
+/// Shape arithmetic; none where it is not that. `is_size` tells the size of some tensor, which is at least one wherever
+/// anything is computed, from what is computed of sizes: 8 - time may be below zero.
+fn folded(function: BinaryFunction, a: &Ints, b: &Ints, is_size: &dyn Fn(&Int) -> bool) -> Option<Ints> {
     use BinaryFunction::*;
     let known = |f: fn(i64, i64) -> Option<i64>| move |a: &Int, b: &Int| f(a.known()?, b.known()?).map(Int::N);
     let tested = |f: fn(&i64, &i64) -> bool| {
@@ -135,9 +139,8 @@ fn folded(function: BinaryFunction, a: &Ints, b: &Ints) -> Option<Ints> {
         Max | Min => fold::zip(a, b, a.dtype, |a, b| match (a.known(), b.known()) {
             (Some(x), Some(y)) => Some(Int::N(if function == Max { x.max(y) } else { x.min(y) })),
             _ if a == b => Some(a.clone()),
-            // A size is never below zero, and at least one wherever anything is computed.
-            (Some(n), None) if function == Max && n <= 1 => Some(b.clone()),
-            (None, Some(n)) if function == Max && n <= 1 => Some(a.clone()),
+            (Some(n), None) if function == Max && n <= 1 && is_size(b) => Some(b.clone()),
+            (None, Some(n)) if function == Max && n <= 1 && is_size(a) => Some(a.clone()),
             _ => None,
         }),
         Equal => same(true),
@@ -166,11 +169,6 @@ fn condition(interp: &Interp<'_>, function: BinaryFunction, a: &Val, b: &Val) ->
         (BinaryFunction::Or, dropped, other) | (BinaryFunction::Or, other, dropped) if is_false(dropped) => {
             Some(other.clone())
         }
-        (BinaryFunction::Greater, limit, Val::Counter) => condition(interp, BinaryFunction::Less, &Val::Counter, limit),
-        (BinaryFunction::Less, Val::Counter, limit) => {
-            let limit = interp.ints(limit).filter(|ints| ints.shape.is_empty());
-            Some(limit.map_or(Val::Nothing, |limit| Val::Below(Rc::new(limit.elements))))
-        }
         (BinaryFunction::And, Val::Below(a), Val::Below(b)) => {
             Some(Val::Below(Rc::new(a.iter().chain(b.iter()).cloned().collect())))
         }
@@ -178,28 +176,132 @@ fn condition(interp: &Interp<'_>, function: BinaryFunction, a: &Val, b: &Val) ->
             is_true(other).then(|| below.clone())
         }
         // Whatever else is asked of the counter is decided nowhere, which matters only where it counts.
-        (_, Val::Counter | Val::Nothing, _) | (_, _, Val::Counter | Val::Nothing) => Some(Val::Nothing),
+        (_, Val::Counter(_) | Val::Nothing, _) | (_, _, Val::Counter(_) | Val::Nothing) => Some(Val::Nothing),
         _ => None,
     }
+}
+
+/// A loop's condition on what it counts: how many steps may be done.
+fn limit<'a>(
+    interp: &mut Interp<'a>,
+    node: &Node<'a>,
+    function: BinaryFunction,
+    a: &Val,
+    b: &Val,
+) -> Result<Option<Val>, Diag> {
+    use BinaryFunction::{Greater, GreaterEqual, Less, LessEqual, Sub};
+    // The loop that is decided upon is not begun yet.
+    let own = |val: &Val| match val {
+        Val::Counter(counter) if interp.deciding && counter.depth == interp.depth() + 1 => Some(counter.clone()),
+        _ => None,
+    };
+    let (counter, bound, function) = match (own(a), own(b), function) {
+        (Some(counter), None, function) => (counter, b, function),
+        (None, Some(counter), Less) => (counter, a, Greater),
+        (None, Some(counter), LessEqual) => (counter, a, GreaterEqual),
+        (None, Some(counter), Greater) => (counter, a, Less),
+        (None, Some(counter), GreaterEqual) => (counter, a, LessEqual),
+        _ => return Ok(None),
+    };
+    let more = match (function, counter.down) {
+        (Less, false) | (Greater, true) => 0,
+        (LessEqual, false) | (GreaterEqual, true) => 1,
+        _ => return Ok(None),
+    };
+    if !interp.shape_of(node, bound).is_ok_and(|shape| shape.is_empty()) {
+        return Ok(None);
+    }
+    let Some(start) = counter.start.add(&Int::N(if counter.down { more } else { -more })) else { return Ok(None) };
+    let start = Ints::scalar(counter.dtype, start).val();
+    let (first, second) = if counter.down { (&start, bound) } else { (bound, &start) };
+    let steps = match (interp.ints(first), interp.ints(second)) {
+        (Some(first), Some(second)) => folded(Sub, &first, &second, &|int| is_size(interp, int)).map(Ints::val),
+        _ if interp.ints(second).is_some_and(|second| second.known() == Some(vec![0])) => Some(first.clone()),
+        _ => {
+            let pair = values(interp, node, &[first.clone(), second.clone()])?;
+            let steps = interp.add(node, Binary { function: Sub }, &pair)?;
+            Some(interp.val(steps))
+        }
+    };
+    Ok(steps.map(|steps| Val::Below(Rc::new(vec![steps]))))
+}
+
+/// A counter and a number that is known make another counter.
+fn counted(interp: &Interp<'_>, function: BinaryFunction, a: &Val, b: &Val) -> Option<Val> {
+    let number = |val: &Val| interp.ints(val).filter(|ints| ints.shape.is_empty())?.elements.first().cloned();
+    let counter = match (a, b) {
+        (Val::Counter(counter), n) => counter.shifted(function, &number(n)?, true)?,
+        (n, Val::Counter(counter)) => counter.shifted(function, &number(n)?, false)?,
+        _ => return None,
+    };
+    Some(Val::Counter(counter))
+}
+
+/// Values that are asked for a size, the newest first.
+const SIZES_MAX: usize = 4096;
+
+/// Is this a size that some tensor of the graph has?
+fn is_size(interp: &Interp<'_>, int: &Int) -> bool {
+    let Int::D(dim) = int else { return false };
+    let graph = &interp.frames[interp.depth()].graph;
+    let values = (0..graph.value_count()).rev().take(SIZES_MAX).map(|at| ValueId(at as u32));
+    let inputs = graph.inputs.iter().map(|input| input.value);
+    inputs.chain(values).any(|value| graph.shape(value).contains(dim))
 }
 
 pub fn binary<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
     let [a, b] = inputs(node, vals)?;
     let function = function(node, BINARY)?;
+    if let Some(counter) = counted(interp, function, a, b) {
+        return Ok(vec![counter]);
+    }
+    if let Some(limit) = limit(interp, node, function, a, b)? {
+        return Ok(vec![limit]);
+    }
     if let Some(condition) = condition(interp, function, a, b) {
         return Ok(vec![condition]);
     }
     if let (Some(a), Some(b)) = (interp.ints(a), interp.ints(b))
-        && let Some(folded) = folded(function, &a, &b)
+        && let Some(folded) = folded(function, &a, &b, &|int| is_size(interp, int))
     {
         return Ok(vec![folded.val()]);
     }
     if function == BinaryFunction::Div && interp.dtype_of(a).is_some_and(DType::is_int) {
         return truncate_div(interp, node, vals);
     }
+    if function == BinaryFunction::Min
+        && let Some(bound) = settled(interp, a, b).or_else(|| settled(interp, b, a))
+    {
+        return Ok(vec![bound]);
+    }
+    if matches!(function, BinaryFunction::Equal | BinaryFunction::NotEqual)
+        && let Some(same) = strings::equal(interp, node, a, b, function == BinaryFunction::NotEqual)?
+    {
+        return Ok(vec![same]);
+    }
     let pair = values(interp, node, &[a.clone(), b.clone()])?;
     let out = interp.add(node, Binary { function }, &pair)?;
     one(interp, out)
+}
+
+/// min(bound, max(floor, whatever)) is the bound where the floor is no less: how Keras says the size of a count.
+fn settled(interp: &Interp<'_>, bound: &Val, other: &Val) -> Option<Val> {
+    let known = |val: &Val| match interp.ints(val)?.known()?.as_slice() {
+        [number] => Some(*number),
+        _ => None,
+    };
+    let (limit, Val::Tensor { depth, value }) = (known(bound)?, other) else { return None };
+    let graph = &interp.frames[*depth].graph;
+    let maximum = |op: &Op| matches!(op, Op::Binary(op) if op.function == BinaryFunction::Max);
+    let node = graph.nodes().iter().rev().find(|node| node.outputs.contains(value) && maximum(&node.op))?;
+    let is_floor = |input: &ValueId| {
+        let made = graph.nodes().iter().rev().find(|node| node.outputs.contains(input));
+        let tensor = made.and_then(|node| if let Op::Constant(op) = &node.op { Some(&op.tensor) } else { None });
+        let numbers = tensor.and_then(Ints::of_tensor).and_then(|ints| ints.known());
+        numbers.is_some_and(|numbers| !numbers.is_empty() && numbers.iter().all(|&floor| floor >= limit))
+    };
+    let scalar = graph.shape(*value).is_empty();
+    (scalar && node.inputs.iter().flatten().any(is_floor)).then(|| bound.clone())
 }
 
 pub fn add_n<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
@@ -393,4 +495,21 @@ pub fn bucketize<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> 
 pub fn filled<'a>(interp: &mut Interp<'a>, node: &Node<'a>, dtype: DType, value: f64, shape: Vec<Dim>) -> Out {
     let value = scalar(dtype, value);
     super::shape::spread(interp, node, &value, shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// tf.maximum(0, 8 - length) is no size of its own: only what some tensor has is.
+    #[test]
+    fn a_difference_may_be_below_zero() {
+        let time = Int::D(Dim::symbol("time"));
+        let is_size = |int: &Int| *int == time;
+        let zero = Ints::scalar(DType::I32, Int::N(0));
+        let largest = |int: Int| folded(BinaryFunction::Max, &zero, &Ints::scalar(DType::I32, int), &is_size);
+        assert_eq!(largest(time.clone()).map(|ints| ints.elements), Some(vec![time.clone()]));
+        let missing = Int::N(8).sub(&time).expect("8 - time");
+        assert_eq!(largest(missing), None);
+    }
 }

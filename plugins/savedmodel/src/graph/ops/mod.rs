@@ -1,6 +1,7 @@
 //! TensorFlow's ops, as recast's: one table, a file for each family.
 
-mod control;
+pub mod blocks;
+pub mod control;
 mod fold;
 mod index;
 mod lists;
@@ -9,6 +10,7 @@ mod nn;
 mod reduce;
 mod shape;
 mod source;
+pub mod strings;
 
 use super::def::Node;
 use super::interp::Interp;
@@ -68,6 +70,9 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 const NORM: &[&str] = &["y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2", "reserve_space_3"];
 
+const MERGE: &[&str] = &["output", "value_index"];
+const SWITCH: &[&str] = &["output_false", "output_true"];
+
 /// Sorted by op.
 static TABLE: &[Row] = &[
     row("Abs", math::unary),
@@ -91,7 +96,7 @@ static TABLE: &[Row] = &[
     row("BatchMatMul", nn::mat_mul),
     row("BatchMatMulV2", nn::mat_mul),
     row("BatchMatMulV3", nn::mat_mul),
-    row("BatchToSpaceND", shape::batch_to_space),
+    row("BatchToSpaceND", blocks::batch_to_space),
     row("BiasAdd", nn::bias_add),
     row("BitwiseAnd", math::binary),
     row("BitwiseOr", math::binary),
@@ -115,7 +120,7 @@ static TABLE: &[Row] = &[
     row("Cumprod", reduce::cumulative),
     row("Cumsum", reduce::cumulative),
     row("DenseBincount", reduce::bincount),
-    row("DepthToSpace", shape::depth_to_space),
+    row("DepthToSpace", blocks::depth_to_space),
     row("DepthwiseConv2dNative", nn::depthwise_conv),
     row("Div", math::binary),
     row("DivNoNan", math::div_no_nan),
@@ -123,6 +128,7 @@ static TABLE: &[Row] = &[
     row("Elu", math::activation),
     row("EmptyTensorList", lists::empty),
     row("EnsureShape", source::ensure_shape),
+    row("Enter", source::identity),
     row("Equal", math::binary),
     row("Erf", math::unary),
     row("Erfc", math::erfc),
@@ -141,8 +147,10 @@ static TABLE: &[Row] = &[
     row("GatherV2", index::gather),
     row("Greater", math::binary),
     row("GreaterEqual", math::binary),
+    row("HashTable", strings::table),
+    row("HashTableV2", strings::table),
     row("Identity", source::identity),
-    row("IdentityN", source::identity_n),
+    lenient("IdentityN", source::identity_n),
     lenient("If", control::branch),
     row("Inv", math::unary),
     row("Invert", math::unary),
@@ -163,6 +171,11 @@ static TABLE: &[Row] = &[
     row("LogicalAnd", math::binary),
     row("LogicalNot", math::unary),
     row("LogicalOr", math::binary),
+    row("LookupTableFind", strings::find),
+    row("LookupTableFindV2", strings::find),
+    row("LookupTableSize", strings::size),
+    row("LookupTableSizeV2", strings::size),
+    row("LoopCond", source::identity),
     row("MatMul", nn::mat_mul),
     row("MatrixBandPart", index::band_part),
     row("Max", reduce::reduce),
@@ -170,14 +183,17 @@ static TABLE: &[Row] = &[
     row("MaxPool3D", nn::pool),
     row("Maximum", math::binary),
     row("Mean", reduce::reduce),
-    Row { op: "Merge", lower: control::merge, outputs: &["output", "value_index"], kind: Kind::Lenient },
+    Row { op: "Merge", lower: control::merge, outputs: MERGE, kind: Kind::Lenient },
     row("Min", reduce::reduce),
     row("Minimum", math::binary),
     row("MirrorPad", shape::mirror_pad),
     row("Mod", math::binary),
     row("Mul", math::binary),
     row("MulNoNan", math::mul_no_nan),
+    row("MutableHashTable", strings::table),
+    row("MutableHashTableV2", strings::table),
     row("Neg", math::unary),
+    row("NextIteration", source::identity),
     row("NoOp", source::nothing),
     row("NotEqual", math::binary),
     row("OneHot", index::one_hot),
@@ -199,6 +215,11 @@ static TABLE: &[Row] = &[
     row("ReadVariableOp", source::identity),
     row("RealDiv", math::binary),
     row("Reciprocal", math::unary),
+    row("RefEnter", source::identity),
+    row("RefIdentity", source::identity),
+    Row { op: "RefMerge", lower: control::merge, outputs: MERGE, kind: Kind::Lenient },
+    row("RefNextIteration", source::identity),
+    several("RefSwitch", control::switch, SWITCH),
     row("Relu", math::unary),
     row("Relu6", math::relu6),
     row("Reshape", shape::reshape),
@@ -206,6 +227,7 @@ static TABLE: &[Row] = &[
     row("ResizeBilinear", nn::resize),
     row("ResizeNearestNeighbor", nn::resize),
     row("ResourceGather", index::resource_gather),
+    row("ReverseSequence", index::reverse_sequence),
     row("ReverseV2", index::reverse),
     row("RightShift", math::binary),
     row("Rint", math::unary),
@@ -228,8 +250,8 @@ static TABLE: &[Row] = &[
     row("Softmax", nn::softmax),
     row("Softplus", math::unary),
     row("Softsign", math::unary),
-    row("SpaceToBatchND", shape::space_to_batch),
-    row("SpaceToDepth", shape::space_to_depth),
+    row("SpaceToBatchND", blocks::space_to_batch),
+    row("SpaceToDepth", blocks::space_to_depth),
     row("Split", shape::split),
     row("SplitV", shape::split_v),
     row("Sqrt", math::unary),
@@ -245,9 +267,16 @@ static TABLE: &[Row] = &[
     row("StridedSlice", index::strided_slice),
     row("Sub", math::binary),
     row("Sum", reduce::reduce),
-    Row { op: "Switch", lower: control::switch, outputs: &["output_false", "output_true"], kind: Kind::Plain },
+    several("Switch", control::switch, SWITCH),
     row("Tan", math::unary),
     row("Tanh", math::unary),
+    row("TensorArrayCloseV3", source::nothing),
+    row("TensorArrayGatherV3", lists::array_gather),
+    row("TensorArrayReadV3", lists::array_read),
+    row("TensorArrayScatterV3", lists::array_scatter),
+    row("TensorArraySizeV3", lists::array_size),
+    several("TensorArrayV3", lists::array, &["handle", "flow"]),
+    row("TensorArrayWriteV3", lists::array_write),
     row("TensorListFromTensor", lists::from_tensor),
     row("TensorListGetItem", lists::get_item),
     row("TensorListLength", lists::length),

@@ -6,9 +6,7 @@ use super::super::value::{FOLDED_MAX, Int, Ints, Val};
 use super::{axis, inputs, one, values};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::types::element_count;
-use recast_plugin_api::ir::{
-    BinaryFunction, BroadcastTo, Concat, DType, Data, Dim, Iota, Pad, PadMode, Tensor, Tile, Transpose, ValueId,
-};
+use recast_plugin_api::ir::{BinaryFunction, BroadcastTo, Concat, DType, Data, Dim, Iota, Pad, PadMode, Tensor, Tile};
 use std::rc::Rc;
 
 type Out = Result<Vec<Val>, Diag>;
@@ -400,125 +398,5 @@ pub fn mirror_pad<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) ->
     };
     let x = interp.value(node, &vals[0])?;
     let out = interp.add(node, Pad { padding, mode }, &[x])?;
-    one(interp, out)
-}
-
-fn reshape_to(
-    interp: &mut Interp<'_>,
-    node: &Node<'_>,
-    x: ValueId,
-    shape: Vec<Dim>,
-    perm: &[usize],
-) -> Result<ValueId, Diag> {
-    let x = interp.graph().reshape(node.name, x, shape)?;
-    interp.add(node, Transpose { perm: perm.to_vec() }, &[x])
-}
-
-/// (b, h, w, c) and the block; channels last only.
-fn blocks(interp: &mut Interp<'_>, node: &Node<'_>, vals: &[Val]) -> Result<(ValueId, Vec<Dim>, Dim), Diag> {
-    let [x] = inputs(node, vals)?;
-    if node.text("data_format", "NHWC")? != "NHWC" {
-        return Err(node.unsupported("channels first"));
-    }
-    let block = u64::try_from(node.int("block_size", 0)?).ok().filter(|block| *block > 0);
-    let block = Dim::Known(block.ok_or_else(|| node.bad("an impossible block"))?);
-    let x = interp.value(node, x)?;
-    let shape = interp.shape(x);
-    if shape.len() != 4 {
-        return Err(node.bad("an input that is not of rank four"));
-    }
-    Ok((x, shape, block))
-}
-
-fn divided(node: &Node<'_>, dim: &Dim, by: &Dim) -> Result<Dim, Diag> {
-    let exact = dim.exact_div(by).or_else(|| by.known().filter(|_| dim.known().is_none()).map(|n| dim.floor_div(n)));
-    exact.ok_or_else(|| node.bad(format!("{dim} in blocks of {by}")))
-}
-
-pub fn depth_to_space<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
-    let (x, s, block) = blocks(interp, node, vals)?;
-    let depth = divided(node, &s[3], &block.times(&block))?;
-    let inner = vec![s[0].clone(), s[1].clone(), s[2].clone(), block.clone(), block.clone(), depth.clone()];
-    let y = reshape_to(interp, node, x, inner, &[0, 1, 3, 2, 4, 5])?;
-    let shape = vec![s[0].clone(), s[1].times(&block), s[2].times(&block), depth];
-    let out = interp.graph().reshape(node.name, y, shape)?;
-    one(interp, out)
-}
-
-pub fn space_to_depth<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
-    let (x, s, block) = blocks(interp, node, vals)?;
-    let (h, w) = (divided(node, &s[1], &block)?, divided(node, &s[2], &block)?);
-    let inner = vec![s[0].clone(), h.clone(), block.clone(), w.clone(), block.clone(), s[3].clone()];
-    let y = reshape_to(interp, node, x, inner, &[0, 1, 3, 2, 4, 5])?;
-    let shape = vec![s[0].clone(), h, w, s[3].times(&block).times(&block)];
-    let out = interp.graph().reshape(node.name, y, shape)?;
-    one(interp, out)
-}
-
-fn block_sizes(interp: &Interp<'_>, node: &Node<'_>, vals: &[Val]) -> Result<Vec<Dim>, Diag> {
-    let blocks = interp.known(node, vals, 1, "block")?;
-    let size = |n: i64| u64::try_from(n).ok().filter(|n| *n > 0).map(Dim::Known);
-    blocks.into_iter().map(|n| size(n).ok_or_else(|| node.bad(format!("a block of {n}")))).collect()
-}
-
-fn pairs(interp: &Interp<'_>, node: &Node<'_>, vals: &[Val]) -> Result<Vec<(u64, u64)>, Diag> {
-    let flat = interp.known(node, vals, 2, "padding")?;
-    let size = |n: i64| u64::try_from(n).map_err(|_| node.bad(format!("a padding of {n}")));
-    flat.chunks_exact(2).map(|pair| Ok((size(pair[0])?, size(pair[1])?))).collect()
-}
-
-/// How TensorFlow dilates where its convolution does not: each residue of the blocks becomes a batch of its own.
-pub fn space_to_batch<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
-    let (blocks, pads) = (block_sizes(interp, node, vals)?, pairs(interp, node, vals)?);
-    let mut x = interp.value(node, &vals[0])?;
-    let rank = interp.shape(x).len();
-    let n = blocks.len();
-    if pads.len() != n || rank < n + 1 {
-        return Err(node.bad("blocks and paddings that do not fit the input"));
-    }
-    let padding: Vec<(u64, u64)> =
-        (0..rank).map(|axis| if (1..=n).contains(&axis) { pads[axis - 1] } else { (0, 0) }).collect();
-    if padding.iter().any(|pair| *pair != (0, 0)) {
-        x = interp.add(node, Pad { padding, mode: PadMode::Constant }, &[x])?;
-    }
-    let s = interp.shape(x);
-    let (mut inner, mut outer) = (vec![s[0].clone()], vec![blocks.iter().fold(s[0].clone(), |b, d| b.times(d))]);
-    for (axis, block) in blocks.iter().enumerate() {
-        let part = divided(node, &s[axis + 1], block)?;
-        inner.extend([part.clone(), block.clone()]);
-        outer.push(part);
-    }
-    inner.extend(s[n + 1..].iter().cloned());
-    outer.extend(s[n + 1..].iter().cloned());
-    let block_axes = (0..n).map(|axis| 2 + 2 * axis);
-    let part_axes = (0..n).map(|axis| 1 + 2 * axis);
-    let perm: Vec<usize> = block_axes.chain([0]).chain(part_axes).chain(2 * n + 1..rank + n).collect();
-    let y = reshape_to(interp, node, x, inner, &perm)?;
-    let out = interp.graph().reshape(node.name, y, outer)?;
-    one(interp, out)
-}
-
-pub fn batch_to_space<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
-    let (blocks, crops) = (block_sizes(interp, node, vals)?, pairs(interp, node, vals)?);
-    let x = interp.value(node, &vals[0])?;
-    let s = interp.shape(x);
-    let n = blocks.len();
-    if crops.len() != n || s.len() < n + 1 {
-        return Err(node.bad("blocks and crops that do not fit the input"));
-    }
-    let batch = divided(node, &s[0], &blocks.iter().fold(Dim::Known(1), |all, block| all.times(block)))?;
-    let inner = blocks.iter().cloned().chain([batch.clone()]).chain(s[1..].iter().cloned()).collect();
-    let pairs = (0..n).flat_map(|axis| [n + 1 + axis, axis]);
-    let perm: Vec<usize> = [n].into_iter().chain(pairs).chain(2 * n + 1..s.len() + n).collect();
-    let y = reshape_to(interp, node, x, inner, &perm)?;
-    let mut shape = vec![batch];
-    shape.extend(blocks.iter().enumerate().map(|(axis, block)| s[axis + 1].times(block)));
-    shape.extend(s[n + 1..].iter().cloned());
-    let mut out = interp.graph().reshape(node.name, y, shape.clone())?;
-    for (axis, (before, after)) in crops.into_iter().enumerate() {
-        let length = &shape[axis + 1];
-        let stop = length.minus(&Dim::Known(after)).ok_or_else(|| node.bad("crops more than there is"))?;
-        out = interp.graph().slice(node.name, out, axis + 1, Dim::Known(before), stop)?;
-    }
     one(interp, out)
 }

@@ -13,6 +13,9 @@ type Out = Result<Vec<Val>, Diag>;
 
 pub fn constant<'a>(interp: &mut Interp<'a>, node: &Node<'a>, _vals: &[Val]) -> Out {
     let proto = node.tensor("value")?;
+    if let Some(texts) = literal::texts(node.name, proto)? {
+        return Ok(vec![Val::Texts(Rc::new(texts))]);
+    }
     let tensor = literal::read(node.name, proto, &interp.origin)?;
     // What is large and all the same needs no bytes: zeros of a state, say.
     Ok(vec![Val::Known(Rc::new(tensor))])

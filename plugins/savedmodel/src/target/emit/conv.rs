@@ -223,14 +223,19 @@ pub fn conv(op: &Conv, node: &Node, e: &mut Emit) -> Emitting {
     let depthwise = op.groups > 1 && dims[dims.len() - 2] == 1 && n < 3;
     let equal_strides = windows.strides.iter().all(|&stride| stride == windows.strides[0]);
     let making = Making { x, kernel, dims, windows };
-    let mut y = if depthwise && equal_strides {
+    let y = if depthwise && equal_strides {
         depthwise_conv(making, op.groups, e)?
     } else if op.groups > 1 {
         grouped(making, op.groups, node, e)?
     } else {
         plain(making, e)?
     };
-    if n == 1 {
+    finish(node, y, n == 1, e)
+}
+
+/// `lifted`: an axis of one was put in front of the only spatial one, and goes again; then the bias.
+fn finish(node: &Node, mut y: Val, lifted: bool, e: &mut Emit) -> Result<(), Diag> {
+    if lifted {
         y = e.squeeze(&y, 1);
     }
     if let Some(bias) = e.opt_arg(node, 2)? {
@@ -340,16 +345,9 @@ pub fn conv_transpose(op: &ConvTranspose, node: &Node, e: &mut Emit) -> Emitting
     for (x, kernel) in xs.iter().zip(&kernels) {
         parts.push(back.node(x, kernel, &e.shape(x_value)[0].clone(), out, e)?);
     }
-    let mut y = if parts.len() == 1 { parts.remove(0) } else { e.concat(&parts, rank - 1) };
-    y = back.cut_and_grown(y, e)?;
-    if n == 1 {
-        y = e.squeeze(&y, 1);
-    }
-    if let Some(bias) = e.opt_arg(node, 2)? {
-        y = e.call("BiasAdd", &[&y, &bias]);
-    }
-    e.bind(node.outputs[0], y);
-    Ok(())
+    let y = if parts.len() == 1 { parts.remove(0) } else { e.concat(&parts, rank - 1) };
+    let y = back.cut_and_grown(y, e)?;
+    finish(node, y, n == 1, e)
 }
 
 /// A transposed convolution, as TensorFlow says it: the gradient of one, of the length that is wanted.

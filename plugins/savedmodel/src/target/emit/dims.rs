@@ -2,8 +2,9 @@
 //! are i32, as TensorFlow computes shapes.
 
 use super::{Emit, Val};
-use recast_plugin_api::diag::{Code, Diag};
+use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::dim::Atom;
+use recast_plugin_api::ir::sizes::Sizes;
 use recast_plugin_api::ir::{DType, Dim};
 
 impl Emit<'_> {
@@ -54,16 +55,8 @@ impl Emit<'_> {
     }
 
     fn symbol(&mut self, symbol: &str) -> Result<Val, Diag> {
-        let graph = self.graph();
-        let found = graph.inputs.iter().find_map(|input| {
-            let axis = graph.shape(input.value).iter().position(|dim| dim.as_symbol() == Some(symbol))?;
-            Some((input.value, axis as i64))
-        });
-        let Some((value, axis)) = found else {
-            let detail =
-                format!("the size '{symbol}' is not that of an input's axis, so it can't be known at run time");
-            return Err(Diag::new(Code::UnsupportedOp, self.path(), detail));
-        };
+        let (value, axis) = self.graph().symbol_axis(symbol, self.path())?;
+        let axis = axis as i64;
         let path = self.path().to_string();
         self.set_path(symbol.to_string());
         let input = self.val(value)?;
@@ -79,38 +72,21 @@ impl Emit<'_> {
         self.op("StridedSlice", &[vector, &begin, &end, &one]).int("shrink_axis_mask", 1).tmp()
     }
 
-    fn polynomial(&mut self, dim: &Dim) -> Result<Val, Diag> {
-        let mut sum: Option<Val> = None;
-        let mut constant = 0;
-        for (coefficient, factors) in dim.terms() {
-            if factors.is_empty() {
-                constant = coefficient;
-                continue;
-            }
-            let mut term: Option<Val> = None;
-            for factor in &factors {
-                let factor = self.factor(factor)?;
-                term = Some(match term {
-                    Some(before) => self.call("Mul", &[&before, &factor]),
-                    None => factor,
-                });
-            }
-            let Some(mut term) = term else { continue };
-            if coefficient != 1 {
-                let by = self.int(coefficient);
-                term = self.call("Mul", &[&term, &by]);
-            }
-            sum = Some(match sum {
-                Some(before) => self.call("AddV2", &[&before, &term]),
-                None => term,
-            });
+    /// 0, 1, ... below `dim`, as i32.
+    pub fn counting(&mut self, dim: &Dim) -> Result<Val, Diag> {
+        if let Some(size) = dim.known().filter(|size| *size <= COUNTED_MAX) {
+            return Ok(self.ints(&(0..size as i64).collect::<Vec<_>>()));
         }
-        let Some(sum) = sum else { return Ok(self.int(constant)) };
-        if constant == 0 {
-            return Ok(sum);
-        }
-        let constant = self.int(constant);
-        Ok(self.call("AddV2", &[&sum, &constant]))
+        let (zero, limit, one) = (self.int(0), self.size(dim)?, self.int(1));
+        Ok(self.call("Range", &[&zero, &limit, &one]))
+    }
+}
+
+impl Sizes for Emit<'_> {
+    type Value = Val;
+
+    fn number(&mut self, number: i64) -> Val {
+        self.int(number)
     }
 
     fn factor(&mut self, atom: &Atom) -> Result<Val, Diag> {
@@ -124,13 +100,12 @@ impl Emit<'_> {
         }
     }
 
-    /// 0, 1, ... below `dim`, as i32.
-    pub fn counting(&mut self, dim: &Dim) -> Result<Val, Diag> {
-        if let Some(size) = dim.known().filter(|size| *size <= COUNTED_MAX) {
-            return Ok(self.ints(&(0..size as i64).collect::<Vec<_>>()));
-        }
-        let (zero, limit, one) = (self.int(0), self.size(dim)?, self.int(1));
-        Ok(self.call("Range", &[&zero, &limit, &one]))
+    fn product(&mut self, a: &Val, b: &Val) -> Val {
+        self.call("Mul", &[a, b])
+    }
+
+    fn sum(&mut self, a: &Val, b: &Val) -> Val {
+        self.call("AddV2", &[a, b])
     }
 }
 

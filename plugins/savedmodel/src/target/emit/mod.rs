@@ -18,11 +18,12 @@ mod reduce;
 mod resize;
 mod scope;
 mod shape;
+mod strings;
 
 pub use build::Build;
 use function::function;
 pub use function::{Step, shape_attrs};
-pub use scope::{Emit, Val, Variable, arg_def, attrs};
+pub use scope::{Emit, Table, Val, Variable, arg_def, attrs};
 
 use crate::proto::{FunctionDef, dtype};
 use recast_plugin_api::diag::{Code, Diag, Findings};
@@ -30,11 +31,12 @@ use recast_plugin_api::ir::{Graph, Node, Op};
 
 type Emitting = Result<(), Diag>;
 
-/// The model as a function of its inputs and the handles of its variables, and the functions that it calls.
+/// The model as a function of its inputs and the handles of its variables and tables, and the functions that it calls.
 pub struct Emitted {
     pub function: FunctionDef,
     pub library: Vec<FunctionDef>,
     pub variables: Vec<Variable>,
+    pub tables: Vec<Table>,
 }
 
 /// The function `name` of a graph; every op that can't be said is a finding.
@@ -70,13 +72,14 @@ pub fn graph(graph: &Graph, name: &str) -> Result<Emitted, Findings> {
     if !findings.is_empty() {
         return Err(findings);
     }
-    args.extend(e.variables.iter().map(|variable| Val { name: variable.arg.clone(), dtype: dtype::RESOURCE }));
+    let handles = e.variables.iter().map(|variable| &variable.arg).chain(e.tables.iter().map(|table| &table.arg));
+    args.extend(handles.map(|arg| Val { name: arg.clone(), dtype: dtype::RESOURCE }));
     let mut function = function(name, &args, &results, e.scope_mut());
     if let Some(signature) = &mut function.signature {
-        // It reads variables.
-        signature.is_stateful = !e.variables.is_empty();
+        // It reads variables and tables.
+        signature.is_stateful = !e.variables.is_empty() || !e.tables.is_empty();
     }
-    Ok(Emitted { function, library: e.functions, variables: e.variables })
+    Ok(Emitted { function, library: e.functions, variables: e.variables, tables: e.tables })
 }
 
 /// Is there an arm for the op of this name?
@@ -121,6 +124,8 @@ fn op<'a>(node: &'a Node, e: &mut Emit<'a>) -> Emitting {
         Op::Reverse(op) => shape::reverse(op, node, e),
         Op::OneHot(op) => shape::one_hot(op, node, e),
         Op::Triangle(op) => shape::triangle(op, node, e),
+        Op::StringToIndex(op) => strings::string_to_index(op, node, e),
+        Op::IndexToString(op) => strings::index_to_string(op, node, e),
         Op::Resize(op) => resize::resize(op, node, e),
         Op::Lstm(op) => recurrent::lstm(op, node, e),
         Op::Gru(op) => recurrent::gru(op, node, e),

@@ -31,6 +31,18 @@ pub struct Variable {
     read: Val,
 }
 
+/// A lookup table as the model's function gets it.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// The layer that looks things up, made free.
+    pub name: String,
+    /// Vectors of one length.
+    pub keys: TensorProto,
+    pub values: TensorProto,
+    /// Name of the argument that is its handle.
+    pub arg: String,
+}
+
 /// One function in the making.
 pub(super) struct Scope<'a> {
     pub graph: &'a Graph,
@@ -69,6 +81,7 @@ pub struct Emit<'a> {
     uses: Vec<u32>,
     path: String,
     pub variables: Vec<Variable>,
+    pub tables: Vec<Table>,
     by_name: HashMap<String, (usize, &'a Tensor)>,
     pub functions: Vec<FunctionDef>,
     /// Faults of the emitter itself.
@@ -82,6 +95,7 @@ impl<'a> Emit<'a> {
             uses: graph.use_counts(),
             path: String::new(),
             variables: Vec::new(),
+            tables: Vec::new(),
             by_name: HashMap::new(),
             functions: Vec::new(),
             bugs: Vec::new(),
@@ -190,6 +204,20 @@ impl<'a> Emit<'a> {
         Ok(read)
     }
 
+    /// A lookup table with these keys and values: its handle. Equal ones are one.
+    pub fn table(&mut self, keys: TensorProto, values: TensorProto) -> Result<Val, Diag> {
+        if self.scopes.len() > 1 {
+            return self.captured(|e| e.table(keys, values));
+        }
+        if let Some(known) = self.tables.iter().find(|table| table.keys == keys && table.values == values) {
+            return Ok(Val { name: known.arg.clone(), dtype: dtype::RESOURCE });
+        }
+        let path = self.path.clone();
+        let arg = self.arg_name(&format!("{path}_table"));
+        self.tables.push(Table { name: format!("{path}/table_{}", self.tables.len()), keys, values, arg: arg.clone() });
+        Ok(Val { name: arg, dtype: dtype::RESOURCE })
+    }
+
     /// Remembers a constant: it becomes a node when somebody uses it.
     pub fn know(&mut self, value: ValueId, tensor: &'a Tensor) {
         self.scope_mut().tensors.insert(value, tensor);
@@ -198,7 +226,7 @@ impl<'a> Emit<'a> {
     fn constant(&mut self, tensor: &Tensor) -> Result<Val, Diag> {
         match &tensor.data {
             Data::Inline(stored) => {
-                let bytes = shapes::view(tensor, stored);
+                let bytes = tensor.view_of(stored)?.into_owned();
                 Ok(self.bytes(tensor.dtype, &tensor.shape, bytes))
             }
             Data::Region { .. } => {

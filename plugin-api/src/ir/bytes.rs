@@ -1,9 +1,36 @@
-//! Axes of an array in another order, moved element by element with the cache in mind.
+//! The bytes of an array with its axes in another order, moved element by element with the cache in mind.
 
-use crate::weights::strides;
+use super::Tensor;
+use crate::diag::{Code, Diag};
+use std::borrow::Cow;
 
 /// Elements of a tile's side: a tile of each array fits the first-level cache.
 const TILE: usize = 32;
+
+impl Tensor {
+    /// The bytes that this view shows, of the bytes as they are stored.
+    pub fn view_of<'b>(&self, stored: &'b [u8]) -> Result<Cow<'b, [u8]>, Diag> {
+        if self.is_plain() {
+            return Ok(Cow::Borrowed(stored));
+        }
+        let size = self.dtype.size();
+        let dims: Vec<usize> = self.stored.iter().map(|&n| n as usize).collect();
+        let expected = dims.iter().try_fold(size, |product, &dim| product.checked_mul(dim));
+        if size == 0 || expected != Some(stored.len()) {
+            return Err(Diag::new(Code::Malformed, "", format!("{} bytes for {}", stored.len(), self.ty())));
+        }
+        Ok(Cow::Owned(permuted(stored, &dims, &self.perm, size)))
+    }
+}
+
+/// Distance between neighbours along each axis, in elements, C order.
+pub fn strides(dims: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1; dims.len()];
+    for axis in (1..dims.len()).rev() {
+        strides[axis - 1] = strides[axis] * dims[axis];
+    }
+    strides
+}
 
 /// The array `from` (row-major, sizes `dims`) with axis `i` of the result being axis `perm[i]` of it.
 pub fn permuted(from: &[u8], dims: &[usize], perm: &[usize], element: usize) -> Vec<u8> {
@@ -105,6 +132,7 @@ impl Plane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ir::DType;
 
     /// The definition, one element at a time.
     fn slow(from: &[u8], dims: &[usize], perm: &[usize], element: usize) -> Vec<u8> {
@@ -141,6 +169,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_view_is_turned() {
+        let tensor = Tensor::inline(DType::U8, &[2, 3], vec![1, 2, 3, 4, 5, 6]).permuted(&[1, 0]).unwrap();
+        assert_eq!(*tensor.view_of(&[1, 2, 3, 4, 5, 6]).unwrap(), [1, 4, 2, 5, 3, 6]);
+        assert!(tensor.view_of(&[1, 2, 3, 4, 5]).is_err());
     }
 
     #[test]
