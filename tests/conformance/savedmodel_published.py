@@ -151,7 +151,8 @@ def check_one(args, name, work):
     elsewhere("keras2", "--record", folder, name, golden)
     report = convert(args, folder, targets, golden, os.path.join(work, "out"))
     if report["status"] != "verified":
-        raise run.Wrong(f"{report['status']}: {[d['detail'] for d in report['diagnostics'] if d['severity'] == 'error']}")
+        details = [d["detail"] for d in report["diagnostics"] if d["severity"] == "error"]
+        raise run.Wrong(f"{report['status']}: {details}")
     errors = {}
     for target in targets:
         path, _ = run.output_file(report, target)

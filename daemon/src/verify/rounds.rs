@@ -212,8 +212,8 @@ pub fn plan(evaluator: &Evaluator<'_>, graph: &Graph, rounding: &mut Rounds) -> 
 }
 
 /// Tries one kind of input after the other until every output tells something; the first when none does. It begins with
-/// the kind that did so for the set before: the rounding that was measured there says little of other kinds. A recurrent
-/// net may be chaotic for one, and exact to the last digits for the next.
+/// the kind that did so for the set before: the rounding that was measured there says little of other kinds. A
+/// recurrent net may be chaotic for one, and exact to the last digits for the next.
 fn telling(
     evaluator: &Evaluator<'_>,
     graph: &Graph,
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(outside(&set, tolerances[0], &found), 0, "{count} draws give {:?}", tolerances[0]);
     }
 
-    /// y = tanh(x) + sin(1e8 max(x - 0.9, 0)): for large inputs any rounding gives any result, for small ones none does.
+    /// y = tanh(x) + sin(1e8 max(x - 0.9, 0)): large inputs and any rounding give any result, small ones don't.
     #[test]
     fn a_kind_of_input_that_tells_nothing_leaves_the_others_their_own_rounding() {
         let weights = Files::none();
