@@ -50,7 +50,7 @@ MODELS = {
     "medaka_hac": (MEDAKA, "medaka/data/r1041_e82_400bps_hac_v4.3.0_model.tar.gz", LAYERS, pileup),
     "medaka_sup_variant": (MEDAKA, "medaka/data/r1041_e82_400bps_sup_variant_v4.3.0_model.tar.gz", LAYERS, pileup),
     "medaka_hac_variant": (MEDAKA, "medaka/data/r1041_e82_400bps_hac_variant_v4.3.0_model.tar.gz", LAYERS, pileup),
-    "guesslang": (("guesslang==2.2.1",), "guesslang/data/model", GRAPH, "unsupported-type"),
+    "guesslang": (("guesslang==2.2.1",), "guesslang/data/model", GRAPH, "unsupported-op"),
 }
 
 
