@@ -356,9 +356,8 @@ impl Job<'_> {
 
     /// The output as somebody else than its writer finds it.
     fn read_back(&self, written: &Written<'_>, graph: &Graph) -> Result<Option<ReadBack>, Findings> {
-        let format = &written.caps.read_back;
-        if !format.is_empty() {
-            return verify::read_back::by_source(self.host, self.spec, graph, &written.path, format).map(Some);
+        if !written.caps.read_back.is_empty() {
+            return verify::read_back::by_source(self.host, self.spec, graph, &written.path, written.caps).map(Some);
         }
         if !written.caps.checks {
             return Ok(None);

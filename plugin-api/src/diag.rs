@@ -91,6 +91,7 @@ codes! {
     TrainingDropped = "training-dropped", Loss, "Training-only state (optimizer, loss, metrics) is not carried over.";
     RandomAtInference = "random-at-inference", Unsupported, "It is called with training=True: random by itself.";
     CustomObject = "custom-object", Loss, "A class of the user's own, kept by name: who loads the output registers it.";
+    NeedsNewer = "needs-newer", Loss, "The output needs a newer reader than its format does by itself.";
     OptionIgnored = "option-ignored", Loss, "An option has no meaning in this target.";
     LambdaRecognised = "lambda-recognised", Loss, "A Lambda's code is that of a well-known function, which was lowered.";
     Precision = "precision", Loss, "Values were stored in a narrower dtype.";

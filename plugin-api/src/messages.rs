@@ -167,6 +167,10 @@ pub struct Caps {
     /// With `wants_layers`: the layers are written beside the graph, which is needed all the same (`torch`).
     #[prost(bool, tag = "15")]
     pub needs_graph: bool,
+    /// Not every name can be kept: what is neither a letter nor a digit of ASCII may come back as `_`, with more of
+    /// them at the end where that name is taken.
+    #[prost(bool, tag = "16")]
+    pub renames: bool,
 }
 
 impl Caps {
@@ -209,11 +213,12 @@ impl CheckRequest {
 /// A script for an interpreter that the machine's owner configures: `[verify.runtimes.NAME] command = [...]`. It is
 /// called as `COMMAND... SCRIPT MODEL INPUTS.npz OUTPUTS.npz [INPUTS.npz OUTPUTS.npz]...` in a process of its own,
 /// bounded in time and memory: it loads the output at MODEL (file or directory) once; then, for each pair in order, it
-/// feeds it the arrays of INPUTS.npz, which are named as the graph's inputs and have the dtypes of the graph (bfloat16
-/// comes as float32), and writes OUTPUTS.npz with arrays named as the graph's outputs (bfloat16 as float32). Batch size
-/// and free lengths differ from pair to pair. It exits with 0; anything else fails the check, and the last lines that
-/// it printed are in the report. Its working directory, HOME and TMPDIR are an empty place that is removed afterwards;
-/// the environment holds nothing else but PATH, LANG and OMP_NUM_THREADS.
+/// feeds it the arrays of INPUTS.npz, which are named as the graph's inputs, lie in the order of these, and have the
+/// dtypes of the graph (bfloat16 comes as float32), and writes OUTPUTS.npz with arrays named as the graph's outputs, or
+/// `arr_0`, `arr_1`, .. in the order of these (bfloat16 as float32). Batch size and free lengths differ from pair to
+/// pair. It exits with 0; anything else fails the check, and the last lines that it printed are in the report. Its
+/// working directory, HOME and TMPDIR are an empty place that is removed afterwards; the environment holds nothing else
+/// but PATH, LANG and OMP_NUM_THREADS.
 #[derive(Clone, PartialEq, Message)]
 pub struct Runner {
     /// The key under `[verify.runtimes]`: `torch`, `tensorflow`, `keras`.

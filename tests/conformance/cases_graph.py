@@ -243,6 +243,21 @@ class Scale(L.Layer):
         return {**super().get_config(), "shift": self.shift}
 
 
+@keras.utils.register_keras_serializable(package="acme")
+class ScaledTanh(L.Layer):
+    """The stranger's layer that tests/strangers/sample-layer lowers."""
+
+    def __init__(self, scale=1.5, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def call(self, x):
+        return self.scale * keras.activations.tanh(x)
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
+
+
 class Unregistered(L.Layer):
     def call(self, x):
         return x * 2.0
@@ -251,6 +266,7 @@ class Unregistered(L.Layer):
 stack("custom_layer", (4,), lambda: L.Dense(3, name="dense"), lambda: Scale(name="scale"))
 stack("custom_layer_unregistered", (4,), lambda: L.Dense(3, name="dense"), lambda: Unregistered(name="mystery"))
 stack("custom_layers_two", (4,), lambda: Scale(name="scale"), lambda: L.Dense(3), lambda: Unregistered(name="mystery"))
+stack("custom_layer_with_plugin", (4,), lambda: L.Dense(3, name="dense"), lambda: ScaledTanh(name="scaled"))
 # The file holds the function's bytecode with its file name: compiled so that no path and no line of this file is in it.
 TWICE = eval(compile("lambda x: x * 2.0 + 1.0", "twice.py", "eval"), {"__name__": "my_model"})
 layer("lambda_layer", lambda: L.Lambda(TWICE, name="twice"), (4,))

@@ -12,7 +12,7 @@ import kit
 import numpy as np
 import keras
 import registry
-import cases_basic, cases_conv, cases_rnn, cases_attention, cases_graph, cases_beyond  # noqa: F401,E401  they fill the table
+import cases_basic, cases_conv, cases_rnn, cases_attention, cases_graph, cases_beyond, cases_masks  # noqa: F401,E401  they fill the table
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", f"keras{kit.KERAS}")
 LARGEST = 250_000

@@ -16,7 +16,7 @@ fn runtime(mode: &str, more: &str) -> String {
 }
 
 /// Without recorded outputs: what our own inputs show is to be seen.
-fn bare(home: &Path, sample: &str) -> String {
+pub fn bare(home: &Path, sample: &str) -> String {
     let from = recast_tests::tests_dir().join("samples").join(sample);
     let copy = home.join(sample);
     std::fs::copy(from, &copy).unwrap();
@@ -115,7 +115,7 @@ fn a_command_that_is_not_there_is_an_error_of_the_configuration() {
 }
 
 /// The graph that an honest conversion of a sample wrote, for the oracle to evaluate.
-fn truth(home: &Path, sample: &str) -> PathBuf {
+pub fn truth(home: &Path, sample: &str) -> PathBuf {
     let result = converted(home, "plain", &bare(home, sample), "", "");
     let bundle = PathBuf::from(result.json["bundle"].as_str().expect("published"));
     let graph = bundle.join(result.json["outputs"][0]["path"].as_str().unwrap()).join("graph.pb");

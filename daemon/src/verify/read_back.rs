@@ -16,36 +16,40 @@ use crate::lower::{layers_of, missing_classes};
 use crate::pipeline;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Graph, Node, Op, Tensor};
+use recast_plugin_api::messages::Caps;
 use recast_plugin_api::model::LayerModel;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Reads the output at `path`, of this `format`, and compares it with `graph` as it was lowered.
-pub fn by_source(host: &Host, spec: &JobSpec, graph: &Graph, path: &Path, format: &str) -> Result<ReadBack, Findings> {
-    let plugin = reader(host, format)?;
+/// Reads the output at `path`, of the format `caps.read_back`, and compares it with `graph` as it was lowered.
+pub fn by_source(host: &Host, spec: &JobSpec, graph: &Graph, path: &Path, caps: &Caps) -> Result<ReadBack, Findings> {
+    let plugin = reader(host, &caps.read_back)?;
     let scratch = spec.staging.join(pipeline::SCRATCH);
     let other = host.sibling(TensorStore::new(&[path.to_owned()], &scratch, spec.limits.output_bytes_max));
     let request = pipeline::read_request(path, None)?;
     let model = other.read(plugin, &request).map_err(as_verdicts)?;
     let by = format!("read back by {}", host.id_of(plugin));
-    let Some(traced) = model.traced.clone() else { return same_model(spec, graph, &model, (host, &other), by) };
+    let Some(traced) = model.traced.clone() else {
+        return same_model(spec, (graph, caps.renames), &model, (host, &other), by);
+    };
     // An output that holds layers and a graph is right if both are.
-    let layers = same_model(spec, graph, &model, (host, &other), by.clone())?;
+    let layers = same_model(spec, (graph, caps.renames), &model, (host, &other), by.clone())?;
     let traced = LayerModel { root: Some(traced), traced: None, ..model };
-    let ReadBack { note, distance, samples, .. } = same_model(spec, graph, &traced, (host, &other), by.clone())?;
+    let ReadBack { note, distance, samples, .. } =
+        same_model(spec, (graph, caps.renames), &traced, (host, &other), by.clone())?;
     Ok(ReadBack { by, note: format!("{note}; its layers: {}", layers.note), distance, samples })
 }
 
-/// Compares what was read, with the host that read it.
+/// Compares what was read, with the host that read it. `renames` is that of `Caps`.
 fn same_model(
     spec: &JobSpec,
-    graph: &Graph,
+    (graph, renames): (&Graph, bool),
     model: &LayerModel,
     (host, other): (&Host, &Host),
     by: String,
 ) -> Result<ReadBack, Findings> {
     let found = pipeline::lower(model, other).map_err(as_verdicts)?;
-    if let Some(difference) = signatures_differ(graph, &found) {
+    if let Some(difference) = signatures_differ(graph, &found, renames) {
         return Err(Diag::new(Code::Mismatch, "", format!("read back, {difference}")).into());
     }
     let (mine, theirs) = (Placed { graph, store: host.tensors() }, Placed { graph: &found, store: other.tensors() });

@@ -1,6 +1,7 @@
 //! Stands in for an interpreter with a framework: `fake-runner MODE SCRIPT MODEL INPUTS OUTPUTS...` evaluates the graph
 //! that the target `plain` of tests/strangers/checked wrote; `fake-runner oracle GRAPH ARTIFACT INPUTS OUTPUTS...` one
-//! that lies elsewhere. Other modes do what a runner must not do.
+//! that lies elsewhere, and so does `fake-runner by-place GRAPH SCRIPT MODEL INPUTS OUTPUTS...`, whose outputs have no
+//! names. Other modes do what a runner must not do.
 
 use prost::Message;
 use recast_plugin_api::ir::Graph;
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let graph = match mode.as_str() {
-        "oracle" | "oracle-wrong" => PathBuf::from(first),
+        "oracle" | "oracle-wrong" | "by-place" | "by-place-wrong" => PathBuf::from(first),
         _ => Path::new(second).join("graph.pb"),
     };
     match mode.as_str() {
@@ -36,6 +37,8 @@ fn main() -> ExitCode {
         "surroundings" => return surroundings(first),
         _ => {}
     }
+    // The model is another argument there.
+    let pairs = if mode.starts_with("by-place") { &pairs[pairs.len().min(1)..] } else { pairs };
     match answer(&graph, pairs, mode) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -54,6 +57,9 @@ fn answer(graph: &Path, pairs: &[String], mode: &str) -> Result<(), String> {
         if mode.ends_with("wrong") {
             let (_, array) = &mut outputs[0];
             *array = array.styled(1.0, 0.01);
+        }
+        if mode.starts_with("by-place") {
+            outputs.iter_mut().enumerate().for_each(|(at, output)| output.0 = format!("arr_{at}"));
         }
         if mode == "misnamed" {
             outputs[0].0 += "_0";

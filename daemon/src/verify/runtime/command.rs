@@ -94,14 +94,16 @@ impl Commands {
         self.events.run_command(&request).map_err(Refusal::Fails)?;
         let read = |(question, path): (&Question, &PathBuf)| {
             let arrays = read_npz(path).map_err(fails)?;
-            question.outputs.iter().map(|name| take(&arrays, name)).collect()
+            question.outputs.iter().enumerate().map(|(at, name)| take(&arrays, at, name)).collect()
         };
         questions.iter().zip(&answers).map(read).collect()
     }
 }
 
-fn take(arrays: &[(String, Array)], name: &str) -> Result<Array, Refusal> {
-    let found = arrays.iter().find(|(known, _)| known == name).map(|(_, array)| array.clone());
+/// An output by its name; by its place where the command named its arrays as numpy names what has no names.
+fn take(arrays: &[(String, Array)], at: usize, name: &str) -> Result<Array, Refusal> {
+    let find = |name: &str| arrays.iter().find(|(known, _)| known == name).map(|(_, array)| array.clone());
+    let found = find(name).or_else(|| find(&format!("arr_{at}")));
     found.ok_or_else(|| {
         let held: Vec<&str> = arrays.iter().map(|(name, _)| name.as_str()).collect();
         Refusal::Fails(format!("the command wrote no array '{name}'; it wrote: {}", held.join(", ")))

@@ -2,7 +2,7 @@
 //! `weights::tree` and `weights::legacy` read the same layouts.
 
 use super::hdf5::{Array, Attr, Group, names};
-use super::upgrade::{Operation, order, order_without_masks};
+use super::upgrade::{Dialect, Operation, order, order_without_masks, orders_differ};
 use crate::hdf5::join;
 use crate::weights::roles::{self, Role};
 use crate::weights::tree::{numbered, role_home, snake_case};
@@ -24,6 +24,8 @@ pub enum Data {
 pub struct Layout {
     pub root: Group,
     pub data: Vec<Data>,
+    /// Whether masks count in the order of layers: not in Keras 2.
+    old: bool,
     findings: Findings,
 }
 
@@ -38,6 +40,10 @@ struct Slot<'m> {
 }
 
 impl Layout {
+    fn order(&self, model: &Model) -> Vec<Operation> {
+        if self.old { order_without_masks(model) } else { order(model) }
+    }
+
     fn done(self) -> Result<Layout, Findings> {
         if self.findings.is_empty() { Ok(self) } else { Err(self.findings) }
     }
@@ -127,7 +133,7 @@ impl Layout {
     fn tree_model(&mut self, model: &Model, base: &str) {
         self.name(&join(base, "vars"), &model.name);
         let mut counts: HashMap<String, u32> = HashMap::new();
-        for operation in order(model) {
+        for operation in self.order(model) {
             let Operation::Layer(layer) = operation else { continue };
             let layer = &model.layers[layer];
             if layer.class.starts_with("ops.") {
@@ -231,12 +237,6 @@ fn bare_class(layer: &Layer) -> &str {
     }
 }
 
-fn has_weights(layer: &Layer) -> bool {
-    let inside = layer.model.iter().flat_map(|model| &model.layers);
-    !layer.weights.is_empty()
-        || inside.chain(layer.children.iter().filter_map(|child| child.layer.as_ref())).any(has_weights)
-}
-
 /// An array of a plain list of them.
 pub struct Listed {
     pub name: String,
@@ -256,9 +256,9 @@ impl Listed {
 
 /// Every array by the path of its layer, in Keras' order.
 pub fn listed(model: &Model) -> Result<Vec<Listed>, Findings> {
-    let mut layout = Layout::default();
+    let mut layout = Layout { old: true, ..Layout::default() };
     let mut list = Vec::new();
-    for operation in order(model) {
+    for operation in layout.order(model) {
         let Operation::Layer(layer) = operation else { continue };
         let slots = layout.section_slots(&model.layers[layer]);
         let listed =
@@ -269,12 +269,14 @@ pub fn listed(model: &Model) -> Result<Vec<Listed>, Findings> {
 }
 
 /// `model_weights` of an old HDF5 file, with the lists that its root does not need.
-pub fn flat(model: &Model) -> Result<Layout, Findings> {
-    let mut layout = Layout::default();
-    layout.agree(model);
+pub fn flat(model: &Model, dialect: Dialect) -> Result<Layout, Findings> {
+    let mut layout = Layout { old: dialect.is_old(), ..Layout::default() };
+    if dialect == Dialect::Both {
+        layout.agree(model);
+    }
     let mut layer_names = Vec::with_capacity(model.layers.len() + model.inputs.len());
     let at = |name: &str| format!("model_weights/{}", name.trim_matches('/'));
-    for operation in order(model) {
+    for operation in layout.order(model) {
         let layer = match operation {
             Operation::Input(input) => {
                 let name = &model.inputs[input].name;
@@ -298,20 +300,11 @@ pub fn flat(model: &Model) -> Result<Layout, Findings> {
 impl Layout {
     /// Such a file lists its weights for Keras 2 and 3 alike: where masks set their orders apart, it is right for one.
     fn agree(&mut self, model: &Model) {
-        let weighted = |operations: Vec<Operation>| -> Vec<usize> {
-            let layers = operations.into_iter().filter_map(|operation| match operation {
-                Operation::Layer(layer) => Some(layer),
-                Operation::Input(_) => None,
-            });
-            layers.filter(|&layer| has_weights(&model.layers[layer])).collect()
-        };
-        let (new, old) = (weighted(order(model)), weighted(order_without_masks(model)));
-        if let Some((new, _)) = new.iter().zip(&old).find(|(new, old)| new != old) {
+        if let Some(layer) = orders_differ(model) {
             let detail = "Keras 2 and Keras 3, which counts the operations that compute masks, would read the weights \
-                          of an .h5 file in different orders: choose the target `keras` instead";
-            self.finding(Code::UnsupportedLayer, &model.layers[*new], detail.to_owned());
+                          of an .h5 file in different orders: choose the target `keras` or `keras2` instead";
+            self.finding(Code::UnsupportedLayer, layer, detail.to_owned());
         }
-        model.layers.iter().filter_map(|layer| layer.model.as_ref()).for_each(|inner| self.agree(inner));
     }
 
     fn list(&mut self, path: &str, name: &str, list: &[String]) {
@@ -363,7 +356,7 @@ impl Layout {
             if slot.trainable && !frozen { first.push((name, slot)) } else { last.push((name, slot)) }
         }
         if let Some(model) = &layer.model {
-            for operation in order(model) {
+            for operation in self.order(model) {
                 let Operation::Layer(inner) = operation else { continue };
                 let inner = &model.layers[inner];
                 self.collect(inner, &format!("{path}/{}", inner.name), frozen, first, last);

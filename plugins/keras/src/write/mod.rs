@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `keras` | `NAME.keras`: a zip, members stored, of `metadata.json`, `config.json`, `model.weights.h5` |
 //! | `h5` | `NAME.h5`: HDF5 with `model_config` as an attribute, weights in one group for each layer |
+//! | `keras2` | `NAME_keras2.h5`: the same in the words of tf.keras 2.15 |
 //! | `tfjs` | `NAME_tfjs/`: `model.json` and the weights in files of 4 MiB |
 
 pub mod hdf5;
@@ -19,7 +20,7 @@ use layout::{Data, Layout};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::Op;
 use recast_plugin_api::ir::Tensor;
-use recast_plugin_api::messages::{Caps, WriteRequest};
+use recast_plugin_api::messages::{Caps, Runner, WriteRequest};
 use recast_plugin_api::model::{LayerModel, Model, SCHEMA_REV};
 use recast_plugin_api::plugin::{WriteCx, options};
 use serde_json::{Value, json};
@@ -30,6 +31,7 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 
 /// What the outputs say that wrote them: the Keras whose spelling they follow.
 const KERAS_VERSION: &str = "3.15.0";
+const KERAS_2_VERSION: &str = "2.15.0";
 /// Small pieces are collected before they cross the boundary.
 const BUFFER_BYTES: usize = 1 << 16;
 /// A zip member from here on needs wider numbers.
@@ -38,23 +40,27 @@ const ZIP64_BYTES: u64 = 0xffff_ffff;
 /// The class under which a source of SavedModels hands on a graph without layers.
 const TRACED: &str = "tf>Signature";
 
-pub const TARGETS: &[&str] = &["h5", "keras", "tfjs"];
+pub const TARGETS: &[&str] = &["h5", "keras", "keras2", "tfjs"];
 
 /// What the targets take: any graph, because they write layers.
 pub fn caps() -> Vec<Caps> {
-    let caps = |target: &str, suffix: &str, read_back: &str| Caps {
+    let runner = |name: &str| Some(Runner { name: name.into(), script: include_str!("run.py").into() });
+    let caps = |target: &str, suffix: &str, read_back: &str, runner: Option<Runner>| Caps {
         schema_rev: SCHEMA_REV,
         target: target.into(),
         ops: Op::NAMES.iter().map(|name| name.to_string()).collect(),
         suffix: suffix.into(),
         wants_layers: true,
         read_back: read_back.into(),
+        runner,
+        renames: true,
         ..Caps::default()
     };
     vec![
-        caps("h5", ".h5", crate::container::h5::FORMAT),
-        caps("keras", ".keras", crate::container::archive::FORMAT),
-        caps("tfjs", "_tfjs/", crate::container::tfjs::FORMAT),
+        caps("h5", ".h5", crate::container::h5::FORMAT, runner("keras")),
+        caps("keras", ".keras", crate::container::archive::FORMAT, runner("keras")),
+        caps("keras2", "_keras2.h5", crate::container::h5::FORMAT, runner("keras2")),
+        caps("tfjs", "_tfjs/", crate::container::tfjs::FORMAT, None),
     ]
 }
 
@@ -97,13 +103,20 @@ pub fn write(output: &dyn Output, target: &str, request: &WriteRequest) -> Resul
     let root = source.root.as_ref();
     let root = root.ok_or_else(|| Diag::new(Code::PluginMisbehaved, target, "a layer model without root"))?;
     refuse_traced(root)?;
-    let (root, notes) = upgrade::prepare(root)?;
+    let dialect = match target {
+        "keras" => Dialect::Keras3,
+        "h5" => Dialect::Both,
+        "keras2" => Dialect::Keras2,
+        "tfjs" => Dialect::Js,
+        other => return Err(Diag::new(Code::UnknownTarget, other, "the keras plugin writes no such target").into()),
+    };
+    let (root, notes) = upgrade::prepare(source, root, dialect)?;
     notes.iter().for_each(|note| output.report(note));
-    match target {
-        "keras" => keras(output, source, &root, &request.name),
-        "h5" => h5(output, source, &root, &request.name),
-        "tfjs" => tfjs::write(output, source, &root, &request.name, &request.recast_version),
-        other => Err(Diag::new(Code::UnknownTarget, other, "the keras plugin writes no such target").into()),
+    match dialect {
+        Dialect::Keras3 => keras(output, source, &root, &request.name),
+        Dialect::Both => h5(output, source, &root, &format!("{}.h5", request.name), dialect),
+        Dialect::Keras2 => h5(output, source, &root, &format!("{}_keras2.h5", request.name), dialect),
+        Dialect::Js => tfjs::write(output, source, &root, &request.name, &request.recast_version),
     }
 }
 
@@ -126,11 +139,11 @@ fn parts(
     root: &Model,
     dialect: Dialect,
 ) -> Result<(Value, Layout), Findings> {
-    let lay_out = match dialect {
-        Dialect::Keras3 => layout::tree,
-        Dialect::Both | Dialect::Keras2 => layout::flat,
+    let layout = match dialect {
+        Dialect::Keras3 => layout::tree(root),
+        Dialect::Both | Dialect::Keras2 | Dialect::Js => layout::flat(root, dialect),
     };
-    match (upgrade::model(source, root, dialect), lay_out(root)) {
+    match (upgrade::model(source, root, dialect), layout) {
         (Ok(upgraded), Ok(layout)) => {
             upgraded.notes.iter().for_each(|note| output.report(note));
             Ok((upgraded.config, layout))
@@ -161,18 +174,19 @@ fn keras(output: &dyn Output, source: &LayerModel, root: &Model, name: &str) -> 
     Ok(())
 }
 
-fn h5(output: &dyn Output, source: &LayerModel, root: &Model, name: &str) -> Result<(), Findings> {
-    let (config, mut layout) = parts(output, source, root, Dialect::Both)?;
-    let about = || [("backend".into(), text("tensorflow")), ("keras_version".into(), text(KERAS_VERSION))];
+fn h5(output: &dyn Output, source: &LayerModel, root: &Model, file: &str, dialect: Dialect) -> Result<(), Findings> {
+    let (config, mut layout) = parts(output, source, root, dialect)?;
+    let version = if dialect.is_old() { KERAS_2_VERSION } else { KERAS_VERSION };
+    let about = || [("backend".into(), text("tensorflow")), ("keras_version".into(), text(version))];
     layout.root.attrs.extend(about());
     layout.root.attrs.push(("model_config".into(), text(&config.to_string())));
     if let Some(group) = layout.root.group("model_weights") {
         group.attrs.extend(about());
     }
     let plan = hdf5::plan(&layout.root)?;
-    let mut file = output.create(&format!("{name}.h5"))?;
-    stream(output, &plan, &layout, &mut file)?;
-    file.flush().map_err(|error| Diag::new(Code::Io, name, error.to_string()))?;
+    let mut out = output.create(file)?;
+    stream(output, &plan, &layout, &mut out)?;
+    out.flush().map_err(|error| Diag::new(Code::Io, file, error.to_string()))?;
     Ok(())
 }
 

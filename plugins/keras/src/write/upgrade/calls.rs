@@ -4,7 +4,7 @@
 //! still reads where the tensors are all in the first argument. For both, such calls are written the old way.
 
 use super::layer::parsed;
-use super::order::{Operation, order};
+use super::order::{Operation, order, order_without_masks};
 use super::values::object;
 use super::{Dialect, Upgrade};
 use recast_plugin_api::diag::{Code, Diag};
@@ -55,7 +55,7 @@ impl<'m> Names<'m> {
     fn end(&self, value: &ValueRef) -> Value {
         let mut history = self.history(value);
         let inside = self.layer(value).is_some_and(|layer| layer.model.is_some());
-        if self.is_functional(value) || (inside && self.dialect == Dialect::Keras2) {
+        if self.is_functional(value) || (inside && self.dialect.is_old()) {
             history[1] = json!(history[1].as_u64().unwrap_or(0) + 1);
         }
         history
@@ -87,15 +87,21 @@ impl<'m> Names<'m> {
     }
 
     /// The call as Keras 2 writes it; none where that has no words for it.
-    fn legacy(&self, args: &[Arg], kwargs: &[NamedArg]) -> Option<Value> {
+    fn legacy(&self, layer: &Layer, args: &[Arg], kwargs: &[NamedArg]) -> Option<Value> {
         let [first] = args else { return None };
+        // A function takes what it is given: one tensor is no list of one, and a number is a tensor to it.
+        let function = layer.class.starts_with("tf.");
         let one;
         let items = match &first.kind {
             Some(ArgKind::Value(_)) => {
                 one = [first.clone()];
                 &one[..]
             }
-            Some(ArgKind::List(list)) if list.items.len() > 1 => &list.items,
+            Some(ArgKind::List(list)) if list.items.len() > 1 || (function && !list.items.is_empty()) => &list.items,
+            Some(ArgKind::Json(_)) if function => {
+                one = [first.clone()];
+                &one[..]
+            }
             _ => return None,
         };
         let mut options = Map::new();
@@ -103,20 +109,24 @@ impl<'m> Names<'m> {
             let value = match named.arg.as_ref().and_then(|arg| arg.kind.as_ref())? {
                 ArgKind::Json(text) => parsed(text),
                 // Keras 3 takes such a reference for a list of numbers.
-                _ if self.dialect == Dialect::Keras2 => self.legacy_value(named.arg.as_ref()?)?,
+                _ if self.dialect.is_old() => self.legacy_value(named.arg.as_ref()?)?,
                 _ => return None,
             };
             options.insert(named.name.clone(), value);
         }
         let leaf = |item: &Arg| match &item.kind {
-            Some(ArgKind::Value(value)) if self.dialect == Dialect::Keras2 || !self.is_functional(value) => {
-                let mut leaf = if self.dialect == Dialect::Keras2 { self.end(value) } else { self.history(value) };
+            Some(ArgKind::Value(value)) if self.dialect.is_old() || !self.is_functional(value) => {
+                let mut leaf = if self.dialect.is_old() { self.end(value) } else { self.history(value) };
                 leaf.as_array_mut()?.push(Value::Object(options.clone()));
                 Some(leaf)
             }
+            Some(ArgKind::Json(text)) if function => Some(json!(["_CONSTANT_VALUE", -1, parsed(text), options])),
             _ => None,
         };
-        items.iter().map(leaf).collect()
+        match (&first.kind, function) {
+            (Some(ArgKind::Value(_) | ArgKind::Json(_)), true) => leaf(first),
+            _ => items.iter().map(leaf).collect(),
+        }
     }
 }
 
@@ -192,7 +202,8 @@ impl Upgrade<'_> {
             calls[call.layer as usize].push(written);
         }
         let mut layers = Vec::with_capacity(model.layers.len() + model.inputs.len());
-        for operation in order(model) {
+        let sorted = if self.dialect.is_old() { order_without_masks(model) } else { order(model) };
+        for operation in sorted {
             let (mut entry, name, nodes) = match operation {
                 Operation::Input(input) => (self.input(&model.inputs[input]), &model.inputs[input].name, Vec::new()),
                 Operation::Layer(layer) => {
@@ -223,16 +234,22 @@ impl Upgrade<'_> {
     fn call(&mut self, names: &Names<'_>, layer: &Layer, call: &Call) -> Value {
         let (args, kwargs) = self.arguments(layer, call);
         if self.plain()
-            && let Some(legacy) = names.legacy(&args, &kwargs)
+            && let Some(legacy) = names.legacy(layer, &args, &kwargs)
         {
             return legacy;
         }
         // An operation of Keras 3 is refused as such: how it is called is no second finding.
-        if self.dialect == Dialect::Keras2 && !layer.class.starts_with("ops.") {
+        if self.dialect.is_old() && !layer.class.starts_with("ops.") {
             let detail = "called in a way that Keras 2 has no words for";
             let hint = "other targets (keras, onnx) may keep what it computes";
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail).hint(hint));
         }
+        let what = layer.class.strip_prefix("ops.");
+        let why = what.map_or(
+            "it is called with other tensors than its inputs, or with those of a model".to_owned(),
+            |operation| format!("it has no operation {operation}"),
+        );
+        self.needs_newer(&layer.path, why);
         let args: Vec<Value> = args.iter().map(|arg| names.arg(arg)).collect();
         json!({"args": args, "kwargs": names.named(&kwargs)})
     }
@@ -240,8 +257,8 @@ impl Upgrade<'_> {
     /// The arguments of a call in Keras 3's places.
     fn arguments(&mut self, layer: &Layer, call: &Call) -> (Vec<Arg>, Vec<NamedArg>) {
         let (mut args, mut kwargs) = (call.args.clone(), call.kwargs.clone());
-        if self.major < 3 {
-            // Keras 2 lists arguments that were not given; not all of them are ones to Keras 3.
+        if self.major < 3 || self.dialect.is_old() {
+            // Both list arguments that were not given; not all of them are ones to the other.
             kwargs.retain(|named| *named != NamedArg { name: named.name.clone(), arg: Some(Arg::json(&Value::Null)) });
         }
         if layer.class.starts_with("ops.") {
@@ -250,7 +267,10 @@ impl Upgrade<'_> {
         if layer.model.is_some() {
             args.iter_mut().for_each(flatten);
         }
-        if RECURRENT.contains(&layer.class.as_str()) && self.dialect != Dialect::Keras2 {
+        if self.dialect.is_old() {
+            name_positions(layer, &mut args, &mut kwargs);
+        }
+        if RECURRENT.contains(&layer.class.as_str()) && !self.dialect.is_old() {
             self.states(layer, &mut args, &mut kwargs);
         }
         let config = parsed(&layer.config);
@@ -279,6 +299,30 @@ impl Upgrade<'_> {
         }
         *first = x;
     }
+}
+
+/// Classes of Keras 3 that are called with several tensors by position, and what Keras 2 calls these.
+const POSITIONS: &[(&str, &[&str])] = &[
+    ("Bidirectional", &["sequences", "initial_state"]),
+    ("ConvLSTM1D", &["sequences", "initial_state"]),
+    ("ConvLSTM2D", &["sequences", "initial_state"]),
+    ("ConvLSTM3D", &["sequences", "initial_state"]),
+    ("GRU", &["sequences", "initial_state"]),
+    ("LSTM", &["sequences", "initial_state"]),
+    ("MultiHeadAttention", &["query", "value", "key"]),
+    ("RNN", &["sequences", "initial_state"]),
+    ("SimpleRNN", &["sequences", "initial_state"]),
+];
+
+/// Keras 2 notes one argument by its place, and all others by their names.
+fn name_positions(layer: &Layer, args: &mut Vec<Arg>, kwargs: &mut Vec<NamedArg>) {
+    let Some((_, names)) = POSITIONS.iter().find(|(class, _)| *class == layer.class) else { return };
+    if args.len() < 2 || args.len() > names.len() {
+        return;
+    }
+    let named = args.drain(1..).zip(&names[1..]);
+    let named: Vec<NamedArg> = named.map(|(arg, name)| NamedArg { name: (*name).to_owned(), arg: Some(arg) }).collect();
+    kwargs.splice(0..0, named);
 }
 
 /// A dictionary of tensors as the list that Keras makes of it, in the order of its keys: the inputs of a model inside

@@ -2,7 +2,7 @@
 //! `tests/conformance/class_keys.py`, which prints this table). A key that is not here can't be written; `GONE` says
 //! which of those may be left out.
 
-use super::Home::{self, Both, Legacy, Only3};
+use super::Home::{self, Both, ConvNext, Legacy, Only3};
 use serde_json::Value;
 
 /// One class.
@@ -259,6 +259,7 @@ pub const CLASSES: &[Row] = &[
          beta_constraint gamma_constraint",
         "",
     ),
+    row("LayerScale", ConvNext, "init_values projection_dim", ""),
     row("LeakyReLU", Both, "negative_slope", ""),
     row("Masking", Both, "mask_value", ""),
     row("MaxNumBoundingBoxes", Only3, "max_number fill_value factor bounding_box_format data_format", ""),
@@ -458,6 +459,7 @@ impl Row {
     pub fn module(&self) -> &'static str {
         match self.home {
             Both | Only3 => "keras.layers",
+            ConvNext => "keras.src.applications.convnext",
             Legacy => "keras._legacy.layers",
         }
     }

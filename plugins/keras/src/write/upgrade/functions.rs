@@ -1,6 +1,6 @@
 //! TensorFlow's functions as Keras 3's operations. Keras 2 wrapped a function that a model called into a layer: its
 //! first tensor is an argument, everything else goes by TensorFlow's names. Keras 3 wants the tensors as arguments and
-//! the rest in the operation's configuration.
+//! the rest in the operation's configuration. `restore` goes the other way, for a file that Keras 2 is to read.
 
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, NamedArg};
@@ -23,6 +23,7 @@ const RULES: &[Rule] = &[
     ("compat.v1.transpose", "numpy.Transpose", "a", "perm>axes=null"),
     ("concat", "numpy.Concatenate", "values", "axis>axis"),
     ("expand_dims", "numpy.ExpandDims", "input", "axis>axis"),
+    ("identity", "numpy.Copy", "input", ""),
     ("linalg.matmul", "numpy.Matmul", "a b", ""),
     ("math.abs", "numpy.Absolute", "x", ""),
     ("math.acos", "numpy.Arccos", "x", ""),
@@ -141,6 +142,90 @@ pub fn rewrite(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
     layer.class = format!("ops.{}", rule.1);
     layer.module = String::new();
     Ok(())
+}
+
+/// The rule that makes an operation of a function again: by a name that TensorFlow has, rather than a method's.
+fn find_operation(operation: &str) -> Option<&'static Rule> {
+    let rules = || RULES.iter().filter(|rule| rule.1 == operation);
+    rules().find(|rule| !rule.0.starts_with("__") && !rule.0.starts_with("compat")).or_else(|| rules().next())
+}
+
+/// Makes a layer of a TensorFlow function of an operation of Keras 3, and of all of its calls, where there is such a
+/// function. What has none stays, and is refused as what Keras 2 does not have.
+pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Findings> {
+    if let Some(rule) = layer.class.strip_prefix("tf.").and_then(find) {
+        calls.iter_mut().for_each(|call| name_tensors(rule, call));
+        return Ok(());
+    }
+    let Some(rule) = layer.class.strip_prefix("ops.").and_then(find_operation) else { return Ok(()) };
+    let (function, operation, tensors, options) = *rule;
+    let refuse = |detail: String| {
+        let detail = format!("{operation} as TensorFlow's {function}: {detail}");
+        Findings::from(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail))
+    };
+    let config: Map<String, Value> = serde_json::from_str(&layer.config).unwrap_or_default();
+    let mut named = Vec::new();
+    let spelled = |option: &'static str| {
+        let (name, rest) = option.split_once('>').unwrap_or((option, option));
+        let (key, default) = rest.split_once('=').map_or((rest, None), |(key, default)| (key, Some(default)));
+        (name, key, default)
+    };
+    let options: Vec<_> = options.split(' ').filter(|option| !option.is_empty()).map(spelled).collect();
+    for (key, value) in config.iter().filter(|(key, _)| !matches!(key.as_str(), "name" | "trainable" | "dtype")) {
+        match options.iter().find(|(_, known, _)| known == key) {
+            // No axis means another thing to the one than to the other where the default is an axis.
+            Some((_, _, Some(default))) if value.is_null() && *default != "null" => {
+                return Err(refuse(format!("no `{key}` is another thing there")));
+            }
+            Some((name, ..)) => named.push(NamedArg { name: (*name).to_owned(), arg: Some(Arg::json(value)) }),
+            None if value.is_null() || *value == json!(false) => {}
+            None => return Err(refuse(format!("no word for `{key}`, which is {value} here"))),
+        }
+    }
+    for call in calls {
+        let mut args = std::mem::take(&mut call.args).into_iter();
+        let given = tensors.split(' ').zip(args.by_ref());
+        let mut given: Vec<NamedArg> =
+            given.map(|(name, arg)| NamedArg { name: name.to_owned(), arg: Some(arg) }).collect();
+        if args.next().is_some() || given.is_empty() || !call.kwargs.is_empty() {
+            return Err(refuse("called with other arguments than its tensors".into()));
+        }
+        call.args.extend(given.remove(0).arg);
+        call.kwargs = given;
+        call.kwargs.iter_mut().filter(|named| named.name == "slice_spec").for_each(|named| untag(&mut named.arg));
+        call.kwargs.extend(named.iter().cloned());
+    }
+    layer.class = format!("tf.{function}");
+    layer.config = json!({"name": layer.name, "trainable": true, "dtype": "float32", "function": function}).to_string();
+    layer.module = String::new();
+    Ok(())
+}
+
+/// Keras 2 notes one tensor by its place, and the others by TensorFlow's names.
+fn name_tensors(rule: &Rule, call: &mut Call) {
+    let names: Vec<&str> = rule.2.split(' ').collect();
+    if call.args.len() < 2 || call.args.len() > names.len() {
+        return;
+    }
+    let named = call.args.drain(1..).zip(&names[1..]);
+    let named: Vec<NamedArg> = named.map(|(arg, name)| NamedArg { name: (*name).to_owned(), arg: Some(arg) }).collect();
+    call.kwargs.splice(0..0, named);
+}
+
+/// What stands between brackets as Keras 2 writes it: without saying what is a slice.
+fn untag(arg: &mut Option<Arg>) {
+    let Some(ArgKind::Json(text)) = arg.as_ref().and_then(|arg| arg.kind.as_ref()) else { return };
+    let spec: Value = serde_json::from_str(text).unwrap_or_default();
+    let bare = |item: &Value| match item.get("class_name").and_then(Value::as_str) {
+        Some("__slice__") => item.get("config").cloned().unwrap_or_default(),
+        _ => item.clone(),
+    };
+    let spec = match &spec {
+        Value::Array(items) => items.iter().map(bare).collect(),
+        // One index, or a slice alone: Keras 2 has a list of them.
+        one => Value::Array(vec![bare(one)]),
+    };
+    *arg = Some(Arg::json(&spec));
 }
 
 /// Puts a call's tensors into their places; the options are the operation's configuration.

@@ -32,11 +32,20 @@ const LOST: &[&str] = &[
     "TensorFlowOpLayer",
 ];
 
+/// Those of them that tf.keras 2.15 has, with the keys that they have had since Keras 2.
+const ONLY_2: &[&str] = &["LocallyConnected1D", "LocallyConnected2D"];
+
 /// Classes that look words up. Both Keras have them, TensorFlow.js has not.
 const LOOKUPS: &[&str] = &["IntegerLookup", "StringLookup"];
 
 /// Classes of Keras 3 that don't take `trainable`: they have nothing to train.
 const UNTRAINED: &[&str] = &["Discretization", "Pipeline", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
+
+/// Keys of Keras 3 that matter to training, or to how fast something is computed.
+const TRAINING_KEYS: &[&str] = &["flash_attention", "lora_alpha", "lora_rank", "seed", "use_cudnn"];
+
+/// Keys of Keras 3 that choose what augmentation does, which is nothing at inference, or what another key makes use of.
+const INERT_KEYS: &[&str] = &["bounding_box_format", "factor", "fill_mode", "fill_value", "value_range"];
 
 /// A layer in the making.
 pub(super) struct Made {
@@ -87,7 +96,7 @@ impl Upgrade<'_> {
     fn layer(&mut self, layer: &Layer) -> Made {
         let config = parsed(&layer.config);
         let only3 = classes::find(&layer.class).map_or(layer.class.starts_with("ops."), |row| row.home == Home::Only3);
-        if only3 && self.dialect == Dialect::Keras2 {
+        if only3 && self.dialect.is_old() {
             let class = layer.class.strip_prefix("ops.").unwrap_or(&layer.class);
             let detail = format!("Keras 2, which TensorFlow.js follows, has no {class}");
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
@@ -99,7 +108,10 @@ impl Upgrade<'_> {
         if let Some(operation) = layer.class.strip_prefix("ops.") {
             return operation_node(operation, config);
         }
-        match classes::find(&layer.class) {
+        if let Some(function) = layer.class.strip_prefix("tf.").filter(|_| self.dialect == Dialect::Keras2) {
+            return function_node(function, config);
+        }
+        match classes::find(&layer.class).filter(|row| is_keras(row, layer)) {
             Some(row) => self.known(row, layer, &config),
             None => self.stranger(layer, config),
         }
@@ -130,7 +142,13 @@ impl Upgrade<'_> {
         let module = row.module().to_owned();
         // Where it is named without its module, 2.15 does not find the one, and Keras 3 forgets a list of axes.
         let axes = out.get("axis").and_then(Value::as_array).is_some_and(|axes| axes.len() != 1);
-        let with_module = row.home == Home::Only3 || row.class == "SpectralNormalization" || axes;
+        let unfound = matches!(row.class, "LayerScale" | "SpectralNormalization");
+        let with_module = row.home == Home::Only3 || unfound || axes;
+        if row.home == Home::Only3 {
+            self.needs_newer(&layer.path, format!("it has no {class}"));
+        } else if unfound {
+            self.needs_newer(&layer.path, format!("it finds {class} among `custom_objects` only"));
+        }
         Made { module, class: class.to_owned(), config: Value::Object(out), registered: None, with_module }
     }
 
@@ -155,7 +173,7 @@ impl Upgrade<'_> {
             "trainable" if UNTRAINED.contains(&row.class) => return None,
             "name" | "trainable" => return Some(value.clone()),
             "padding" if row.class == "SeparableConv1D" && *value == json!("causal") => {
-                if self.dialect != Dialect::Keras2 {
+                if !self.dialect.is_old() {
                     let detail = "SeparableConv1D of Keras 3 has no causal padding";
                     self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
                 }
@@ -165,7 +183,7 @@ impl Upgrade<'_> {
             "dtype" if row.class == "Embedding" && value.as_str().is_some_and(|name| name.contains("int")) => {
                 return None;
             }
-            "dtype" => return self.dtype(value),
+            "dtype" => return self.dtype(value, &layer.path),
             "layer" | "backward_layer" | "cell" | "cells" => return self.wrapped(layer, key, value),
             "activity_regularizer" if !value.is_null() => return self.value(key, value, &layer.path),
             // How training weighs its batches: inference does the same with and without.
@@ -178,7 +196,7 @@ impl Upgrade<'_> {
             }
             "synchronized" if *value == json!(false) => return None,
             // TensorFlow.js knows it, as Keras 2 does.
-            "time_major" if self.dialect == Dialect::Keras2 => return Some(value.clone()),
+            "time_major" if self.dialect.is_old() => return Some(value.clone()),
             "axis" if row.class == "BatchNormalization" => return Some(self.one_axis(value, &layer.path)),
             _ => {}
         }
@@ -192,10 +210,35 @@ impl Upgrade<'_> {
             }
             return None;
         }
-        if self.plain() && row.default(key).as_ref() == Some(value) {
-            return None;
+        if self.plain()
+            && let Some(default) = row.default(key)
+        {
+            return if default == *value { None } else { self.new_key(row, layer, key, value) };
         }
         self.value(key, value, &layer.path)
+    }
+
+    /// A key that Keras 2 does not know, with another value than it has when it is left out.
+    fn new_key(&mut self, row: &Row, layer: &Layer, key: &str, value: &Value) -> Option<Value> {
+        if TRAINING_KEYS.contains(&key) {
+            return None;
+        }
+        if !self.dialect.is_old() {
+            self.needs_newer(&layer.path, format!("its {} has no `{key}`", row.class));
+            return self.value(key, value, &layer.path);
+        }
+        match (key, value.as_str()) {
+            // Taken by the layer, if not listed among its arguments.
+            ("zero_output_for_mask", _) => Some(value.clone()),
+            // The only one that it has.
+            ("data_format", Some("channels_last")) => None,
+            _ if INERT_KEYS.contains(&key) => None,
+            _ => {
+                let detail = format!("Keras 2's {} has no `{key}`, which is {value} here", row.class);
+                self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+                None
+            }
+        }
     }
 
     /// Keras 2 stores a list of one axis once the layer is built; Keras 3 wants the axis.
@@ -282,6 +325,14 @@ impl Upgrade<'_> {
         {
             out.insert("backward_layer".into(), backward);
         }
+        if class == "MultiHeadAttention" && self.dialect.is_old() {
+            // It asks for them, and makes its weights later where they are not known.
+            for key in ["query_shape", "key_shape", "value_shape"] {
+                out.insert(key.into(), config.get(key).cloned().unwrap_or_default());
+            }
+        } else if class == "MultiHeadAttention" {
+            self.needs_newer(&layer.path, "Keras 2 asks a MultiHeadAttention for keys that Keras 3 refuses");
+        }
         // In an old file Keras 3 takes this word for its function of the same name.
         if class == "Attention" && self.plain() && out.get("score_mode") == Some(&json!("dot")) {
             out.shift_remove("score_mode");
@@ -320,11 +371,17 @@ impl Upgrade<'_> {
     /// A class that somebody else brings: kept by its name, with its configuration as it is.
     fn stranger(&mut self, layer: &Layer, mut config: Value) -> Made {
         let class = layer.class.as_str();
+        if self.dialect == Dialect::Keras2 && ONLY_2.contains(&class) {
+            let config = known_keys(config);
+            let module = "keras.layers".to_owned();
+            return Made { module, class: class.to_owned(), config, registered: None, with_module: false };
+        }
         if LOST.contains(&class) || class.starts_with("tf.") {
             let what =
                 class.strip_prefix("tf.").map_or(class.to_owned(), |function| format!("TensorFlow's {function}"));
             let code = if class == "Lambda" { Code::UnsafeCode } else { Code::UnsupportedLayer };
-            let detail = format!("Keras 3 has no layer or operation for {what}");
+            let who = if self.dialect.is_old() { "Keras 2.15" } else { "Keras 3" };
+            let detail = format!("{who} has no layer or operation for {what}");
             let diag =
                 Diag::new(code, layer.path.as_str(), detail).hint("other targets (onnx) may keep what it computes");
             self.findings.push(diag);
@@ -334,7 +391,7 @@ impl Upgrade<'_> {
         }
         if let Some(map) = config.as_object_mut() {
             map.shift_remove("batch_input_shape");
-            if let Some(dtype) = map.get("dtype").and_then(|dtype| self.dtype(dtype)) {
+            if let Some(dtype) = map.get("dtype").and_then(|dtype| self.dtype(dtype, &layer.path)) {
                 map.insert("dtype".into(), dtype);
             }
         }
@@ -359,6 +416,19 @@ impl Upgrade<'_> {
     }
 }
 
+/// Without what Keras 1 wrote beside the arguments of a layer.
+fn known_keys(mut config: Value) -> Value {
+    if let Some(map) = config.as_object_mut() {
+        map.retain(|key, _| !matches!(key.as_str(), "batch_input_shape" | "input_shape" | "input_dtype" | "input_dim"));
+    }
+    config
+}
+
+/// Somebody else's class may have the name of one that Keras does not export.
+fn is_keras(row: &Row, layer: &Layer) -> bool {
+    row.home != Home::ConvNext || layer.module.is_empty() || layer.module.starts_with("keras.")
+}
+
 /// Module and registered name of a kind of model.
 pub(super) fn model_home(kind: &str) -> (&'static str, Value) {
     match kind {
@@ -375,6 +445,13 @@ fn operation_node(operation: &str, config: Value) -> Made {
     };
     let class = class.to_owned();
     Made { module, registered: Some(class.clone()), class, config, with_module: true }
+}
+
+/// A function of TensorFlow as Keras 2 makes a layer of it.
+fn function_node(function: &str, config: Value) -> Made {
+    let class = if function == "__operators__.getitem" { "SlicingOpLambda" } else { "TFOpLambda" };
+    let module = "keras.src.layers.core.tf_op_layer".to_owned();
+    Made { module, class: class.to_owned(), config, registered: None, with_module: false }
 }
 
 pub(super) fn parsed(config: &str) -> Value {

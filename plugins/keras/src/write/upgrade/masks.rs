@@ -20,7 +20,7 @@ pub(super) struct Masks {
 }
 
 /// What a class does with the masks on its inputs.
-enum Habit {
+pub(super) enum Habit {
     /// Computes one from the inputs.
     Makes,
     /// Hands on, without being given it, the mask of its first input.
@@ -41,7 +41,7 @@ enum Habit {
     Drops,
 }
 
-fn habit(layer: &Layer) -> Habit {
+pub(super) fn habit(layer: &Layer) -> Habit {
     if layer.model.is_some() {
         return Habit::Ends;
     }
@@ -184,7 +184,7 @@ fn tensors<'m>(args: impl Iterator<Item = &'m Arg>) -> Vec<Tensor> {
     out
 }
 
-fn gives_sequence(layer: &Layer) -> bool {
+pub(super) fn gives_sequence(layer: &Layer) -> bool {
     let says = |config: &Value| config.get("return_sequences") == Some(&json!(true));
     let inner = layer.children.iter().filter_map(|child| child.layer.as_ref());
     says(&parsed(&layer.config))

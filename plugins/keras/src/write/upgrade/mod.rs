@@ -3,19 +3,21 @@
 
 mod calls;
 mod classes;
+mod explicit;
 mod functions;
 mod gone;
 mod layer;
 mod masks;
 mod order;
 mod prepare;
+mod terms;
 mod values;
 
-pub use order::{Operation, order, order_without_masks};
+pub use order::{Operation, order, order_without_masks, orders_differ};
 pub use prepare::prepare;
 
 use recast_keras_model::config::Version;
-use recast_plugin_api::diag::{Diag, Findings};
+use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{LayerModel, Model};
 use serde_json::Value;
 
@@ -26,8 +28,17 @@ pub enum Dialect {
     Keras3,
     /// `.h5`: Keras 3, and tf.keras 2 where it has the layers: old spellings that both understand.
     Both,
-    /// TensorFlow.js: what Keras 2 writes, and means.
+    /// `.h5` for tf.keras 2 alone: what Keras 2 writes, and means.
     Keras2,
+    /// TensorFlow.js: the same without functions of TensorFlow.
+    Js,
+}
+
+impl Dialect {
+    /// What is read as Keras 2 means it, and by nobody else.
+    pub fn is_old(self) -> bool {
+        matches!(self, Dialect::Keras2 | Dialect::Js)
+    }
 }
 
 /// Where a class of the table lives.
@@ -37,6 +48,8 @@ pub enum Home {
     Both,
     /// `keras.layers` of Keras 3.
     Only3,
+    /// Beside the networks of ConvNeXt, in both; neither finds it by its name alone.
+    ConvNext,
     /// `keras.layers` of 2.15; Keras 3 keeps it for old files in `keras._legacy.layers`.
     Legacy,
 }
@@ -55,6 +68,8 @@ struct Upgrade<'m> {
     dialect: Dialect,
     findings: Findings,
     notes: Vec<Diag>,
+    /// Layers that tf.keras 2 does not load from a file for both, and why.
+    newer: Vec<(String, String)>,
 }
 
 /// The configuration of the whole model.
@@ -66,12 +81,33 @@ pub fn model(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<Upgr
         dialect,
         findings: Findings::new(),
         notes: Vec::new(),
+        newer: Vec::new(),
     };
     let config = upgrade.model(root, &Value::Null, true);
+    upgrade.note_newer();
     if upgrade.findings.is_empty() { Ok(Upgraded { config, notes: upgrade.notes }) } else { Err(upgrade.findings) }
 }
 
 impl Upgrade<'_> {
+    /// Keras 3 alone has words for something of this layer.
+    fn needs_newer(&mut self, path: &str, why: impl Into<String>) {
+        if self.dialect == Dialect::Both {
+            self.newer.push((path.to_owned(), why.into()));
+        }
+    }
+
+    /// Said once for a file, by the first layer.
+    fn note_newer(&mut self) {
+        let Some((path, why)) = self.newer.first() else { return };
+        let others = match self.newer.len() - 1 {
+            0 => String::new(),
+            others => format!(" (and {others} more)"),
+        };
+        let detail = format!("Keras 3 loads this file, tf.keras 2 does not: {why}{others}");
+        let hint = "the target `keras2` writes the model for tf.keras 2.15 alone";
+        self.notes.push(Diag::new(Code::NeedsNewer, path.as_str(), detail).note().hint(hint));
+    }
+
     /// Spellings that Keras 2 understands.
     fn plain(&self) -> bool {
         self.dialect != Dialect::Keras3

@@ -4,7 +4,7 @@
 //! computes on its own are operations, too.
 
 use super::masks::{Masks, masks};
-use recast_plugin_api::model::{Arg, ArgKind, Call, Model, NamedArg, ValueRef};
+use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, Model, NamedArg, ValueRef};
 use std::collections::{HashMap, HashSet};
 
 /// What Keras calls an operation of a model.
@@ -45,6 +45,26 @@ pub fn order(model: &Model) -> Vec<Operation> {
 /// The same for Keras 2, which knows no operations of masks.
 pub fn order_without_masks(model: &Model) -> Vec<Operation> {
     Graph { model, parents: model.calls.iter().map(parents).collect(), masks: Masks::default() }.order()
+}
+
+pub fn has_weights(layer: &Layer) -> bool {
+    let inside = layer.model.iter().flat_map(|model| &model.layers);
+    !layer.weights.is_empty()
+        || inside.chain(layer.children.iter().filter_map(|child| child.layer.as_ref())).any(has_weights)
+}
+
+/// The first layer whose weights Keras 2 and Keras 3 would look for in different places of one list.
+pub fn orders_differ(model: &Model) -> Option<&Layer> {
+    let weighted = |operations: Vec<Operation>| -> Vec<usize> {
+        let layers = operations.into_iter().filter_map(|operation| match operation {
+            Operation::Layer(layer) => Some(layer),
+            Operation::Input(_) => None,
+        });
+        layers.filter(|&layer| has_weights(&model.layers[layer])).collect()
+    };
+    let (new, old) = (weighted(order(model)), weighted(order_without_masks(model)));
+    let here = new.iter().zip(&old).find(|(new, old)| new != old).map(|(new, _)| &model.layers[*new]);
+    here.or_else(|| model.layers.iter().filter_map(|layer| layer.model.as_ref()).find_map(orders_differ))
 }
 
 struct Graph<'m> {

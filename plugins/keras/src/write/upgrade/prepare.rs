@@ -1,25 +1,62 @@
-//! Before anything is written: names that Keras 3 accepts, operations in the place of TensorFlow's functions.
+//! Before anything is written: names that Keras 3 accepts, operations in the place of TensorFlow's functions, or the
+//! other way round.
 
-use super::functions;
+use super::explicit::{Rule, Rules, write_out};
+use super::masks::{Habit, habit};
+use super::order::orders_differ;
+use super::{Dialect, functions};
+use recast_keras_model::config::Version;
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::model::{Layer, Model};
+use recast_plugin_api::model::{Layer, LayerModel, Model};
 use serde_json::Value;
 use std::collections::HashSet;
 
-/// A model that Keras 3 has words for, as far as that is a matter of classes and names.
-pub fn prepare(root: &Model) -> Result<(Model, Vec<Diag>), Findings> {
-    let mut root = root.clone();
-    let mut prepare = Prepare { findings: Findings::new(), notes: Vec::new() };
+/// A model that the dialect has words for, as far as that is a matter of classes and names.
+pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<(Model, Vec<Diag>), Findings> {
+    let major = Version::parse(&source.keras_version).major;
+    let minor = source.keras_version.split(['.', '-']).nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0);
+    let mut prepare = Prepare { dialect, major, findings: Findings::new(), notes: Vec::new() };
+    let mut root = prepare.masks(root, Rule::of(major, minor));
     prepare.model(&mut root);
     if prepare.findings.is_empty() { Ok((root, prepare.notes)) } else { Err(prepare.findings) }
 }
 
+/// What Keras 3 calls the operations with which its layers compute masks, and join them.
+const MASK_OPERATIONS: &[&str] = &["any", "cast", "logical_or", "not_equal"];
+
+fn makes_mask(layer: &Layer) -> bool {
+    matches!(habit(layer), Habit::Makes)
+}
+
 struct Prepare {
+    dialect: Dialect,
+    /// Of the Keras that wrote the source.
+    major: u32,
     findings: Findings,
     notes: Vec<Diag>,
 }
 
 impl Prepare {
+    /// With the masks written out that the readers would not find by themselves.
+    fn masks(&mut self, root: &Model, source: Rule) -> Model {
+        let readers = match self.dialect {
+            Dialect::Keras3 => vec![Rule::KERAS_3],
+            Dialect::Both => vec![Rule::KERAS_2, Rule::KERAS_3],
+            Dialect::Keras2 | Dialect::Js => vec![Rule::KERAS_2],
+        };
+        let mut rules = Rules { source, readers, keep: self.dialect == Dialect::Keras3 };
+        let mut written = root.clone();
+        let (_, mut findings) = write_out(&mut written, &rules, &[]);
+        // Masks that are not written count among the operations by which Keras 3 orders weights.
+        if self.dialect == Dialect::Both && orders_differ(&written).is_some() && orders_differ(root).is_none() {
+            rules.keep = true;
+            written = root.clone();
+            (_, findings) = write_out(&mut written, &rules, &[]);
+        }
+        self.findings.extend(findings);
+        written
+    }
+
     fn model(&mut self, model: &mut Model) {
         let mut calls: Vec<Vec<_>> = std::iter::repeat_with(Vec::new).take(model.layers.len()).collect();
         for call in &mut model.calls {
@@ -28,7 +65,11 @@ impl Prepare {
             }
         }
         for (layer, mut calls) in model.layers.iter_mut().zip(calls) {
-            if let Err(found) = functions::rewrite(layer, &mut calls) {
+            let rewritten = match self.dialect {
+                Dialect::Keras2 => functions::restore(layer, &mut calls),
+                Dialect::Keras3 | Dialect::Both | Dialect::Js => functions::rewrite(layer, &mut calls),
+            };
+            if let Err(found) = rewritten {
                 self.findings.extend(found);
             }
         }
@@ -45,26 +86,33 @@ impl Prepare {
         layer.children.iter_mut().filter_map(|child| child.layer.as_mut()).for_each(|child| self.inside(child));
     }
 
-    /// Keras 3 allows no `/` in a name.
-    fn names(&mut self, model: &mut Model) {
-        let plain = |name: &str| name.replace('/', "_");
-        let inputs = model.inputs.iter().map(|input| input.name.clone());
-        let kept = model.layers.iter().map(|layer| layer.name.clone()).chain(inputs);
-        let mut used: HashSet<String> = kept.filter(|name| !name.contains('/')).collect();
-        let mut free = |name: &str| {
-            let mut free = plain(name);
-            while !used.insert(free.clone()) {
-                free.push('_');
-            }
-            free
-        };
-        for input in model.inputs.iter_mut().filter(|input| input.name.contains('/')) {
-            input.name = free(&input.name);
+    /// May a name hold it?
+    fn fits(&self, c: char) -> bool {
+        match self.dialect {
+            Dialect::Keras3 | Dialect::Both | Dialect::Js => c != '/',
+            // A name is a scope of TensorFlow.
+            Dialect::Keras2 => c.is_ascii_alphanumeric() || "_.\\/>-".contains(c),
         }
-        for layer in model.layers.iter_mut().filter(|layer| layer.name.contains('/')) {
-            let name = free(&layer.name);
-            let detail = format!("Keras 3 allows no `/` in a name: `{}` became `{name}`", layer.name);
-            self.notes.push(Diag::new(Code::OptionIgnored, layer.path.as_str(), detail));
+    }
+
+    fn plain(&self, name: &str) -> String {
+        let plain: String = name.chars().map(|c| if self.fits(c) { c } else { '_' }).collect();
+        let begins = |c: char| self.dialect != Dialect::Keras2 || c.is_ascii_alphanumeric() || c == '.';
+        if plain.starts_with(begins) { plain } else { plain.replacen(|_: char| true, ".", 1) }
+    }
+
+    fn names(&mut self, model: &mut Model) {
+        let inputs = model.inputs.iter().map(|input| input.name.clone());
+        let names: Vec<String> = model.layers.iter().map(|layer| layer.name.clone()).chain(inputs).collect();
+        let mut used: HashSet<String> = names.into_iter().filter(|name| self.plain(name) == *name).collect();
+        let has_masks = model.layers.iter().any(makes_mask);
+        for input in &mut model.inputs {
+            if let Some(name) = self.renamed(&input.name, &input.name, has_masks, &mut used) {
+                input.name = name;
+            }
+        }
+        for layer in &mut model.layers {
+            let Some(name) = self.renamed(&layer.name, &layer.path, has_masks, &mut used) else { continue };
             layer.name = name;
             let config: Option<Value> = serde_json::from_str(&layer.config).ok();
             if let Some(mut config) = config.filter(Value::is_object) {
@@ -72,6 +120,34 @@ impl Prepare {
                 layer.config = config.to_string();
             }
         }
-        model.name = plain(&model.name);
+        model.name = self.plain(&model.name);
+    }
+
+    /// Might Keras 3 give the name to an operation that computes a mask? A model has a name once.
+    fn is_taken(&self, name: &str) -> bool {
+        let bare = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
+        self.major < 3 && matches!(self.dialect, Dialect::Keras3 | Dialect::Both) && MASK_OPERATIONS.contains(&bare)
+    }
+
+    /// The name that a layer gets in the place of one that it can't have.
+    fn renamed(&mut self, name: &str, path: &str, has_masks: bool, used: &mut HashSet<String>) -> Option<String> {
+        let mut free = self.plain(name);
+        let taken = has_masks && self.is_taken(name);
+        if free == name && !taken {
+            return None;
+        }
+        while !used.insert(free.clone()) {
+            free.push('_');
+        }
+        let who = if self.dialect == Dialect::Keras2 { "Keras 2" } else { "Keras 3" };
+        let mut odd: Vec<char> = name.chars().filter(|c| !self.fits(*c)).collect();
+        odd.dedup();
+        let odd = String::from_iter(odd);
+        let detail = match taken {
+            true => format!("Keras 3 calls an operation on masks `{name}`: the layer became `{free}`"),
+            false => format!("{who} allows no `{odd}` in a name: `{name}` became `{free}`"),
+        };
+        self.notes.push(Diag::new(Code::OptionIgnored, path, detail));
+        Some(free)
     }
 }

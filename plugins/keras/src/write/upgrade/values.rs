@@ -56,6 +56,24 @@ fn kind_of(key: &str) -> Option<(&'static str, Kind)> {
 /// Functions that Keras 2 knows by another name, or as something else.
 const HARD_SIGMOID: &str = "hard_sigmoid";
 
+/// Functions of Keras 3.15 that tf.keras 2.15 does not have.
+const NEW_ACTIVATIONS: &[&str] = &[
+    "celu",
+    "glu",
+    "hard_shrink",
+    "hard_silu",
+    "hard_swish",
+    "hard_tanh",
+    "log_sigmoid",
+    "soft_shrink",
+    "sparse_plus",
+    "sparse_sigmoid",
+    "sparsemax",
+    "squareplus",
+    "tanh_shrink",
+    "threshold",
+];
+
 /// An object as Keras 3 serialises it.
 pub fn object(module: &str, class: &str, config: Value) -> Value {
     json!({"module": module, "class_name": class, "config": config, "registered_name": null})
@@ -117,15 +135,28 @@ impl Upgrade<'_> {
     fn named_activation(&mut self, name: &str, path: &str) -> Value {
         let old = self.major < 3;
         match self.dialect {
+            Dialect::Keras2 | Dialect::Js if NEW_ACTIVATIONS.contains(&name) => {
+                let detail = format!("Keras 2 and TensorFlow.js have no activation `{name}`");
+                self.findings.push(Diag::new(Code::UnsupportedLayer, path, detail));
+            }
+            Dialect::Both if NEW_ACTIVATIONS.contains(&name) => {
+                self.needs_newer(path, format!("it has no activation `{name}`"));
+            }
             _ if name != HARD_SIGMOID => {}
-            Dialect::Keras3 | Dialect::Both if old => return hard_sigmoid(0.2),
+            Dialect::Keras3 | Dialect::Both if old => {
+                self.needs_newer(path, "its hard_sigmoid is another function than that of Keras 3");
+                return hard_sigmoid(0.2);
+            }
             // tf.keras would load the name, and compute its own function.
-            Dialect::Both => return hard_sigmoid(1.0 / 6.0),
-            Dialect::Keras2 if !old => {
+            Dialect::Both => {
+                self.needs_newer(path, "its hard_sigmoid is another function than that of Keras 3");
+                return hard_sigmoid(1.0 / 6.0);
+            }
+            Dialect::Keras2 | Dialect::Js if !old => {
                 let detail = "hard_sigmoid of Keras 3 is another function than that of Keras 2 and TensorFlow.js";
                 self.findings.push(Diag::new(Code::UnsupportedLayer, path, detail));
             }
-            Dialect::Keras3 | Dialect::Keras2 => {}
+            Dialect::Keras3 | Dialect::Keras2 | Dialect::Js => {}
         }
         // Keras 2 takes the name of an activation layer, too.
         if name.starts_with(|c: char| c.is_ascii_uppercase()) && super::classes::find(name).is_some() {
@@ -135,11 +166,16 @@ impl Upgrade<'_> {
     }
 
     /// `dtype` of a layer: a policy by name, or as it is where it is more than a name.
-    pub(super) fn dtype(&self, value: &Value) -> Option<Value> {
+    pub(super) fn dtype(&mut self, value: &Value, path: &str) -> Option<Value> {
         let class = value.get("class_name").and_then(Value::as_str).unwrap_or("DTypePolicy");
         let config = value.get("config");
         let name = value.as_str().or_else(|| config?.get("name")?.as_str());
         if !matches!(class, "DTypePolicy" | "Policy" | "PolicyV1") {
+            self.needs_newer(path, format!("it has no {class}"));
+            if self.dialect.is_old() {
+                let detail = format!("Keras 2 and TensorFlow.js have no {class}");
+                self.findings.push(Diag::new(Code::UnsupportedLayer, path, detail));
+            }
             return Some(value.clone());
         }
         // What TensorFlow 1 infers from the inputs is float32.

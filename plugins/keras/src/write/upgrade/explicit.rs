@@ -1,0 +1,538 @@
+//! Masks that are written out. Keras 2 and 3 let masks pass, and join them, by rules of their own: where a layer would
+//! be given another mask by a reader of the output than by the Keras that wrote the source, it is given the right one
+//! as an argument. Where a mask is an argument already and every reader would find the same by itself, a file for
+//! Keras 2, which notes none, goes without.
+//!
+//! The operations that compute a mask become layers of the model. `ops.numpy.Copy` is how a mask is lost: its result is
+//! another tensor, and nothing else.
+
+use super::layer::parsed;
+use super::masks::{Habit, gives_sequence, habit};
+use super::order::values;
+use super::terms::{Id, Term, Terms};
+use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, Model, NamedArg, ValueRef};
+use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
+
+/// How a Keras treats masks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub major: u32,
+    /// Joined where any holds, and lost where one is missing; largest and smallest leave out what is masked.
+    any: bool,
+    /// Products leave out what is masked.
+    multiply: bool,
+}
+
+impl Rule {
+    pub const KERAS_2: Rule = Rule { major: 2, any: false, multiply: false };
+    pub const KERAS_3: Rule = Rule { major: 3, any: true, multiply: true };
+
+    pub fn of(major: u32, minor: u32) -> Rule {
+        Rule { major, any: (major, minor) >= (3, 4), multiply: (major, minor) >= (3, 6) }
+    }
+}
+
+pub(super) struct Rules {
+    /// Of the Keras that wrote the source.
+    pub source: Rule,
+    /// Of those that are to read the output.
+    pub readers: Vec<Rule>,
+    /// Arguments stay where they are not needed, too.
+    pub keep: bool,
+}
+
+impl Rules {
+    fn all(&self) -> impl Iterator<Item = Rule> {
+        std::iter::once(self.source).chain(self.readers.iter().copied())
+    }
+}
+
+/// The mask on one tensor as the source's Keras sees it, and as each reader does.
+type Views = Vec<Option<Id>>;
+
+/// Writes masks into `model` where they are needed. `masked`: which of its inputs bring a mask.
+pub(super) fn write_out(model: &mut Model, rules: &Rules, masked: &[bool]) -> (Vec<Ending>, Findings) {
+    let mut writer = Writer::of(model, rules);
+    let inputs = (0..model.inputs.len()).map(|index| {
+        let value = ValueRef { call: None, index: index as u32 };
+        let known = masked.get(index).copied().unwrap_or(false);
+        let id = known.then(|| writer.terms.id(Term::Unknown(value, 0)));
+        vec![id; rules.readers.len() + 1]
+    });
+    let inputs: Vec<Views> = inputs.collect();
+    writer.inputs = inputs;
+    for at in 0..model.calls.len() {
+        writer.call(model, at);
+    }
+    let ending = |views: Views| match views.split_first() {
+        Some((source, readers)) if readers.iter().all(|reader| reader == source) => match source {
+            Some(_) => Ending::Agreed,
+            None => Ending::Unmasked,
+        },
+        _ => Ending::Disputed,
+    };
+    let ends = model.outputs.iter().filter_map(|output| output.value.as_ref());
+    let endings = ends.map(|value| ending(writer.on(value))).collect();
+    writer.finish(model, endings)
+}
+
+/// What comes out of a model inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Unmasked,
+    /// All see the same mask.
+    Agreed,
+    Disputed,
+}
+
+struct Writer<'r> {
+    rules: &'r Rules,
+    terms: Terms,
+    inputs: Vec<Views>,
+    /// Of each call: the masks on its first output.
+    outputs: Vec<Views>,
+    /// Models inside, by their layers, once they are done.
+    inside: HashMap<u32, Vec<Ending>>,
+    calls: Vec<Call>,
+    /// Where each call went.
+    moved: Vec<u32>,
+    layers: Vec<Layer>,
+    computed: HashMap<Id, ValueRef>,
+    copied: HashMap<(Option<u32>, u32), ValueRef>,
+    names: HashSet<String>,
+    sequential: bool,
+    old_layers: usize,
+    findings: Findings,
+}
+
+impl<'r> Writer<'r> {
+    fn of(model: &Model, rules: &'r Rules) -> Writer<'r> {
+        let names = model.layers.iter().map(|layer| layer.name.clone());
+        Writer {
+            rules,
+            terms: Terms::default(),
+            inputs: Vec::new(),
+            outputs: Vec::with_capacity(model.calls.len()),
+            inside: HashMap::new(),
+            calls: Vec::with_capacity(model.calls.len()),
+            moved: Vec::with_capacity(model.calls.len()),
+            layers: Vec::new(),
+            computed: HashMap::new(),
+            copied: HashMap::new(),
+            names: names.chain(model.inputs.iter().map(|input| input.name.clone())).collect(),
+            sequential: model.kind == "Sequential",
+            old_layers: model.layers.len(),
+            findings: Findings::new(),
+        }
+    }
+
+    fn finish(self, model: &mut Model, endings: Vec<Ending>) -> (Vec<Ending>, Findings) {
+        let moved = |value: &mut ValueRef| {
+            if let Some(call) = value.call.as_mut() {
+                *call = self.moved.get(*call as usize).copied().unwrap_or(*call);
+            }
+        };
+        model.outputs.iter_mut().filter_map(|output| output.value.as_mut()).for_each(moved);
+        model.calls = self.calls;
+        model.layers.extend(self.layers);
+        (endings, self.findings)
+    }
+
+    fn on(&self, value: &ValueRef) -> Views {
+        let none = || vec![None; self.rules.readers.len() + 1];
+        match (value.call, value.index) {
+            (None, index) => self.inputs.get(index as usize).cloned().unwrap_or_else(none),
+            (Some(call), 0) => self.outputs.get(call as usize).cloned().unwrap_or_else(none),
+            _ => none(),
+        }
+    }
+
+    fn call(&mut self, model: &mut Model, at: usize) {
+        let mut call = model.calls[at].clone();
+        self.follow(&mut call);
+        let old = model.calls[at].clone();
+        let Some(layer) = model.layers.get(old.layer as usize).cloned() else {
+            self.moved.push(self.calls.len() as u32);
+            self.outputs.push(vec![None; self.rules.readers.len() + 1]);
+            self.calls.push(call);
+            return;
+        };
+        let mut inputs = Vec::new();
+        old.args.iter().for_each(|arg| values(arg, &mut |value| inputs.push(value.clone())));
+        let views: Vec<Views> = inputs.iter().map(|value| self.on(value)).collect();
+        let out = match habit(&layer) {
+            _ if layer.model.is_some() => self.inside(model, &old, &layer, &inputs, &views),
+            Habit::Makes => inputs.first().map(|input| self.terms.made(&layer, input)).map(|id| self.everybody(id)),
+            Habit::Passes => views.first().map(|views| self.passed(&layer, views)),
+            Habit::Takes if layer.class == "BatchNormalization" => views.first().cloned(),
+            Habit::Takes | Habit::Ends | Habit::Recurrent => Some(self.one(model, &layer, &old, &mut call, &views)),
+            Habit::Attends => Some(self.heads(&layer, &old, &mut call, &views)),
+            Habit::Converts => Some(self.pair(model, &layer, &old, &mut call, &views)),
+            Habit::Merges => Some(self.merged(&layer, &mut call, views, &inputs)),
+            Habit::Concatenates => Some(self.concatenated(at, &layer, &mut call, views, &inputs)),
+            Habit::Drops => None,
+        };
+        self.moved.push(self.calls.len() as u32);
+        self.outputs.push(out.unwrap_or_else(|| vec![None; self.rules.readers.len() + 1]));
+        self.calls.push(call);
+    }
+
+    /// The references of a call to those before it, where these are now.
+    fn follow(&self, call: &mut Call) {
+        let mut refs: Vec<&mut ValueRef> = Vec::new();
+        call.args.iter_mut().for_each(|arg| arg.values_mut(&mut refs));
+        call.kwargs.iter_mut().filter_map(|named| named.arg.as_mut()).for_each(|arg| arg.values_mut(&mut refs));
+        for value in refs {
+            *value = self.moved_to(value);
+        }
+    }
+
+    fn moved_to(&self, value: &ValueRef) -> ValueRef {
+        let call = value.call.map(|call| self.moved.get(call as usize).copied().unwrap_or(call));
+        ValueRef { call, index: value.index }
+    }
+
+    fn everybody(&self, id: Id) -> Views {
+        vec![Some(id); self.rules.readers.len() + 1]
+    }
+
+    fn passed(&self, layer: &Layer, views: &Views) -> Views {
+        // These came to masks with Keras 3.
+        let late = matches!(layer.class.as_str(), "Identity" | "Normalization" | "Rescaling");
+        let pass = |(view, rule): (&Option<Id>, Rule)| view.filter(|_| !late || rule.major >= 3);
+        views.iter().zip(self.rules.all()).map(pass).collect()
+    }
+
+    /// A model inside: masks go in with its inputs, and come out with its outputs.
+    fn inside(
+        &mut self,
+        model: &mut Model,
+        call: &Call,
+        layer: &Layer,
+        inputs: &[ValueRef],
+        views: &[Views],
+    ) -> Option<Views> {
+        for (value, views) in inputs.iter().zip(views) {
+            if views.iter().any(|view| *view != views[0]) {
+                self.refuse(layer, &format!("a model inside is called with tensor {} of a joined mask", value.index));
+            }
+        }
+        let endings = match self.inside.get(&call.layer) {
+            Some(endings) => endings.clone(),
+            None => {
+                let masked: Vec<bool> = views.iter().map(|views| views[0].is_some()).collect();
+                let inner = model.layers[call.layer as usize].model.as_mut()?;
+                let (endings, findings) = write_out(inner, self.rules, &masked);
+                self.findings.extend(findings);
+                self.inside.insert(call.layer, endings.clone());
+                endings
+            }
+        };
+        let value = |by: usize| Term::Unknown(ValueRef { call: Some(self.outputs.len() as u32), index: 0 }, by);
+        match endings.first()? {
+            Ending::Unmasked => None,
+            Ending::Agreed => {
+                let id = self.terms.id(value(0));
+                Some(self.everybody(id))
+            }
+            Ending::Disputed => {
+                let terms: Vec<Term> = (0..=self.rules.readers.len()).map(value).collect();
+                Some(terms.into_iter().map(|term| Some(self.terms.id(term))).collect())
+            }
+        }
+    }
+
+    /// A layer that is given the mask of its sequence. What comes out carries it on, as far as the layer does that.
+    fn one(&mut self, model: &Model, layer: &Layer, old: &Call, call: &mut Call, views: &[Views]) -> Views {
+        let first = views.first().cloned().unwrap_or_else(|| vec![None; self.rules.readers.len() + 1]);
+        let explicit = explicit(old).map(|value| self.terms.written(model, &value));
+        let tensors = views.len() + states(old);
+        let recurrent = matches!(habit(layer), Habit::Recurrent);
+        let found = |rule: Rule, view: Option<Id>| view.filter(|_| !(recurrent && rule.major >= 3 && tensors > 1));
+        let seen: Vec<Option<Id>> = self.rules.all().zip(&first).map(|(rule, view)| found(rule, *view)).collect();
+        let wanted = explicit.or(seen[0]);
+        let mut passed = first;
+        passed[0] = explicit.or(passed[0]);
+        let agreed = seen[1..].iter().all(|view| *view == wanted);
+        match (explicit, agreed) {
+            (Some(_), true) if !self.rules.keep => call.kwargs.retain(|named| named.name != "mask"),
+            (Some(_), _) => passed[1..].fill(wanted),
+            (None, true) => {}
+            (None, false) => {
+                let given = wanted.and_then(|id| self.compute(layer, id));
+                match (given, wanted) {
+                    (Some(mask), _) => call.kwargs.push(named("mask", Arg::value(mask))),
+                    (None, Some(_)) => self.refuse(layer, "it is given a mask that is nowhere computed"),
+                    (None, None) => self.unmask(layer, &mut call.args),
+                }
+                passed[1..].fill(wanted);
+            }
+        }
+        let on = match habit(layer) {
+            Habit::Ends => false,
+            Habit::Recurrent => gives_sequence(layer),
+            _ => true,
+        };
+        if on { passed } else { vec![None; passed.len()] }
+    }
+
+    /// Attention, which takes a list of masks.
+    fn pair(&mut self, model: &Model, layer: &Layer, old: &Call, call: &mut Call, views: &[Views]) -> Views {
+        let none = || vec![None; self.rules.readers.len() + 1];
+        let given = old.kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
+        if let Some(Arg { kind: Some(ArgKind::List(list)) }) = given {
+            // What is written already is what counts for all.
+            let first = list.items.first().and_then(|arg| match &arg.kind {
+                Some(ArgKind::Value(value)) => Some(self.terms.written(model, value)),
+                _ => None,
+            });
+            return vec![first; self.rules.readers.len() + 1];
+        }
+        let differs = |views: &Views| views.iter().any(|view| *view != views[0]);
+        if !views.iter().take(2).any(differs) {
+            return views.first().cloned().unwrap_or_else(none);
+        }
+        let mut masks = Vec::new();
+        for views in views.iter().take(2) {
+            masks.push(match views[0] {
+                None => Arg::json(&Value::Null),
+                Some(id) => match self.compute(layer, id) {
+                    Some(mask) => Arg::value(mask),
+                    None => {
+                        self.refuse(layer, "it is given a mask that is nowhere computed");
+                        Arg::json(&Value::Null)
+                    }
+                },
+            });
+        }
+        call.kwargs.push(named("mask", Arg::list(masks)));
+        vec![views.first().and_then(|views| views[0]); self.rules.readers.len() + 1]
+    }
+
+    /// MultiHeadAttention: in Keras 3 each mask is an argument of its own, in Keras 2 none is.
+    fn heads(&mut self, layer: &Layer, old: &Call, call: &mut Call, views: &[Views]) -> Views {
+        let mut all = views.to_vec();
+        for name in ["value", "key"] {
+            let arg = old.kwargs.iter().find(|named| named.name == name).and_then(|named| named.arg.as_ref());
+            if let Some(ArgKind::Value(value)) = arg.and_then(|arg| arg.kind.as_ref()) {
+                all.push(self.on(value));
+            }
+        }
+        for (name, views) in ["query_mask", "value_mask", "key_mask"].into_iter().zip(&all) {
+            let written = old.kwargs.iter().any(|named| named.name == name && named.arg.is_some());
+            if written || views.iter().all(|view| *view == views[0]) {
+                continue;
+            }
+            let mask = views[0].and_then(|id| self.compute(layer, id));
+            match mask.filter(|_| self.rules.readers.iter().all(|rule| rule.major >= 3)) {
+                Some(mask) => call.kwargs.push(named(name, Arg::value(mask))),
+                None => self.refuse(layer, &format!("its {name} is another one by the rules of the output's Keras")),
+            }
+        }
+        let first = all.first().and_then(|views| views[0]);
+        vec![first; self.rules.readers.len() + 1]
+    }
+
+    fn merged(&mut self, layer: &Layer, call: &mut Call, mut views: Vec<Views>, inputs: &[ValueRef]) -> Views {
+        let counts = |rule: Rule| match layer.class.as_str() {
+            "Multiply" => rule.multiply,
+            "Maximum" | "Minimum" => rule.any,
+            _ => false,
+        };
+        self.apart(layer, call, (&mut views, inputs), &counts);
+        let rules: Vec<Rule> = self.rules.all().collect();
+        let join = |(at, rule): (usize, &Rule)| {
+            let found: Vec<Option<Id>> = views.iter().map(|views| views[at]).collect();
+            self.join(*rule, &found)
+        };
+        rules.iter().enumerate().map(join).collect()
+    }
+
+    fn join(&mut self, rule: Rule, found: &[Option<Id>]) -> Option<Id> {
+        if !rule.any {
+            return self.terms.joined(found.iter().copied().flatten(), Term::All);
+        }
+        let all: Option<Vec<Id>> = found.iter().copied().collect();
+        self.terms.joined(all?, Term::Any)
+    }
+
+    fn concatenated(
+        &mut self,
+        at: usize,
+        layer: &Layer,
+        call: &mut Call,
+        mut views: Vec<Views>,
+        inputs: &[ValueRef],
+    ) -> Views {
+        // Keras 3 joins masks by an operation that takes the name that such a layer has by itself.
+        let source = self.rules.source;
+        self.apart(layer, call, (&mut views, inputs), &|rule| rule.major >= 3 && source.major < 3);
+        let axis = parsed(&layer.config).get("axis").and_then(Value::as_i64).unwrap_or(-1);
+        let rules: Vec<Rule> = self.rules.all().collect();
+        let mut out = Vec::with_capacity(rules.len());
+        for (by, rule) in rules.into_iter().enumerate() {
+            let found: Vec<Option<Id>> = views.iter().map(|views| views[by]).collect();
+            let all: Option<Vec<Id>> = found.iter().copied().collect();
+            out.push(match (axis, all) {
+                _ if found.iter().all(Option::is_none) => None,
+                (1 | -2, Some(all)) => Some(self.terms.id(Term::Behind(all))),
+                (1 | -2, None) => {
+                    let value = ValueRef { call: Some(at as u32), index: 0 };
+                    Some(self.terms.id(Term::Unknown(value, by)))
+                }
+                // Where one has none, its features hold everywhere: with any of them, all does.
+                _ => self.join(rule, &found),
+            });
+        }
+        out
+    }
+
+    /// Where masks count for the numbers by the rules of one Keras and not by another's: without them, if that is
+    /// right.
+    fn apart(
+        &mut self,
+        layer: &Layer,
+        call: &mut Call,
+        (views, inputs): (&mut Vec<Views>, &[ValueRef]),
+        counts: &dyn Fn(Rule) -> bool,
+    ) {
+        let rules: Vec<Rule> = self.rules.all().collect();
+        let of = |at: usize| -> Vec<Option<Id>> {
+            views.iter().map(|views| views[at].filter(|_| counts(rules[at]))).collect()
+        };
+        let wanted = of(0);
+        if (1..rules.len()).all(|at| of(at) == wanted) {
+            return;
+        }
+        if wanted.iter().any(Option::is_some) {
+            return self.refuse(layer, "it leaves out what is masked, by other rules than those of the output's Keras");
+        }
+        self.unmask(layer, &mut call.args);
+        debug_assert_eq!(inputs.len(), views.len());
+        views.iter_mut().for_each(|views| views[1..].fill(None));
+    }
+
+    /// The tensors of some arguments without what travels with them.
+    fn unmask(&mut self, layer: &Layer, args: &mut [Arg]) {
+        if self.sequential {
+            return self.refuse(layer, "a Sequential has no place for what takes its mask away");
+        }
+        let mut refs: Vec<&mut ValueRef> = Vec::new();
+        args.iter_mut().for_each(|arg| arg.values_mut(&mut refs));
+        for value in refs {
+            let key = (value.call, value.index);
+            let copy = match self.copied.get(&key) {
+                Some(copy) => copy.clone(),
+                None => {
+                    let copy = self.operation(layer, "Copy", json!({}), vec![Arg::value(value.clone())]);
+                    self.copied.insert(key, copy.clone());
+                    copy
+                }
+            };
+            *value = copy;
+        }
+    }
+
+    /// The tensor of a mask; none where it is nowhere to be had.
+    fn compute(&mut self, layer: &Layer, id: Id) -> Option<ValueRef> {
+        if let Some(known) = self.computed.get(&id) {
+            return Some(known.clone());
+        }
+        if self.sequential {
+            return None;
+        }
+        let several = |writer: &mut Self, parts: &[Id]| -> Option<Vec<Arg>> {
+            parts.iter().map(|part| writer.compute(layer, *part).map(Arg::value)).collect()
+        };
+        let value = match self.terms.get(id).clone() {
+            Term::Unknown(..) => return None,
+            Term::Given(value) => self.moved_to(&value),
+            Term::Differs(x, number) => self.differs(layer, &x, number),
+            Term::AnyDiffers(x, number) => {
+                let differs = self.differs(layer, &x, number);
+                self.operation(layer, "Any", json!({"axis": [-1], "keepdims": false}), vec![Arg::value(differs)])
+            }
+            Term::All(parts) => {
+                let parts = several(self, &parts)?;
+                self.folded(layer, "LogicalAnd", parts)?
+            }
+            Term::Any(parts) => {
+                let parts = several(self, &parts)?;
+                self.folded(layer, "LogicalOr", parts)?
+            }
+            Term::Behind(parts) => {
+                let parts = several(self, &parts)?;
+                self.operation(layer, "Concatenate", json!({"axis": 1}), vec![Arg::list(parts)])
+            }
+        };
+        self.computed.insert(id, value.clone());
+        Some(value)
+    }
+
+    fn differs(&mut self, layer: &Layer, x: &ValueRef, number: f64) -> ValueRef {
+        // Whole numbers without a point: an integer stays one where it is compared.
+        let number = if number.fract() == 0.0 { json!(number as i64) } else { json!(number) };
+        let x = self.moved_to(x);
+        self.operation(layer, "NotEqual", json!({}), vec![Arg::value(x), Arg::json(&number)])
+    }
+
+    fn folded(&mut self, layer: &Layer, operation: &str, parts: Vec<Arg>) -> Option<ValueRef> {
+        let mut parts = parts.into_iter();
+        let mut so_far = parts.next()?;
+        for part in parts {
+            so_far = Arg::value(self.operation(layer, operation, json!({}), vec![so_far, part]));
+        }
+        match so_far.kind {
+            Some(ArgKind::Value(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// An operation beside `layer`, called.
+    fn operation(&mut self, layer: &Layer, operation: &str, mut config: Value, args: Vec<Arg>) -> ValueRef {
+        let mut number = self.layers.len() + 1;
+        while !self.names.insert(format!("mask_{number}")) {
+            number += 1;
+        }
+        let name = format!("mask_{number}");
+        config["name"] = json!(name);
+        let path = match layer.path.rsplit_once('/') {
+            Some((above, _)) => format!("{above}/{name}"),
+            None => name.clone(),
+        };
+        self.calls.push(Call { layer: (self.old_layers + self.layers.len()) as u32, args, kwargs: Vec::new() });
+        let class = format!("ops.numpy.{operation}");
+        self.layers.push(Layer { name, path, class, config: config.to_string(), trainable: true, ..Layer::default() });
+        ValueRef { call: Some(self.calls.len() as u32 - 1), index: 0 }
+    }
+
+    fn refuse(&mut self, layer: &Layer, why: &str) {
+        let detail = format!("{why}, and Keras 2 and 3 do not treat masks alike");
+        let hint = "other targets (onnx, torch, savedmodel) keep what it computes";
+        self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail).hint(hint));
+    }
+}
+
+fn named(name: &str, arg: Arg) -> NamedArg {
+    NamedArg { name: name.to_owned(), arg: Some(arg) }
+}
+
+/// The tensor that a call names as the mask.
+fn explicit(call: &Call) -> Option<ValueRef> {
+    let arg = call.kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref())?;
+    let mut found = Vec::new();
+    values(arg, &mut |value| found.push(value.clone()));
+    found.into_iter().next()
+}
+
+/// How many tensors a call names as states.
+fn states(call: &Call) -> usize {
+    let arg = call.kwargs.iter().find(|named| named.name == "initial_state").and_then(|named| named.arg.as_ref());
+    let mut count = 0;
+    if let Some(arg) = arg {
+        values(arg, &mut |_| count += 1);
+    }
+    count
+}
