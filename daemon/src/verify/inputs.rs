@@ -133,12 +133,11 @@ fn words(random: &mut Random, shape: Vec<usize>, known: &[&str]) -> Array {
         if i % 5 != 3 {
             return word.to_string();
         }
-        let odd = match random.bits() % 3 {
+        match random.bits() % 3 {
             0 => format!("{word} "),
             1 => word.to_uppercase(),
             _ => format!("{word}\u{e9}{i}"),
-        };
-        odd
+        }
     };
     Array::strings(shape, (0..count).map(draw).collect())
 }
