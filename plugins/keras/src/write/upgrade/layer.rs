@@ -337,6 +337,9 @@ impl Upgrade<'_> {
         if class == "Attention" && self.plain() && out.get("score_mode") == Some(&json!("dot")) {
             out.shift_remove("score_mode");
         }
+        if self.major == 2 && !self.at_least(2, 6) {
+            self.early_preprocessing(class, layer, out);
+        }
         let interpolated = config.get("interpolation").is_some_and(|way| *way != json!("nearest"));
         if class == "UpSampling2D" && interpolated && !self.at_least(2, 3) && !self.version.ends_with("-tf") {
             let detail = "Keras before 2.3 interpolates between corners of pixels, Keras 3 between their centres";
@@ -344,10 +347,35 @@ impl Upgrade<'_> {
         }
     }
 
+    /// What TensorFlow 2.3 to 2.5 called otherwise, and what it computed otherwise.
+    fn early_preprocessing(&mut self, class: &str, layer: &Layer, out: &mut Map<String, Value>) {
+        match (class, out.get("output_mode").and_then(Value::as_str)) {
+            ("CategoryEncoding", None | Some("binary")) => {
+                out.insert("output_mode".into(), json!("multi_hot"));
+            }
+            ("CategoryEncoding", Some("tf-idf")) => {
+                let detail = "CategoryEncoding has no output_mode 'tf-idf' any more";
+                self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+            }
+            ("Discretization", _) => {
+                let all = self.at_least(2, 5);
+                if let Some(Value::Array(bounds)) = out.get_mut("bin_boundaries") {
+                    *bounds = below(bounds, all);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// At inference Keras 2 resizes to the crop's size, Keras 3 leaves the image alone since 3.8.
     fn random_crop(&mut self, layer: &Layer, out: &mut Map<String, Value>) -> &'static str {
         if self.at_least(3, 8) {
             return "RandomCrop";
+        }
+        if !self.at_least(2, 7) {
+            let detail =
+                "RandomCrop before Keras 2.7 resizes and then cuts, which no layer of Keras 3 does at inference";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
         if self.at_least(3, 6) {
             let detail = "RandomCrop of Keras 3.6 and 3.7 cuts at inference, which no layer of Keras 3.15 does";
@@ -456,4 +484,15 @@ fn function_node(function: &str, config: Value) -> Made {
 
 pub(super) fn parsed(config: &str) -> Value {
     serde_json::from_str(config).unwrap_or(Value::Null)
+}
+
+/// Bounds that belong to the bucket before them, as bounds that belong to the one behind: the next float32. By
+/// TensorFlow 2.4 (which says so by an infinite last bound) and 2.5 (`all`).
+fn below(bounds: &[Value], all: bool) -> Vec<Value> {
+    let infinite = |bound: &Value| bound.as_str() == Some("Infinity");
+    if !all && !bounds.last().is_some_and(infinite) {
+        return bounds.to_vec();
+    }
+    let finite = bounds.iter().filter(|bound| !infinite(bound));
+    finite.map(|bound| bound.as_f64().map_or(bound.clone(), |bound| json!((bound as f32).next_up()))).collect()
 }
