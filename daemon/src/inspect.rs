@@ -198,10 +198,9 @@ impl fmt::Display for Inspection {
         for (label, ports) in [("input", &self.inputs), ("output", &self.outputs)] {
             ports.iter().try_for_each(|port| writeln!(f, "  {label:<7} {}  {}", port.name, port.ty))?;
         }
-        for option in &self.options {
-            let value = if option.value.is_empty() { "nothing was chosen" } else { &option.value };
-            let choices = if option.choices.is_empty() { "none".into() } else { option.choices.join(", ") };
-            writeln!(f, "  {:<7} {value}; there are: {choices}", option.name)?;
+        for option in self.options.iter().filter(|option| !option.choices.is_empty()) {
+            let value = if option.value.is_empty() { "none of them is needed" } else { &option.value };
+            writeln!(f, "  {:<7} {value}  (of {})", option.name, option.choices.join(", "))?;
         }
         writeln!(f, "  {} layers, {} parameters", self.layers.len(), self.parameters)?;
         let wide = self.layers.iter().map(|layer| layer.path.len()).max().unwrap_or(0).min(60);

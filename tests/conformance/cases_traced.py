@@ -51,7 +51,7 @@ class Cell(L.Layer):
         return output, new
 
 
-ALIKE, UNLIKE = [], []
+CELLS = {}
 
 
 def cell(name, gates, states, **more):
@@ -60,7 +60,7 @@ def cell(name, gates, states, **more):
         def make():
             return L.RNN(Cell(step, gates, states, **more), return_sequences=True)
         layer(f"traced_{name}", make, (STEPS, WIDTH))
-        (ALIKE if name.endswith("other_words") else UNLIKE).append(make)
+        CELLS[name] = make
         return step
     return register
 
@@ -218,12 +218,14 @@ def _(c, x, h):
     return h, [h]
 
 
-def side_by_side(makes):
+def side_by_side(*names):
+    """Several in one graph, to be a fixture of moderate size."""
     def build():
         x = Input((STEPS, WIDTH))
-        return Model(x, [make()(x) for make in makes])
+        return Model(x, [CELLS[f"cell_{name}"]()(x) for name in names])
     return build
 
 
-add("traced_cells_alike", side_by_side(ALIKE))
-add("traced_cells_unlike", side_by_side(UNLIKE))
+add("traced_cells_alike", side_by_side("lstm_in_other_words", "gru_in_other_words", "rnn_in_other_words"))
+add("traced_cells_unlike", side_by_side("lstm_peephole", "lstm_activations_swapped", "gru_update_swapped",
+                                        "gru_biases_swapped"))

@@ -22,7 +22,8 @@ SAMPLES = ["lambda x: x / a", "lambda x: x / a - b", "lambda x: (x - a) / a", "l
            "lambda x: x[..., ::a]", "lambda x: K.l2_normalize(x, axis=a)", "lambda x: tf.expand_dims(x, a)",
            "lambda x: tf.keras.backend.mean(x, axis=[a, b])", "lambda x: x[0] + x[1] * scale",
            "lambda x, scale: x[0] + x[1] * scale", "def f(x, scale): 'd'; return x * scale", "lambda x, i=1: x[:, i]",
-           "lambda x: tf.cast(x, 'float32') / a", "lambda x: keras.ops.mean(x, axis=a)", "lambda x: K.permute_dimensions(x, (0, 2, 1))"]
+           "lambda x: tf.cast(x, 'float32') / a", "lambda x: keras.ops.mean(x, axis=a)",
+           "lambda x: K.permute_dimensions(x, (0, 2, 1))"]
 
 K = ["K", "keras.backend", "tf.keras.backend", "backend"]
 OPS = ["ops", "keras.ops"]
@@ -50,7 +51,7 @@ def arithmetic():
         for around in ["{}", "{} / a", "{} / a - b", "({} - a) / b", "({} - a) / a", "{} * a"]:
             known(around.format("float32(x)"), around.format(cast))
     for name, sign in [("divide", "/"), ("multiply", "*"), ("add", "+"), ("subtract", "-")]:
-        known(f"x {sign} a", f"tf.{name}(x, a)", f"tf.math.{name}(x, a)", f"ops.{name}(x, a)", f"keras.ops.{name}(x, a)")
+        known(f"x {sign} a", *(f"{module}.{name}(x, a)" for module in ["tf", "tf.math"] + OPS))
 
 
 def elementwise():
@@ -109,8 +110,9 @@ def over_axes():
 
 
 def indexed():
-    for body in ["x[:, a]", "x[:, a, :]", "x[:, :, a]", "x[:, a, a]", "x[:, a, b]", "x[:, :, :, a]", "x[..., 0]", "x[..., 1]", "x[..., 2]",
-                 "x[..., 3]", "x[..., -1]", "x[..., -2]", 
+    for body in ["x[:, a]", "x[:, a, :]", "x[:, :, a]", "x[:, a, a]", "x[:, a, b]", "x[:, :, :, a]", "x[..., 0]",
+                 "x[..., 1]", "x[..., 2]",
+                 "x[..., 3]", "x[..., -1]", "x[..., -2]",
                  "x[:, a, :, :]", "x[:, :, a, :]", "x[:, a:]", "x[:, :a]", "x[:, a:b]", "x[:, a:, :]", "x[:, :a, :]",
                  "x[:, a:b, :]", "x[:, :, a:]", "x[:, :, :a]", "x[:, :, a:b]", "x[..., a:]", "x[..., :a]",
                  "x[..., a:b]", "x[:, :, :, a:b]", "x[:, :, :, :a]", "x[:, :, :, a:]", "x[:, ::a]", "x[..., ::a]",
@@ -199,7 +201,7 @@ def main():
                 if version not in versions:
                     versions.append(version)
             if source in SAMPLES:
-                samples.append("\t".join([version, first, variants[0]["code"]]))
+                samples.extend("\t".join([version, source, variant["code"]]) for variant in variants)
     lines = []
     for expression, sources in KNOWN.items():
         lines.append(f"= {expression}")
@@ -215,8 +217,8 @@ def main():
         by_digest[digest].append(dict(pair.split("=") for pair in constants.split(",") if "=" in pair))
     for digest, alternatives in by_digest.items():
         for one, other in itertools.combinations(alternatives, 2):
-            differing = [index for index in one if one[index] != other[index] and not (one[index] + other[index]).isalpha()]
-            assert any(not one[index].isalpha() and not other[index].isalpha() for index in differing), (digest, one, other)
+            numbers = [(number, other.get(index, "a")) for index, number in one.items()]
+            assert any(a != b and not a.isalpha() and not b.isalpha() for a, b in numbers), (digest, one, other)
     print(len(KNOWN), "expressions,", len(rows), "digests")
 
 

@@ -5,7 +5,8 @@ Run with each environment's Python; writes ../fixtures/layers/keras{2,3}.jsonl, 
     {"class", "keras_version", "config", "trainable", "weights": [array + "role"], "inputs": [array + "mask" + "free"],
      "kwargs", "outputs": [array + "mask"], "list": whether the layer takes a list}
 
-An array is {"dtype", "shape", "data"}: base64 of its little-endian bytes; or float32 "parts", 16-bit 256ths of it.
+An array is {"dtype", "shape", "data"}: base64 of its little-endian bytes; or float32 "parts", 16-bit 256ths of it; or
+"texts", the strings.
 `free` are the axes of an input that may be symbolic without changing the numbers. Configuration keys that only training
 reads are left out.
 """
@@ -34,6 +35,9 @@ def rounded(value):
 
 def array(value):
     value = np.asarray(value)
+    if value.dtype.kind in "OSU":
+        texts = [text.decode() if isinstance(text, bytes) else str(text) for text in value.ravel()]
+        return {"dtype": "string", "shape": list(value.shape), "texts": texts}
     bits = np.ascontiguousarray(value)
     if bits.dtype == tf.bfloat16.as_numpy_dtype:
         name, bits = "bfloat16", bits.view(np.uint16)

@@ -233,3 +233,24 @@ for options in ({}, {"num_oov_indices": 0}, {"mask_token": 0}, {"mask_token": 0,
     values = [[3, 2, 7], [11, 2, 3]] if options.get("num_oov_indices") == 0 else [[3, 5, 0], [11, 2, -1]]
     values = [[row[0]] for row in values] if options.get("output_mode") == "one_hot" else values
     case("integer_lookup", lambda o=options: L.IntegerLookup(vocabulary=WORDS, **o), given(values, "int64"))
+TOKENS = ["red", "a b", "\u00fc", "[UNK]"]
+for options in ({}, {"num_oov_indices": 0}, {"mask_token": ""}, {"mask_token": "", "oov_token": "?"},
+                {"output_mode": "multi_hot"}, {"output_mode": "count"}, {"output_mode": "one_hot"},
+                {"output_mode": "multi_hot", "mask_token": ""}, {"output_mode": "count", "mask_token": ""},
+                {"output_mode": "count", "max_tokens": 8, "pad_to_max_tokens": True},
+                {"output_mode": "tf_idf", "idf_weights": [0.5, 1.0, 1.5, 2.0]},
+                {"output_mode": "tf_idf", "vocabulary": ["[UNK]", "red"], "idf_weights": [0.5, 1.0]}):
+    texts = [["red", "a b", "red"], ["\u00fc", "\u00fc", "red"]]
+    texts = texts if options.get("num_oov_indices") == 0 else [["red", "Red", ""], ["a b", "[UNK]", "\u00fc"]]
+    texts = [[row[0]] for row in texts] if options.get("output_mode") == "one_hot" else texts
+    options = {"vocabulary": TOKENS, **options}
+    # Weights of Keras 2 have no shape until the layer is in a model.
+    case("string_lookup", lambda o=options: L.StringLookup(**o), given(texts, "object"),
+         only=3 if "idf_weights" in options else None)
+for options in ({}, {"mask_token": "-"}, {"num_oov_indices": 3}, {"num_oov_indices": 0, "oov_token": "none"}):
+    options = {"vocabulary": TOKENS[:3], "invert": True, **options}
+    case("string_lookup_invert", lambda o=options: L.StringLookup(**o), given([[0, 1, 2], [5, 4, -1]], "int64"))
+for options in ({"output_mode": "count", "mask_token": 0}, {"output_mode": "one_hot", "mask_token": 5},
+                {"output_mode": "multi_hot", "max_tokens": 9, "pad_to_max_tokens": True}):
+    values = [[5], [11]] if options["output_mode"] == "one_hot" else [[3, 5, 0], [11, 2, 0]]
+    case("integer_lookup_masked", lambda o=options: L.IntegerLookup(vocabulary=WORDS, **o), given(values, "int64"))

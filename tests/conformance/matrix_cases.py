@@ -44,7 +44,7 @@ def opened(value, free):
 def symbolic(value, free=(), stateful=False):
     if value.ndim == 0:
         raise NotAModel("an input without batch")
-    dtype = str(value.dtype)
+    dtype = "string" if value.dtype.kind in "OSU" else str(value.dtype)
     if stateful:
         return Input(batch_shape=value.shape, dtype=dtype)
     return Input(opened(value, free), dtype=dtype)

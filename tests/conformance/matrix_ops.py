@@ -110,6 +110,7 @@ def keras3():
     keras3_nn(ops)
     keras3_image(ops)
     keras3_linalg(ops)
+    keras3_more(ops)
 
 
 def keras3_shapes(ops):
@@ -253,6 +254,73 @@ def keras3_linalg(ops):
     op("irfft", lambda x, y: ops.irfft((x, y)), (2, 5), (2, 5))
     op("stft", lambda x: ops.stft(x, 8, 4, 8), (2, 24))
     op("cdist", lambda x, y: ops.cdist(x, y), (2, 3, 4), (2, 5, 4)) if hasattr(ops, "cdist") else None
+
+
+def keras3_more(ops):
+    """Further options of what keras3_linalg and its like have once."""
+    def square(n, b=2):
+        return lambda rng: (rng.normal(0, 1, (b, n, n)) + 3 * np.eye(n)).astype("float32")
+
+    def positive(rng, n=4):
+        half = rng.normal(0, 1, (2, n, n))
+        return (half @ half.transpose(0, 2, 1) + np.eye(n)).astype("float32")
+
+    def holes(rng):
+        value = rng.uniform(0.5, 2, X).astype("float32")
+        value[0, 1, 2] = value[1, 0, 0] = np.nan
+        return value
+
+    for n in (1, 2, 4):
+        op(f"det_{n}", ops.det, square(n))
+        op(f"inv_{n}", ops.inv, square(n))
+    op("det_large", ops.det, square(5))
+    op("slogdet", ops.slogdet, square(3))
+    op("logdet", ops.logdet, positive)
+    op("cholesky_lower", ops.cholesky, positive)
+    op("cholesky_upper", lambda a: ops.cholesky(a, upper=True), positive)
+    op("solve", ops.solve, square(3), (2, 3, 2))
+    op("solve_vector", ops.solve, square(4, 3), (3, 4))
+    op("solve_upper", lambda a, b: ops.solve_triangular(a, b), square(4), (2, 4, 3))
+    op("solve_lower", lambda a, b: ops.solve_triangular(a, b, lower=True), square(4), (2, 4, 3))
+    op("fft_odd", lambda x, y: ops.fft((x, y)), X[:2] + (7,), X[:2] + (7,))
+    op("fft2", lambda x, y: ops.fft2((x, y)), (2, 4, 6), (2, 4, 6))
+    op("ifft2", lambda x, y: ops.ifft2((x, y)), (2, 5, 4), (2, 5, 4))
+    op("rfft_odd", lambda x: ops.rfft(x), (2, 3, 9))
+    op("rfft_longer", lambda x: ops.rfft(x, fft_length=12), (2, 8))
+    op("rfft_shorter", lambda x: ops.rfft(x, fft_length=6), (2, 8))
+    op("irfft_odd", lambda x, y: ops.irfft((x, y), fft_length=7), (2, 5), (2, 5))
+    op("irfft_longer", lambda x, y: ops.irfft((x, y), fft_length=12), (2, 5), (2, 5))
+    op("stft_plain", lambda x: ops.stft(x, 8, 3, 8, window=None, center=False), (2, 3, 24))
+    op("stft_hamming", lambda x: ops.stft(x, 6, 4, 9, window="hamming"), (2, 30))
+    for name in "sum prod max min".split():
+        if hasattr(ops, f"segment_{name}"):
+            op(f"segment_{name}_ids", lambda x, i, f=getattr(ops, f"segment_{name}"): f(x, i, num_segments=3), (6,),
+               whole(0, 3, (6,)))
+    op("gcd_zeros", ops.gcd, whole(-6, 6), whole(-6, 6))
+    op("lcm_zeros", ops.lcm, whole(-6, 6), whole(-6, 6))
+    op("gcd_rows", ops.gcd, whole(1, 5000), whole(1, 5000, (2, 1, 4)))
+    op("i0_wide", ops.i0, within(-7, 7))
+    op("erfinv_edge", ops.erfinv, within(-0.9999, 0.9999))
+    op("angle", ops.angle, X)
+    op("nancumsum_holes", lambda x: ops.nancumsum(x, axis=1), holes)
+    op("nancumprod_holes", lambda x: ops.nancumprod(x, axis=2), holes)
+    op("vander_rising", lambda x: ops.vander(x, increasing=True), (4,))
+    op("correlate_full", lambda x, y: ops.correlate(x, y, mode="full"), (6,), (4,))
+    op("correlate_valid", lambda x, y: ops.correlate(x, y, mode="valid"), (7,), (3,))
+    op("correlate_same_even", lambda x, y: ops.correlate(x, y, mode="same"), (7,), (4,))
+    op("binary_crossentropy_logits", lambda t, p: ops.binary_crossentropy(t, p, from_logits=True), within(0, 1), X)
+    op("categorical_crossentropy_shares", lambda t, p: ops.categorical_crossentropy(t, p, axis=1), within(0, 1),
+       within(0.1, 0.9))
+    op("sparse_categorical_crossentropy", lambda t, p: ops.sparse_categorical_crossentropy(t, p), whole(0, 4, (2, 3)),
+       within(0.1, 0.9))
+    op("sparse_categorical_crossentropy_logits",
+       lambda t, p: ops.sparse_categorical_crossentropy(t, p, from_logits=True), whole(0, 4, (2, 3)), X)
+    op("scatter_update_add", lambda x: ops.scatter_update(x, [[1], [0], [1]], np.ones((3, 3, 4), "float32"),
+                                                          reduction="add"), X)
+    op("gaussian_blur_wide", lambda x: ops.image.gaussian_blur(x, (5, 3), (0.8, 2.0)), (2, 7, 6, 2))
+    op("sobel_edges_first", lambda x: ops.image.sobel_edges(x, data_format="channels_first"), (2, 3, 5, 6))
+    op("unfold_options", lambda x: ops.unfold(x, (2, 3), dilation=(2, 1), padding=(1, 0), stride=(1, 2)), (2, 2, 5, 6))
+    op("eigh", ops.eigh, positive)
 
 
 def keras2():

@@ -261,12 +261,31 @@ def dropout():
         case(f"dropout_{function}_{len(shared)}", "dropout", attrs, [x], [x])
 
 
+def strings():
+    """What a lookup table of TensorFlow gives, and strings that are only moved about."""
+    words = np.array([["red", "a b", "Red"], ["", "é", "red "]])
+    keys, values = ["red", "é", "", "a b"], [3, -1, 0, 2**40]
+    table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, tf.constant(values, tf.int64)), 7)
+    attrs = {"keys": keys, "values": values, "fallback": 7}
+    case("string_to_index", "string_to_index", attrs, [words], [table.lookup(tf.constant(words)).numpy()])
+    places = ints(-2, 3, 2, 4, dtype="int64")
+    names, labels = [0, 3, -1], ["none", 'say "x"', "ü"]
+    table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(tf.constant(names, tf.int64), labels), "?")
+    found = np.char.decode(table.lookup(tf.constant(places)).numpy().astype("S"), "utf-8")
+    case("index_to_string", "index_to_string", {"keys": names, "values": labels, "fallback": "?"}, [places], [found])
+    flags = np.array([[True, False, True], [False, False, True]])
+    case("where_strings", "where", {}, [flags, words, np.array(["x", "y", "z"])], None)
+    case("transpose_strings", "transpose", {"perm": [1, 0]}, [words], [words.T])
+    case("concat_strings", "concat", {"axis": 1}, [words, words[:, ::-1]], [np.concatenate([words, words[:, ::-1]], 1)])
+
+
 def main():
     for part in [unary, activation, binary, choices, products, control, convolutions]:
         part()
     op_cases_shape.main()
     op_cases_layers.main()
     dropout()
+    strings()
     here = os.path.dirname(os.path.abspath(__file__))
     write(os.path.join(here, "..", "..", "plugin-api", "reference", "tests"))
     print(f"{len(CASES)} cases")

@@ -8,6 +8,11 @@ CASES = []
 RNG = np.random.default_rng(20240611)
 DTYPES = {"float16": "f16", "float32": "f32", "float64": "f64", "int8": "i8", "int16": "i16", "int32": "i32",
           "int64": "i64", "uint8": "u8", "uint16": "u16", "uint32": "u32", "uint64": "u64", "bool": "bool"}
+
+
+def dtype_of(array):
+    """recast's name. Strings are numpy's `<U7`, as wide as the longest."""
+    return "str" if array.dtype.kind == "U" else DTYPES[array.dtype.name]
 # With no expectation given, numpy's function of the same name is the truth.
 OBVIOUS = {"add": np.add, "sub": np.subtract}
 
@@ -48,7 +53,7 @@ def printed(value):
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f'"{value}"'
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(printed(item) for item in value) + "]"
     if isinstance(value, float):
@@ -57,7 +62,7 @@ def printed(value):
 
 
 def type_of(array):
-    return f"{DTYPES[array.dtype.name]}[{', '.join(map(str, array.shape))}]"
+    return f"{dtype_of(array)}[{', '.join(map(str, array.shape))}]"
 
 
 def case(name, op, attrs, inputs, outputs):
@@ -95,7 +100,7 @@ def write(folder):
     flat = {}
     for _, _, arrays in CASES:
         for array in arrays:
-            flat.setdefault(DTYPES[array.dtype.name], []).append(array.ravel())
+            flat.setdefault(dtype_of(array), []).append(array.ravel())
     with zipfile.ZipFile(os.path.join(folder, "op_cases.npz"), "w", zipfile.ZIP_DEFLATED) as archive:
         for key, arrays in sorted(flat.items()):
             info = zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0))

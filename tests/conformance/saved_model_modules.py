@@ -80,23 +80,51 @@ def module_recurrent(path, rng):
     """Keras' own recurrent layers: masked, backwards, both ways, with states."""
     from tensorflow.keras import layers as L
     m = tf.Module()
-    m.lstm = L.LSTM(3, return_sequences=True, return_state=True, name="l")
-    m.gru = L.GRU(3, reset_after=False, go_backwards=True, return_sequences=True, name="g")
-    m.rnn = L.SimpleRNN(3, activation="relu", go_backwards=True, zero_output_for_mask=True, return_sequences=True,
-                        name="r")
-    m.both = L.Bidirectional(L.GRU(3, return_sequences=True), name="b")
+    lstm = L.LSTM(3, return_sequences=True, return_state=True, name="l")
+    gru = L.GRU(3, reset_after=False, go_backwards=True, return_sequences=True, name="g")
+    rnn = L.SimpleRNN(3, activation="relu", go_backwards=True, zero_output_for_mask=True, return_sequences=True,
+                      name="r")
+    both = L.Bidirectional(L.GRU(3, return_sequences=True), name="b")
 
     def run(x):
         mask = tf.reduce_any(x != 0.0, axis=-1)
-        sequence, h, c = m.lstm(x, mask=mask)
-        return {"sequence": sequence, "h": h, "c": c, "gru": m.gru(x), "rnn": m.rnn(x, mask=mask),
-                "both": m.both(sequence, mask=mask)}
+        sequence, h, c = lstm(x, mask=mask)
+        return {"sequence": sequence, "h": h, "c": c, "gru": gru(x), "rnn": rnn(x, mask=mask),
+                "both": both(sequence, mask=mask)}
     run(tf.zeros([1, 2, 2]))
-    for variable in [v for part in (m.lstm, m.gru, m.rnn, m.both) for v in part.weights]:
+    # The variables alone: a layer would be saved with functions of its own.
+    m.held = [variable for part in (lstm, gru, rnn, both) for variable in part.weights]
+    for variable in m.held:
         variable.assign(rng.normal(0, 0.7, variable.shape))
     xs = rng.normal(0, 1, (3, 6, 2)).astype(np.float32)
     xs[0, 4:], xs[1, 2], xs[2] = 0.0, 0.0, 0.0
-    return saved(m, run, path, rng, given={"x": xs}, x=(None, None, 2))
+    arrays = saved(m, run, path, rng, given={"x": xs}, x=(None, None, 2))
+    drop_uncalled(path)
+    return arrays
+
+
+def drop_uncalled(path):
+    """Takes out the functions that nothing calls: training and graphics cards have theirs, ten times what is used."""
+    from tensorflow.core.protobuf import saved_model_pb2
+    file = f"{path}/saved_model.pb"
+    model = saved_model_pb2.SavedModel()
+    with open(file, "rb") as stream:
+        model.ParseFromString(stream.read())
+    meta = model.meta_graphs[0]
+    library = {function.signature.name: function for function in meta.graph_def.library.function}
+    ahead, called = [node for node in meta.graph_def.node], set(meta.object_graph_def.concrete_functions)
+    ahead += [node for name in called for node in library[name].node_def]
+    while ahead:
+        for value in ahead.pop().attr.values():
+            for function in ([value.func] if value.HasField("func") else value.list.func):
+                if function.name not in called:
+                    called.add(function.name)
+                    ahead += library[function.name].node_def
+    del meta.graph_def.library.function[:]
+    meta.graph_def.library.function.extend(library[name] for name in library if name in called)
+    del meta.graph_def.library.gradient[:]
+    with open(file, "wb") as stream:
+        stream.write(model.SerializeToString(deterministic=True))
 
 
 @case

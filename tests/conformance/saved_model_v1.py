@@ -224,3 +224,42 @@ def v1_keras_rnn(rng):
     value = rng.normal(0, 1, (2, 6, 3)).astype(np.float32)
     value[0, 4:] = 0
     return {"x": (model.inputs[0], value)}, {"y": model.outputs[0]}
+
+
+@case
+def v1_switch_case(rng):
+    """Several branches, by conditions and by a number."""
+    x = floats(rng, 3, 4)
+    number = v1.placeholder(tf.int32, []), np.array(1, np.int32)
+    named = v1.case([(tf.equal(number[0], 0), lambda: x[0] * 2.), (tf.equal(number[0], 1), lambda: tf.tanh(x[0]))],
+                    default=lambda: x[0] - 1.)
+    numbered = tf.switch_case(number[0], [lambda: x[0] * 3., lambda: x[0] * 5., lambda: x[0] - 2.])
+    return {"x": x, "number": number}, {"named": named, "numbered": numbered}
+
+
+@case
+def v1_dropout_rnn(rng):
+    """What dropout draws where it keeps everything by default."""
+    x = floats(rng, 3, 4, 3)
+    keep = v1.placeholder_with_default(1.0, [], name="keep")
+    cell = v1.nn.rnn_cell.DropoutWrapper(v1.nn.rnn_cell.BasicLSTMCell(4), output_keep_prob=keep)
+    return {"x": x}, {"y": v1.nn.dynamic_rnn(cell, x[0], dtype=tf.float32)[0]}
+
+
+@case
+def v1_trained(rng):
+    """A loop that was trained: stacks in it keep what the way back needs."""
+    x = floats(rng, 2, 3, 2)
+    labels = v1.placeholder(tf.float32, [None, 2])
+    state = v1.nn.dynamic_rnn(v1.nn.rnn_cell.BasicRNNCell(3), x[0], dtype=tf.float32)[1]
+    y = v1.layers.dense(state, 2)
+    v1.train.GradientDescentOptimizer(0.1).minimize(v1.losses.mean_squared_error(labels, y))
+    return {"x": x}, {"y": y}
+
+
+@case
+def v1_while_endless(rng):
+    """Only data ends it: refused."""
+    x = floats(rng, 3, 4)
+    more = lambda total, y: (total + tf.reduce_sum(tf.abs(y)), y * 1.1)
+    return {"x": x}, {"y": v1.while_loop(lambda total, _: total < 10., more, (0., x[0]))[1]}

@@ -8,6 +8,7 @@ environments keras2, keras3 and torch. One model at a time, and nothing is kept:
 Exit code 1 if anything was not as expected, or if there was nothing to check.
 """
 import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -17,9 +18,17 @@ import tempfile
 SMALL_FIRST = ("mlp", "lstm_text", "lstm_text_sequential", "bidirectional_gru", "transformer", "mobilenet_v2",
                "efficientnet_b0", "densenet121", "resnet50", "nasnet_mobile", "inception_v3", "convnext_tiny", "vgg16")
 TARGETS = {"keras2": ("onnx", "torch", "keras"), "keras3": ("onnx", "torch")}
+# Layers that Keras does not know by itself, by model: (where Keras has it, name).
+STRANGERS = {"convnext_tiny": ("keras.src.applications.convnext", "LayerScale")}
 # Keras 3 does not load its own .h5 of these (mask operations between the layers); it makes them again.
 NOT_LOADED = ("lstm_text",)
 RUN_IN = {"torch": "torch", "keras": "keras3"}
+
+
+def strangers(path):
+    """Classes that Keras has to be told of before it loads this file."""
+    module, layer = STRANGERS.get(os.path.splitext(os.path.basename(path))[0], (None, None))
+    return {layer: getattr(importlib.import_module(module), layer)} if module else None
 
 
 def save(artifact, directory):
@@ -31,7 +40,7 @@ def save(artifact, directory):
         model = zoo.ZOO[name]()
         model.load_weights(artifact)
     else:
-        model = keras.models.load_model(artifact, compile=False)
+        model = keras.models.load_model(artifact, compile=False, custom_objects=strangers(artifact))
     if kit.KERAS >= 3:
         model.export(directory, verbose=False)
     else:
@@ -57,7 +66,8 @@ def run_keras(path, golden):
     with np.load(golden) as file:
         arrays = {key: file[key] for key in file.files}
     xs = [arrays[f"x{i}"] for i in range(sum(key.startswith("x") for key in arrays))]
-    return run.compared(kit.call(keras.models.load_model(path, compile=False), xs), arrays)[0]
+    model = keras.models.load_model(path, compile=False, custom_objects=strangers(path))
+    return run.compared(kit.call(model, xs), arrays)[0]
 
 
 def elsewhere(environment, *words):

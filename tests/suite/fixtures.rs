@@ -1,6 +1,8 @@
 //! Every model in `fixtures` and `samples`, through the real binary: converted, and equal to what the real framework
 //! computed (the golden file beside it). A directory of cases: to add one, put it there.
 
+use prost::Message;
+use recast_onnx::proto::NodeProto;
 use recast_tests::{Converted, convert, in_parallel, tests_dir};
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
@@ -11,15 +13,19 @@ struct Case {
     name: String,
     /// `verified`, or what `expected.json` says, with alternatives.
     expected: Vec<String>,
+    /// What walks over time in the ONNX file, where `loops.json` is to say it.
+    loops: Option<String>,
 }
 
 fn cases() -> Vec<Case> {
     let dir = tests_dir();
     let text = std::fs::read_to_string(dir.join("fixtures/expected.json")).expect("expected.json");
     let expected: Json = serde_json::from_str(&text).expect("expected.json is JSON");
+    let text = std::fs::read_to_string(dir.join("fixtures/loops.json")).expect("loops.json");
+    let loops: Json = serde_json::from_str(&text).expect("loops.json is JSON");
     let mut cases = Vec::new();
-    let fixed =
-        ["keras1", "keras2", "keras3", "containers", "lambda", "legacy", "tfjs"].map(|name| format!("fixtures/{name}"));
+    let fixed = ["keras1", "keras2", "keras3", "containers", "strings", "lambda", "legacy", "tfjs"];
+    let fixed = fixed.map(|name| format!("fixtures/{name}"));
     let mut folders = fixed.to_vec();
     folders.push("samples".into());
     // One folder for each way to make a SavedModel.
@@ -38,7 +44,9 @@ fn cases() -> Vec<Case> {
             let version = folder.rsplit('/').next().unwrap_or(folder);
             let status = of(&format!("{version}/{stem}")).or(of(&stem)).unwrap_or("verified");
             let expected = status.split('|').map(str::to_string).collect();
-            cases.push(Case { name: format!("{folder}/{stem}"), model, expected });
+            let walks = || loops[&format!("{version}/{stem}")].as_str().unwrap_or_default().to_owned();
+            let loops = folder.contains("saved_model").then(walks);
+            cases.push(Case { name: format!("{folder}/{stem}"), model, expected, loops });
         }
     }
     cases
@@ -57,9 +65,39 @@ fn judge(case: &Case, result: &Converted) -> Option<String> {
     }
     let golden = golden_of(&case.model).is_file();
     match (result.level(), golden, result.exit_code) {
-        ("golden", true, 0) | ("reference", false, 0) => None,
+        ("golden", true, 0) | ("reference", false, 0) => {
+            let expected = case.loops.as_ref()?;
+            let found = loops_of(result);
+            (found != *expected).then(|| format!("{}: walks by '{found}', should by '{expected}'", case.name))
+        }
         (level, _, code) => Some(format!("{}: level {level}, exit {code}: {}", case.name, result.findings())),
     }
+}
+
+/// An ONNX file, as far as its nodes go.
+#[derive(Clone, PartialEq, Message)]
+struct Model {
+    #[prost(message, optional, tag = "7")]
+    graph: Option<Nodes>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Nodes {
+    #[prost(message, repeated, tag = "1")]
+    node: Vec<NodeProto>,
+}
+
+/// The ops of the written file that walk over time, sorted; those in bodies of others aside.
+fn loops_of(result: &Converted) -> String {
+    let part = |json: &Json| json.as_str().unwrap_or_default().to_owned();
+    let path = Path::new(&part(&result.json["bundle"])).join(part(&result.json["outputs"][0]["path"]));
+    let bytes = std::fs::read(path).expect("the published file");
+    let graph = Model::decode(bytes.as_slice()).expect("an ONNX file").graph.expect("its graph");
+    let walks = ["GRU", "LSTM", "Loop", "RNN", "Scan"];
+    let mut found: Vec<String> = graph.node.into_iter().filter_map(|node| node.op_type).collect();
+    found.retain(|op| walks.contains(&op.as_str()));
+    found.sort();
+    found.join(" ")
 }
 
 fn golden_of(model: &Path) -> PathBuf {

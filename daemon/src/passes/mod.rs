@@ -18,8 +18,8 @@ use recast_plugin_api::ir::validate::{refused, validate};
 use recast_plugin_api::ir::{DType, Graph, Layout};
 use recast_plugin_api::messages::Caps;
 
-/// Makes a graph fit a target, in this order: `widen` where the target wants it, `clean`, `recurrent`, `layout` where the
-/// target has one, `clean` of what these left.
+/// Makes a graph fit a target, in this order: `widen` where the target wants it, `clean`, `recurrent`, `layout` where
+/// the target has one; `clean` again of what these left.
 pub fn fit(graph: Graph, caps: &Caps) -> Result<Graph, Findings> {
     let wanted = Wanted {
         layout: Layout::parse(&caps.layout),

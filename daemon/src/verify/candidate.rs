@@ -1,10 +1,11 @@
 //! The written file while it is checked.
 
 use super::Check;
-use super::bindings::Bound;
 use super::rounds::Set;
 use super::runtime::{Question, Refusal, Runtime, Session};
+use super::words::Words;
 use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::ir::{DType, Graph};
 use recast_reference::Array;
 
 /// The written file in a runtime, or, where the runtime lacks an op, a decomposed variant of it for each binding.
@@ -20,13 +21,13 @@ impl<'a> Candidate<'a> {
         let lacks = check.written.nodes().iter().zip(runtime.lacks(check.written)).find(|(_, lacks)| *lacks);
         if let Some((node, _)) = lacks {
             let what = format!("'{}' as '{}' needs it", node.op.name(), node.path);
-            let note = format!("{} lacks {what}: checked in a decomposed form", runtime.name());
+            let note = note(check, runtime, &what);
             return Ok(Candidate { check, runtime, whole: None, note });
         }
         match runtime.load(check.file) {
             Ok(session) => Ok(Candidate { check, runtime, whole: Some(session), note: String::new() }),
             Err(Refusal::Lacks(what)) => {
-                let note = format!("{} lacks {what}: checked in a decomposed form", runtime.name());
+                let note = note(check, runtime, &what);
                 Ok(Candidate { check, runtime, whole: None, note })
             }
             Err(Refusal::Fails(why)) => Err(could_not(&runtime.name(), &why, RUNTIME_HINT)),
@@ -45,22 +46,34 @@ impl<'a> Candidate<'a> {
                 Err(Refusal::Rejects(why)) => return Err(self.rejected(&why)),
                 Err(Refusal::Fails(why)) => return Err(self.failed(&why)),
                 Err(Refusal::Lacks(what)) => {
-                    self.note = format!("{} lacks {what}: checked in a decomposed form", self.runtime.name());
+                    self.note = note(self.check, self.runtime, &what);
                     self.whole = None;
                 }
             }
         }
-        let run = |(set, question): (&Set, &Question)| {
-            let mut session = self.decomposed(&set.bound)?;
-            session.run(&question.inputs, &question.outputs).map_err(|refusal| self.refused(refusal))
-        };
-        sets.iter().zip(&questions).map(run).collect()
+        sets.iter().zip(questions).map(|(set, question)| self.run_decomposed(set, question)).collect()
     }
 
-    fn decomposed(&self, bound: &Bound) -> Result<Box<dyn Session>, Diag> {
+    fn run_decomposed(&self, set: &Set, question: Question) -> Result<Vec<Array>, Diag> {
+        let graph = &set.bound.graph;
+        let Some(mut words) = Words::of(graph) else {
+            let mut session = self.decomposed(graph, None)?;
+            return session.run(&question.inputs, &question.outputs).map_err(|refusal| self.refused(refusal));
+        };
+        let mut session = self.decomposed(graph, Some(words.numbered(graph)?))?;
+        let inputs: Vec<(String, Array)> =
+            question.inputs.into_iter().map(|(name, array)| (name, words.encoded(&array))).collect();
+        let found = session.run(&inputs, &question.outputs).map_err(|refusal| self.refused(refusal))?;
+        let dtypes = graph.outputs.iter().map(|output| graph.ty(output.value).dtype);
+        let back = |(array, dtype): (Array, DType)| if dtype == DType::Str { words.decoded(&array) } else { array };
+        Ok(found.into_iter().zip(dtypes).map(back).collect())
+    }
+
+    /// `numbered` is the graph without strings, where it has some.
+    fn decomposed(&self, graph: &Graph, numbered: Option<Graph>) -> Result<Box<dyn Session>, Diag> {
         let first = |mut found: Findings| found.pop().unwrap_or_else(|| self.unable("no finding"));
-        let graph = (self.check.decompose)(&bound.graph).map_err(first)?;
-        let graph = graph.ok_or_else(|| self.unable("and nothing can be decomposed"))?;
+        let graph = (self.check.decompose)(numbered.as_ref().unwrap_or(graph)).map_err(first)?;
+        let graph = graph.or(numbered).ok_or_else(|| self.unable("and nothing can be decomposed"))?;
         let file = (self.check.variant)(&graph, "decomposed").map_err(first)?;
         self.runtime.load(&file).map_err(|refusal| self.refused(refusal))
     }
@@ -87,6 +100,15 @@ impl<'a> Candidate<'a> {
     fn failed(&self, why: &str) -> Diag {
         could_not(&self.runtime.name(), why, RUNTIME_HINT)
     }
+}
+
+/// How the file is checked instead.
+fn note(check: &Check<'_>, runtime: &dyn Runtime, what: &str) -> String {
+    let strings = match Words::of(check.graph) {
+        Some(_) => ", with numbers for strings: the tables of words were not run as the file has them",
+        None => "",
+    };
+    format!("{} lacks {what}: checked in a decomposed form{strings}", runtime.name())
 }
 
 /// What was configured to answer did not get to an answer: that is never taken for agreement, whatever else was

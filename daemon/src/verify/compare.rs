@@ -129,7 +129,7 @@ fn texts_apart(expected: &[String], found: &[String]) -> Distance {
 }
 
 /// Why a comparison with this expected output could not have failed; `None` when it could. `rows` is set when axis 0
-/// is the batch, so that its rows come from unlike inputs; `narrow`: something on the way is computed in half precision.
+/// is the batch, so that its rows come from unlike inputs, `narrow` when something is computed in half precision.
 pub fn vacuous(expected: &Array, tolerance: Tolerance, rows: bool, narrow: bool) -> Option<&'static str> {
     let ratio = if narrow { TELLING_RATIO_NARROW } else { TELLING_RATIO };
     let values = expected.numbers();

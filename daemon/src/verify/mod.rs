@@ -17,6 +17,7 @@ pub mod runtime;
 pub mod same;
 pub mod structural;
 pub mod witness;
+mod words;
 
 use crate::job::{Level, Policy, Verification, VerifySpec};
 use candidate::Candidate;

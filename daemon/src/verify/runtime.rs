@@ -4,7 +4,7 @@ pub mod command;
 pub mod embedded;
 pub mod onnxruntime;
 
-use recast_plugin_api::ir::{ActivationFunction, ActivationSpec, Graph, Node, Op, ResizeMode, ValueId};
+use recast_plugin_api::ir::{ActivationFunction, ActivationSpec, DType, Graph, Node, Op, ResizeMode, ValueId};
 use recast_reference::Array;
 use std::path::Path;
 
@@ -57,7 +57,11 @@ pub fn embedded_lacks(graph: &Graph) -> Vec<bool> {
     graph
         .nodes()
         .iter()
-        .map(|node| node.outputs.iter().any(|v| uses(Some(v))) && lacks(node, uses(node.outputs.get(2))))
+        .map(|node| {
+            let brain = |value: &ValueId| graph.ty(*value).dtype == DType::BF16;
+            let values = node.inputs.iter().flatten().chain(&node.outputs).any(brain);
+            node.outputs.iter().any(|v| uses(Some(v))) && (values || lacks(node, uses(node.outputs.get(2))))
+        })
         .collect()
 }
 

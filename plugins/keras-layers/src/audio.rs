@@ -6,6 +6,7 @@ use crate::preprocess::config_numbers;
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::types::INLINE_BYTES_MAX;
+use recast_plugin_api::ir::types::element_count;
 use recast_plugin_api::ir::{
     BinaryFunction as B, Clip, Concat, Conv, DType, Dim, Iota, KernelOrder, Layout, Pad, PadMode, Padding,
     ReduceFunction, Tensor, UnaryFunction as U, ValueId,
@@ -26,10 +27,16 @@ type Outcome = Result<Vec<Val>, Findings>;
 const EPSILON: f64 = 1e-7;
 
 /// Longest transform that is written out as waves: they are computed when the model is loaded.
-const FFT_LENGTH_MAX: u64 = 1 << 13;
+pub const FFT_LENGTH_MAX: u64 = 1 << 13;
 
 /// x (n, time, 1) against `kernel` (window, 1, bins): (n, frames, bins).
-fn framed(l: &mut Lowering<'_>, x: ValueId, kernel: ValueId, stride: u64, edge: Vec<Padding>) -> Result<ValueId, Diag> {
+pub fn framed(
+    l: &mut Lowering<'_>,
+    x: ValueId,
+    kernel: ValueId,
+    stride: u64,
+    edge: Vec<Padding>,
+) -> Result<ValueId, Diag> {
     let op = Conv {
         strides: vec![stride],
         dilations: vec![1],
@@ -182,18 +189,45 @@ fn mel_spectrogram(l: &mut Lowering<'_>) -> Outcome {
     Ok(one(l.cast(y, compute)?))
 }
 
+/// Cosines and sines of i k / `period` turns, each (rows, columns).
+pub fn turns(
+    l: &mut Lowering<'_>,
+    dtype: DType,
+    (rows, columns): (u64, u64),
+    period: u64,
+) -> Result<(ValueId, ValueId), Diag> {
+    let row = l.add(Iota { dim: Dim::Known(rows), dtype: DType::I64 }, &[])?;
+    let row = l.expand(row, 1)?;
+    let column = l.add(Iota { dim: Dim::Known(columns), dtype: DType::I64 }, &[])?;
+    let turns = l.binary(B::Mul, row, column)?;
+    let turns = l.binary_scalar(B::Mod, turns, period as f64)?;
+    let turns = l.cast(turns, dtype)?;
+    let angle = l.binary_scalar(B::Mul, turns, 2.0 * PI / period as f64)?;
+    Ok((l.unary(U::Cos, angle)?, l.unary(U::Sin, angle)?))
+}
+
+/// Windows of x (..., time) against the waves of a transform of `fft` samples: their sums with the cosines and with the
+/// sines, each (..., frames, bins).
+pub fn transformed(l: &mut Lowering<'_>, x: ValueId, fft: u64, stride: u64) -> Result<(ValueId, ValueId), Diag> {
+    let shape = l.shape(x);
+    let (lead, time) = shape.split_at(shape.len() - 1);
+    let signal = l.reshape(x, vec![element_count(lead), time[0].clone(), Dim::Known(1)])?;
+    let bins = fft / 2 + 1;
+    let waves = waves(l, x, fft, bins)?;
+    let both = framed(l, signal, waves, stride, vec![Padding::Explicit(0, 0)])?;
+    let mut part = |start: u64| -> Result<ValueId, Diag> {
+        let part = l.slice(both, 2, Dim::Known(start), Dim::Known(start + bins))?;
+        let frames = l.shape(part)[1].clone();
+        l.reshape(part, lead.iter().cloned().chain([frames, Dim::Known(bins)]).collect::<Vec<_>>())
+    };
+    Ok((part(0)?, part(bins)?))
+}
+
 /// The window times the cosines and sines of the transform: (fft, 1, 2 bins), in the dtype of `like`. Only the window
 /// is stored; the angles are exact, because they are reduced as integers.
 fn waves(l: &mut Lowering<'_>, like: ValueId, fft: u64, bins: u64) -> Result<ValueId, Diag> {
     let dtype = l.ty(like).dtype;
-    let sample = l.add(Iota { dim: Dim::Known(fft), dtype: DType::I64 }, &[])?;
-    let sample = l.expand(sample, 1)?;
-    let bin = l.add(Iota { dim: Dim::Known(bins), dtype: DType::I64 }, &[])?;
-    let turns = l.binary(B::Mul, sample, bin)?;
-    let turns = l.binary_scalar(B::Mod, turns, fft as f64)?;
-    let turns = l.cast(turns, dtype)?;
-    let angle = l.binary_scalar(B::Mul, turns, 2.0 * PI / fft as f64)?;
-    let (cos, sin) = (l.unary(U::Cos, angle)?, l.unary(U::Sin, angle)?);
+    let (cos, sin) = turns(l, dtype, (fft, bins), fft)?;
     let waves = l.add(Concat { axis: 1 }, &[cos, sin])?;
     let window = window(l, fft)?;
     let window = l.constant(Tensor::from_numbers(dtype, &[fft, 1], &window))?;

@@ -37,6 +37,10 @@ impl<T: Clone + PartialEq> Book<T> {
             return Err(l.unsupported("sparse outputs; set sparse=False"));
         }
         let unknown = l.config.u64_or("num_oov_indices", 1)?;
+        if unknown > WORDS_MAX as u64 {
+            let detail = format!("{unknown} indices for unknown tokens (at most {WORDS_MAX})");
+            return Err(l.error(Code::LimitExceeded, detail));
+        }
         let mode = match l.config.str_or("output_mode", "int")? {
             // As Keras called them before 2.6.
             "binary" => "multi_hot",
@@ -86,6 +90,10 @@ impl<T: Clone + PartialEq> Book<T> {
         let mut depth = self.tokens.len() as u64 + self.first();
         if l.config.bool_or("pad_to_max_tokens", false)? {
             depth = l.config.u64("max_tokens")?.max(depth);
+        }
+        if depth > 2 * WORDS_MAX as u64 {
+            let detail = format!("vectors of {depth} tokens (at most {})", 2 * WORDS_MAX);
+            return Err(l.error(Code::LimitExceeded, detail));
         }
         if self.mode == "tf_idf" {
             let counted = encoded(l, indices, "count", Encoding { depth, dtype: DType::F32, weights: None })?;

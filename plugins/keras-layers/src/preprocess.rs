@@ -126,8 +126,8 @@ struct Bounds {
     right: bool,
 }
 
-/// `bin_boundaries`; before TensorFlow 2.5 `bins`. TensorFlow 2.4 and 2.5 put a bound into the bucket before it: 2.4 (whose
-/// Keras has the version of that in 2.3) shows itself by a last bound of infinity.
+/// `bin_boundaries`; before TensorFlow 2.5 `bins`. TensorFlow 2.4 and 2.5 put a bound into the bucket before it: 2.4
+/// (whose Keras has the version of that in 2.3) shows itself by a last bound of infinity.
 fn bounds(l: &mut Lowering<'_>) -> Result<Bounds, Diag> {
     // The bounds once more, as a weight.
     l.ignore("bins");

@@ -31,7 +31,46 @@ pub const ROWS: &[Row] = &[
         "refused: it splits strings, which no target does alike",
     ),
     Row::new("TorchModuleWrapper", REFUSED, Masks::Drop, code, "refused: it wraps a pickled module, which is code"),
+    calls("ops.core.AssociativeScan"),
+    calls("ops.core.Cond"),
+    calls("ops.core.ForiLoop"),
+    calls("ops.core.Map"),
+    calls("ops.core.Scan"),
+    calls("ops.core.Switch"),
+    calls("ops.core.VectorizedMap"),
+    calls("ops.core.WhileLoop"),
+    iterates("ops.linalg.CholeskyInverse"),
+    iterates("ops.linalg.Eig"),
+    iterates("ops.linalg.Eigh"),
+    iterates("ops.linalg.Lstsq"),
+    iterates("ops.linalg.LuFactor"),
+    iterates("ops.linalg.MatrixRank"),
+    iterates("ops.linalg.Pinv"),
+    iterates("ops.linalg.Qr"),
+    iterates("ops.linalg.SVD"),
+    Row::new(
+        "ops.numpy.Argpartition",
+        REFUSED,
+        Masks::Drop,
+        refuse,
+        "refused: each of Keras' backends has an order of its own",
+    ),
+    sized("ops.numpy.Bincount"),
+    sized("ops.numpy.Nonzero"),
+    sized("ops.numpy.Unique"),
 ];
+
+const fn calls(class: &'static str) -> Row {
+    Row::new(class, REFUSED, Masks::Drop, code, "refused: it calls functions, which are code that no file holds")
+}
+
+const fn iterates(class: &'static str) -> Row {
+    Row::new(class, REFUSED, Masks::Drop, refuse, "refused: no target has a decomposition of matrices")
+}
+
+const fn sized(class: &'static str) -> Row {
+    Row::new(class, REFUSED, Masks::Drop, refuse, "refused: the size of its result depends on the values")
+}
 
 type Outcome = Result<Vec<Val>, Findings>;
 

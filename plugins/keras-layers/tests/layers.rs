@@ -28,13 +28,18 @@ struct Stored {
     dtype: DType,
     shape: Vec<u64>,
     bytes: Vec<u8>,
+    /// In the place of bytes.
+    texts: Vec<String>,
 }
 
 fn stored(json: &Json) -> Stored {
     let dtype = DType::from_keras(json["dtype"].as_str().unwrap()).unwrap();
     let shape = json["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
     let decode = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+    let texts = json["texts"].as_array().into_iter().flatten();
+    let texts: Vec<String> = texts.map(|text| text.as_str().unwrap().into()).collect();
     let bytes = match json["parts"].as_str() {
+        None if dtype == DType::Str => Vec::new(),
         None => decode(json["data"].as_str().unwrap()),
         Some(parts) => {
             let parts = decode(parts);
@@ -42,12 +47,15 @@ fn stored(json: &Json) -> Stored {
             parts.as_chunks::<2>().0.iter().flat_map(|pair| part(pair).to_le_bytes()).collect()
         }
     };
-    Stored { dtype, shape, bytes }
+    Stored { dtype, shape, bytes, texts }
 }
 
 impl Stored {
     fn array(&self) -> Array {
         let shape: Vec<usize> = self.shape.iter().map(|&n| n as usize).collect();
+        if self.dtype == DType::Str {
+            return Array::strings(shape, self.texts.clone());
+        }
         Array::from_bytes(self.dtype, &shape, &self.bytes).expect("the bytes fit the shape")
     }
 }

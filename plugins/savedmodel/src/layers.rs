@@ -77,3 +77,104 @@ pub fn fill(
     })?;
     Ok(LayerModel { traced: None, traced_by_recast: true, files: Vec::new(), ..layers })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use recast_plugin_api::ir::DType;
+    use recast_plugin_api::ir::wire::TensorProto;
+    use recast_plugin_api::model::{Child, Model};
+
+    fn tensor(first: f32) -> Tensor {
+        Tensor::inline(DType::F32, &[2], [first, 2.0].iter().flat_map(|x| x.to_le_bytes()).collect())
+    }
+
+    fn layer(path: &str, first: f32) -> Layer {
+        let weight = Weight { role: "kernel".into(), tensor: Some((&tensor(first)).into()), ..Weight::default() };
+        Layer { path: path.into(), class: "Dense".into(), weights: vec![weight], ..Layer::default() }
+    }
+
+    /// A layer, one that wraps another, and a model in the model.
+    fn model() -> LayerModel {
+        let mut plain = layer("plain", 1.0);
+        plain.expression = Some("x + 1".into());
+        let mut wrapper = layer("wrapper", 2.0);
+        wrapper.children = vec![Child { layer: Some(layer("wrapper/inner", 3.0)), ..Child::default() }];
+        let mut nested = layer("nested", 4.0);
+        nested.model = Some(Model { layers: vec![layer("nested/inner", 1.0)], ..Model::default() });
+        let root = Model { layers: vec![plain, wrapper, nested], ..Model::default() };
+        LayerModel { root: Some(root), files: vec!["/somewhere/m.h5".into()], ..LayerModel::default() }
+    }
+
+    /// Path, key and whether there are elements, of every weight.
+    fn stored(model: &LayerModel) -> Vec<(String, String, bool)> {
+        let mut found = Vec::new();
+        visit_all(&mut model.clone(), &mut |layer| {
+            let weights = layer.weights.iter();
+            found.extend(weights.map(|w| (layer.path.clone(), w.stored_as.clone(), w.tensor.is_some())));
+            Ok(())
+        })
+        .unwrap();
+        found
+    }
+
+    #[test]
+    fn what_a_variable_holds_is_not_stored_twice() {
+        let (first, other) = (tensor(1.0), tensor(9.0));
+        let held = [(&other, "variables/0".to_owned()), (&first, "variables/1".to_owned())];
+        let plan = plan(&model(), &held).unwrap().unwrap();
+        let expected = [
+            ("plain", "variables/1"),
+            ("wrapper", "recast_layers/0"),
+            ("wrapper/inner", "recast_layers/1"),
+            ("nested", "recast_layers/2"),
+            ("nested/inner", "variables/1"),
+        ];
+        assert_eq!(stored(&plan.layers), expected.map(|(path, key)| (path.into(), key.into(), false)));
+        assert_eq!(plan.more, [tensor(2.0), tensor(3.0), tensor(4.0)]);
+        // Nothing of this machine, and nothing that its owner said of the model.
+        assert!(plan.layers.files.is_empty() && plan.layers.traced_by_recast);
+        assert_eq!(plan.layers.root.unwrap().layers[0].expression, None);
+    }
+
+    #[test]
+    fn layers_come_back_with_the_weights_of_their_keys() {
+        let first = tensor(1.0);
+        let plan = plan(&model(), &[(&first, "variables/1".to_owned())]).unwrap().unwrap();
+        let find = |key: &str| -> Result<TensorProto, Diag> {
+            let number = key.strip_prefix("recast_layers/").map(|number| number.parse::<usize>().unwrap());
+            Ok(number.map_or(&first, |number| &plan.more[number]).into())
+        };
+        let filled = fill(plan.layers.clone(), &mut |key| find(key)).unwrap();
+        let weights = |model: &LayerModel| {
+            let mut all = Vec::new();
+            let mut take = |layer: &mut Layer| {
+                all.extend(layer.weights.iter().map(|w| w.tensor.clone().unwrap().decode_tensor().unwrap()));
+                Ok(())
+            };
+            visit_all(&mut model.clone(), &mut take).unwrap();
+            all
+        };
+        assert_eq!(weights(&filled), weights(&model()));
+        let missing = |key: &str| match key {
+            "recast_layers/1" => Err(Diag::new(Code::WeightMissing, key, "not in the checkpoint")),
+            key => find(key),
+        };
+        assert_eq!(fill(plan.layers.clone(), &mut |key| missing(key)).unwrap_err().code, Code::WeightMissing);
+    }
+
+    #[test]
+    fn a_traced_graph_has_no_layers_to_keep() {
+        let mut model = model();
+        model.root.as_mut().unwrap().layers[2].model.as_mut().unwrap().layers[0].class = CLASS.into();
+        assert!(plan(&model, &[]).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_weight_without_elements_is_told() {
+        let mut model = model();
+        model.root.as_mut().unwrap().layers[1].weights[0].tensor = None;
+        let diag = plan(&model, &[]).err().unwrap();
+        assert_eq!((diag.code, diag.at.as_str()), (Code::Bug, "wrapper"));
+    }
+}

@@ -1,4 +1,5 @@
-//! SavedModels that a broken disk made, or that mean harm: an error that says what is wrong, in bounded time.
+//! SavedModels that a broken disk made, or that mean harm: an error that says what is wrong, in bounded time and
+//! memory.
 
 use prost::Message;
 use recast_keras_model::io::{Io, Scratch};
@@ -9,12 +10,56 @@ use recast_plugin_api::plugin::example;
 use recast_savedmodel::graph::{self, GRAPH};
 use recast_savedmodel::proto::*;
 use recast_savedmodel::source;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What counts as a hang, on a loaded machine too.
 const LONG: Duration = Duration::from_secs(20);
+/// What reading may hold at once. A sample is 30 KB; the largest graph that is taken has a quarter of a million nodes.
+const LARGE: usize = 256 << 20;
+
+/// Counts what each thread holds: a test reads on its own.
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<usize> = const { Cell::new(0) };
+    static MOST: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: the system's allocator does all of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.get().wrapping_add(layout.size());
+        HELD.set(held);
+        // What was taken on another thread and given back here is below zero.
+        if held as isize > MOST.get() as isize {
+            MOST.set(held);
+        }
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        HELD.set(HELD.get().wrapping_sub(layout.size()));
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Does this within bounds.
+#[track_caller]
+fn bounded<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let (begin, held) = (Instant::now(), HELD.get());
+    MOST.set(held);
+    let done = work();
+    assert!(begin.elapsed() < LONG, "{what}: {:?}", begin.elapsed());
+    let most = MOST.get().wrapping_sub(held);
+    assert!(most < LARGE, "{what}: {most} bytes");
+    done
+}
 
 /// A directory in memory.
 struct Files(BTreeMap<String, Vec<u8>>);
@@ -72,10 +117,8 @@ const SAMPLES: [&str; 3] = ["save/dense_relu", "export/dense_relu", "module/v1_s
 
 #[track_caller]
 fn refused(files: &Files, code: Code, words: &str) {
-    let begin = Instant::now();
-    let findings = files.read().expect_err(words);
+    let findings = bounded(words, || files.read()).expect_err(words);
     assert!(findings.iter().any(|diag| diag.code == code && diag.detail.contains(words)), "{words}: {findings:?}");
-    assert!(begin.elapsed() < LONG, "{words}: {:?}", begin.elapsed());
 }
 
 #[test]
@@ -112,13 +155,33 @@ fn cut_and_mutated_files_do_no_harm() {
                     let at = random(bytes.len());
                     if round % 3 == 0 { bytes.truncate(at) } else { bytes[at] = random(256) as u8 }
                 });
-                let begin = Instant::now();
-                if let Err(findings) = files.read() {
+                if let Err(findings) = bounded(&format!("{name} {file} round {round}"), || files.read()) {
                     assert!(findings.iter().any(Diag::is_error), "{name}: an error without an error");
                 }
-                assert!(begin.elapsed() < LONG, "{name} {file} round {round}");
             }
         }
+    }
+}
+
+/// A message as this field of another one.
+fn wrapped(field: u32, message: &[u8]) -> Vec<u8> {
+    let mut outer = Vec::new();
+    prost::encoding::encode_key(field, prost::encoding::WireType::LengthDelimited, &mut outer);
+    prost::encoding::encode_varint(message.len() as u64, &mut outer);
+    outer.extend(message);
+    outer
+}
+
+/// What a function takes: a list of a list of a list.
+#[test]
+fn messages_without_bottom_are_refused() {
+    let lists = (0..4000).fold(Vec::new(), |inner, _| wrapped(51, &wrapped(1, &inner)));
+    // canonicalized_input_signature, a value of concrete_functions, object_graph_def, meta_graphs.
+    let deep = [3, 2, 2, 7, 2].iter().fold(lists, |inner, field| wrapped(*field, &inner));
+    for name in SAMPLES {
+        let mut files = Files::of(name);
+        files.change("saved_model.pb", |bytes| bytes.extend(&deep));
+        refused(&files, Code::Malformed, "recursion limit");
     }
 }
 
@@ -162,10 +225,7 @@ fn lowered(graph: GraphDef, output: &str) -> Result<Lowered, Findings> {
     };
     let ty = recast_plugin_api::ir::Type::known(recast_plugin_api::ir::DType::F32, &[2, 3]);
     let request: LowerRequest = example(layer.clone(), &[ty]);
-    let begin = Instant::now();
-    let result = graph::lower(None, &request, &layer, &bytes);
-    assert!(begin.elapsed() < LONG, "{:?}", begin.elapsed());
-    result
+    bounded(output, || graph::lower(None, &request, &layer, &bytes))
 }
 
 #[track_caller]

@@ -46,7 +46,7 @@ pub fn modules(graph: &Graph, facts: &Facts, name: &str, taken: &[&str]) -> Resu
     e.begin(order, graph.outputs.iter().map(|output| output.value));
     let mut findings = Findings::new();
     run(&mut e, "", &mut findings);
-    let values: Vec<Result<Py, Diag>> = graph.outputs.iter().map(|output| e.say(output.value)).collect();
+    let values: Vec<Result<Py, Diag>> = graph.outputs.iter().map(|output| e.said_whole(output.value)).collect();
     let values: Vec<Py> =
         values.into_iter().filter_map(|value| value.map_err(|diag| findings.push(diag)).ok()).collect();
     if !findings.is_empty() {

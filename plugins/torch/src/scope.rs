@@ -274,6 +274,13 @@ impl<'a> Emit<'a> {
         }
     }
 
+    /// As a tensor, which an output is even where it is a plain number.
+    pub fn said_whole(&mut self, value: ValueId) -> Result<Py, Diag> {
+        let Some(literal) = self.scalar(value, 0) else { return self.say(value) };
+        let dtype = torch_dtype(self.ty(value).dtype);
+        Ok(crate::py::call("torch.tensor", vec![literal.into(), crate::py::kw("dtype", Py::from(dtype))]))
+    }
+
     /// The number that a constant of one element is, if its rank is not above `rank`.
     pub fn scalar(&self, value: ValueId, rank: usize) -> Option<Py> {
         let tensor = self.statics.constants.get(&value)?;
@@ -577,7 +584,8 @@ pub fn literal(dtype: DType, bytes: &[u8]) -> Option<Py> {
         DType::Bool => (value != 0.0).into(),
         DType::Str => return None,
         // The shortest text that is this number in float32 (or less): 0.1 rather than 0.10000000149011612.
-        DType::F32 if value.is_finite() => Py::Atom(format!("{:?}", value as f32)),
+        // But PyTorch reads it in float64, where that text of the largest one is above it.
+        DType::F32 if value.is_finite() && value.abs() < f64::from(f32::MAX) => Py::Atom(format!("{:?}", value as f32)),
         DType::F16 | DType::BF16 | DType::F32 | DType::F64 => value.into(),
         DType::I64 => i64::from_le_bytes(bytes.try_into().ok()?).into(),
         DType::U64 => u64::from_le_bytes(bytes.try_into().ok()?).into(),

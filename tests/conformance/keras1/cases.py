@@ -1,5 +1,6 @@
 """The models of Keras 1: (how it is built, vocabulary of its inputs or 0 for numbers) by name."""
 from keras.layers import *  # noqa: F403  the names of Keras 1, all of them
+from keras import backend as K
 from keras.models import Model, Sequential
 
 CASES = {}
@@ -159,3 +160,6 @@ case("functional", functional)
 case("nested", nested)
 case("nested_frozen", nested_frozen)
 case("merge_dot_sequences", attention_dot)
+# Functions that are found by the digest of their code.
+first("lambda", lambda: Dense(4, input_dim=5), lambda: Lambda(lambda x: x * 2.5 - 1),
+      lambda: Lambda(lambda x: K.l2_normalize(x, axis=1)), lambda: Lambda(lambda x: x[:, 1:], output_shape=(3,)), lambda: Dense(3))

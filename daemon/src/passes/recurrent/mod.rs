@@ -1,5 +1,5 @@
-//! `recurrent`. Before: clean. After: a `Scan` whose body is the step of an LSTM, a GRU or a SimpleRNN, or of several of
-//! them on top of each other, is these ops.
+//! `recurrent`. Before: clean. After: a `Scan` whose body is the step of an LSTM, a GRU or a SimpleRNN, or of several
+//! of them on top of each other, is these ops.
 //!
 //! Loops come from sources that know no layers: a TensorFlow graph holds a layer as its equations. What a body computes
 //! is read as equations again (`step`), and compared with those of the three cells (`cell`). A body that differs in

@@ -1,8 +1,9 @@
 //! The function that a `Lambda`'s configuration holds, and its digest.
 //!
-//! The digest is the first half of the SHA-256 of what the code does: its layout, arguments, instructions, constants, names of globals
-//! and attributes. File, lines, the names of variables and of the first argument, and the text of a docstring are left
-//! out: they change nothing. So are the values of its numbers: they are the parameters of an expression.
+//! The digest is the first half of the SHA-256 of what the code does: its layout, arguments, instructions, constants,
+//! names of globals and attributes. File, lines, the names of variables and of the first argument, and the text of a
+//! docstring are left out: they change nothing. So are the values of its numbers: they are the parameters of an
+//! expression.
 
 use super::marshal::{self, CELL, Code, FREE, LOCAL, Value};
 use base64::Engine;
@@ -252,5 +253,64 @@ fn shown(value: &Value) -> String {
         }
         Value::Set(items) => format!("a set of {}", items.len()),
         Value::Code(code) => format!("the function {}", text(&code.name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// `lambda x, scale: x[0] + x[1] * scale` by some Python.
+    fn scaled() -> String {
+        let compiled = include_str!("../../tests/lambda/compiled.txt");
+        let line = compiled.lines().find(|line| line.contains("\tlambda x, scale: "));
+        line.and_then(|line| line.rsplit('\t').next()).expect("a compiled function").to_owned()
+    }
+
+    #[test]
+    fn code_is_found_however_it_is_stored() {
+        let code = scaled();
+        let bytes = bytes(&code).expect("base64");
+        let letters: String = bytes.iter().map(|&byte| char::from(byte)).collect();
+        let lines: String =
+            code.as_bytes().chunks(60).map(|part| format!("{}\n", String::from_utf8_lossy(part))).collect();
+        let arguments = json!({"scale": 2});
+        let digests: Vec<String> = [
+            json!({"function": [code, null, null], "function_type": "lambda", "arguments": arguments}),
+            json!({"function": [lines, [0.5], []], "arguments": {}}),
+            json!({"function": [letters, null, null], "arguments": arguments}),
+            json!({"function": {"class_name": "__lambda__", "config": {"code": code}}, "arguments": arguments}),
+            json!({"function": {"class_name": "__lambda__", "config": {"value": [code, null, null]}},
+                   "arguments": arguments}),
+        ]
+        .iter()
+        .map(|config| function(config).unwrap_or_else(|why| panic!("{config}: {why}")).digest())
+        .collect();
+        assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
+    }
+
+    #[test]
+    fn what_can_not_be_recognised_says_why() {
+        let code = scaled();
+        let with = |arguments: Json| json!({"function": [code, null, null], "arguments": arguments});
+        let table = [
+            (json!({}), "holds no code"),
+            (json!({"function": 3}), "holds no code"),
+            (json!({"function": "relu", "function_type": "function"}), "\"relu\" of the user's own"),
+            (json!({"function": {"class_name": "function", "config": "own"}}), "\"own\" of the user's own"),
+            (json!({"function": ["4wEAAA==", null, null]}), "it ends too early"),
+            (json!({"function": ["\u{1234}", null, null]}), "neither base64 nor bytes"),
+            (json!({"function": [code, null, ["a cell"]], "arguments": {"scale": 1}}), "values from around it"),
+            (json!({"function": [code, null, null], "arguments": {"scale": 1}, "mask": [1]}), "a mask by code"),
+            (with(json!({})), "'scale' has no value"),
+            (with(json!(null)), "'scale' has no value"),
+            (with(json!({"scale": [1, 2]})), "'scale' is [1,2], no number"),
+            (with(json!({"scale": 1, "more": 2})), "arguments that it does not take"),
+        ];
+        for (config, want) in table {
+            let why = function(&config).map_or_else(|why| why, |found| found.shown());
+            assert!(why.contains(want), "{config}: {why}");
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! `Lambda`: Python code in a file, which is read as data and never run. What it computes is said by the configuration, or by a table of
-//! well-known functions that are found by the exact digest of their code (`known.txt`, made by
+//! `Lambda`: Python code in a file, which is read as data and never run. What it computes is said by the configuration,
+//! or by a table of well-known functions that are found by the exact digest of their code (`known.txt`, made by
 //! tests/conformance/lambda_known.py with every Python). The configuration wins:
 //!
 //! ```toml
@@ -38,6 +38,9 @@ use recast_plugin_api::lower::{Lowering, Val};
 const NOTE: &str = "by an expression in the configuration, or a well-known function by the digest of its code";
 
 pub const ROWS: &[Row] = &[Row::new("Lambda", "core", Masks::Drop, lambda, NOTE)];
+
+/// What a file does not say of its code.
+const NAMES: &str = "K and backend taken for Keras' backend, tf for TensorFlow, by their names";
 
 const SUPPLY: &str = "say what it computes (`[lambda.\"MODEL:LAYER\"] expression = \"..\"` in the configuration), or \
                       make it a registered layer and supply that class as a plugin: `recast plugins new`";
@@ -85,7 +88,7 @@ fn recognised(l: &Lowering<'_>) -> Result<Expr, Diag> {
     }
     let numbers: String = parameters.iter().map(|(name, number)| format!(", {name} = {number}")).collect();
     let detail = format!(
-        "recognised by its code as `{}`: computed as `{}`{numbers} (by their names, K is Keras' backend, tf TensorFlow)",
+        "recognised by its code as `{}`: computed as `{}`{numbers} ({NAMES})",
         known.source, known.expression
     );
     l.report(&l.error(Code::LambdaRecognised, detail).note());

@@ -6,7 +6,9 @@
 mod args;
 mod arrange;
 mod elementwise;
+mod fourier;
 mod index;
+mod matrices;
 mod nets;
 mod numbers;
 mod order;
@@ -14,6 +16,8 @@ mod products;
 mod reduce;
 mod scale;
 mod shapes;
+mod special;
+mod windows;
 
 use crate::activations;
 use crate::policy::one;
@@ -137,6 +141,32 @@ const OPS: &[(Run, &[&str])] = &[
     (Call(numbers::of_two), &["ops.numpy.Fmax", "ops.numpy.Fmin", "ops.numpy.Fmod", "ops.numpy.Hypot"]),
     (Call(numbers::of_two), &["ops.numpy.Logaddexp2", "ops.numpy.Ldexp", "ops.numpy.Heaviside"]),
     (Call(numbers::is_close), &["ops.numpy.Isclose"]),
+    (Call(special::i0), &["ops.numpy.I0"]),
+    (Call(special::erfinv), &["ops.math.Erfinv"]),
+    (Call(special::common_divisor), &["ops.numpy.Gcd", "ops.numpy.Lcm"]),
+    (Call(special::counts), &["ops.numpy.Ndim", "ops.numpy.Size"]),
+    (Call(special::angle), &["ops.numpy.Angle"]),
+    (Call(special::binary_crossentropy), &["ops.nn.BinaryCrossentropy"]),
+    (Call(special::crossentropy), &["ops.nn.CategoricalCrossentropy", "ops.nn.SparseCategoricalCrossentropy"]),
+    (Call(special::scatter_update), &["ops.core.ScatterUpdate"]),
+    (Call(matrices::segments), &["ops.math.SegmentSum", "ops.math.SegmentProd"]),
+    (Call(matrices::segments), &["ops.math.SegmentMax", "ops.math.SegmentMin"]),
+    (Call(matrices::vander), &["ops.numpy.Vander"]),
+    (Call(matrices::correlate), &["ops.numpy.Correlate"]),
+    (Call(matrices::det), &["ops.linalg.Det", "ops.numpy.Slogdet"]),
+    (Call(matrices::inv), &["ops.linalg.Inv"]),
+    (Call(matrices::solve), &["ops.linalg.Solve"]),
+    (Call(matrices::solve_triangular), &["ops.linalg.SolveTriangular"]),
+    (Call(matrices::cholesky), &["ops.linalg.Cholesky"]),
+    (Call(matrices::logdet), &["ops.math.Logdet"]),
+    (Call(fourier::fft), &["ops.math.FFT", "ops.math.FFT2"]),
+    (Call(fourier::ifft2), &["ops.math.IFFT2"]),
+    (Call(fourier::rfft), &["ops.math.RFFT"]),
+    (Call(fourier::irfft), &["ops.math.IRFFT"]),
+    (Call(fourier::stft), &["ops.math.STFT"]),
+    (Call(windows::gaussian_blur), &["ops.image.GaussianBlur"]),
+    (Call(windows::sobel_edges), &["ops.image.SobelEdges"]),
+    (Call(windows::unfold), &["ops.nn.Unfold"]),
     (Bitwise(B::BitwiseAnd), &["ops.numpy.BitwiseAnd"]),
     (Bitwise(B::BitwiseOr), &["ops.numpy.BitwiseOr"]),
     (Bitwise(B::BitwiseXor), &["ops.numpy.BitwiseXor"]),
@@ -205,6 +235,7 @@ const OPS: &[(Run, &[&str])] = &[
     (Call(reduce::norm), &["ops.linalg.Norm", "tf.norm", "tf.compat.v1.norm", "tf.math.reduce_euclidean_norm"]),
     (Call(reduce::normalize), &["ops.nn.Normalize", "tf.math.l2_normalize"]),
     (Call(reduce::arg), &["ops.numpy.Argmax", "ops.numpy.Argmin", "tf.math.argmax", "tf.math.argmin"]),
+    (Call(reduce::cumulative), &["ops.numpy.Nancumsum", "ops.numpy.Nancumprod"]),
     (Call(reduce::cumulative), &["ops.numpy.Cumsum", "ops.numpy.Cumprod", "tf.math.cumsum", "tf.math.cumprod"]),
     (Call(reduce::top_k), &["ops.math.TopK", "tf.math.top_k"]),
     (Call(shapes::reshape), &["ops.numpy.Reshape", "ops.numpy.Ravel", "tf.reshape"]),

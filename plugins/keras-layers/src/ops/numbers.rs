@@ -155,15 +155,20 @@ fn largest(dtype: DType) -> f64 {
 
 pub fn nan_to_num(l: &mut Lowering<'_>) -> Outcome {
     let x = float_tensor(l)?;
+    Ok(one(without_nan(l, x, 0.0)?))
+}
+
+/// Endless numbers as the largest; `nan` is what stands for NaN where the file does not say.
+pub fn without_nan(l: &mut Lowering<'_>, x: ValueId, nan: f64) -> Result<ValueId, Diag> {
     let end = largest(l.ty(x).dtype);
-    let (nan, high, low) = (real(l, &["nan"], 0.0)?, real(l, &["posinf"], end)?, real(l, &["neginf"], -end)?);
+    let (nan, high, low) = (real(l, &["nan"], nan)?, real(l, &["posinf"], end)?, real(l, &["neginf"], -end)?);
     let none = l.unary(U::IsNan, x)?;
     let endless = l.unary(U::IsInf, x)?;
     let above = l.binary_scalar(B::Greater, x, 0.0)?;
     let (high, low) = (l.scalar_like(x, high)?, l.scalar_like(x, low)?);
     let end = l.add(Where {}, &[above, high, low])?;
     let y = l.add(Where {}, &[endless, end, x])?;
-    Ok(one(number_where(l, none, nan, y)?))
+    number_where(l, none, nan, y)
 }
 
 /// Numbers that the new dtype can't hold become the nearest that it can.

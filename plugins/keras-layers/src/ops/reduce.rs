@@ -173,6 +173,9 @@ pub fn arg(l: &mut Lowering<'_>) -> Outcome {
 
 pub fn cumulative(l: &mut Lowering<'_>) -> Outcome {
     let mut x = tensor(l)?;
+    if word(l).starts_with("Nan") && l.ty(x).dtype.is_float() {
+        x = super::numbers::without_nan(l, x, if word(l) == "Nancumsum" { 0.0 } else { 1.0 })?;
+    }
     let to = dtype(l, &["dtype"])?.unwrap_or(summed(l, l.ty(x).dtype));
     x = l.cast(x, to)?;
     let axis = match axes(l, &["axis"], l.rank(x))?.as_deref() {
@@ -184,8 +187,11 @@ pub fn cumulative(l: &mut Lowering<'_>) -> Outcome {
             0
         }
     };
-    let function =
-        if matches!(word(l), "Cumsum" | "cumsum") { CumulativeFunction::Sum } else { CumulativeFunction::Prod };
+    let function = if matches!(word(l), "Cumsum" | "cumsum" | "Nancumsum") {
+        CumulativeFunction::Sum
+    } else {
+        CumulativeFunction::Prod
+    };
     let (exclusive, reverse) = (flag(l, &["exclusive"], false)?, flag(l, &["reverse"], false)?);
     Ok(one(l.add(Cumulative { function, axis, exclusive, reverse }, &[x])?))
 }

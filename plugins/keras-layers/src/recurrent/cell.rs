@@ -221,8 +221,8 @@ impl Cell {
         Some((self.activation.spec()?, self.recurrent_activation.spec()?))
     }
 
-    /// The whole op for these directions; `None` as in `specs`, with peepholes, and in half precision: no target has a recurrent op for
-    /// it, and its weights are stored in another dtype.
+    /// The whole op for these directions; `None` as in `specs`, with peepholes, and in half precision: no target has a
+    /// recurrent op for it, and its weights are stored in another dtype.
     pub fn op(&self, l: &Lowering<'_>, directions: &[Direction], zero_masked: bool) -> Option<Op> {
         if matches!(l.ty(self.kernel).dtype, DType::F16 | DType::BF16) {
             return None;

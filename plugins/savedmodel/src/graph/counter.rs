@@ -39,8 +39,8 @@ impl Counter {
         if self.down { self.start.sub(steps) } else { self.start.add(steps) }
     }
 
-    /// The part of a list of this length that so many steps walk over, counted from its end for `down`; none where it is
-    /// not known to be in the list.
+    /// The part of a list of this length that so many steps walk over, counted from its end for `down`; none where it
+    /// is not known to be in the list.
     fn window(&self, length: &Dim, steps: &Dim) -> Option<(Dim, Dim)> {
         let (start, steps) = (&self.start, Int::of(steps.clone()));
         let (from, to) = match self.down {

@@ -224,6 +224,15 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The names of a list of functions.
+    pub fn functions(&self, name: &str) -> Result<Vec<String>, Diag> {
+        match self.attr(name)? {
+            Some(Attr::List(list)) => Ok(list.func.into_iter().map(|function| function.name).collect()),
+            None => Err(self.bad(format!("lacks attribute '{name}'"))),
+            Some(_) => self.wrong(name),
+        }
+    }
+
     /// The bytes of a TensorProto.
     pub fn tensor(&self, name: &str) -> Result<&'a [u8], Diag> {
         let raw = self.raw(name).ok_or_else(|| self.bad(format!("lacks attribute '{name}'")))?;

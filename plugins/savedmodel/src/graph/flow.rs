@@ -1,7 +1,7 @@
 //! Control flow as TensorFlow 1 writes it into a graph, found again.
 //!
-//! A loop is a frame, which everything enters through an `Enter`. What a step changes meets what the step before left in
-//! a `Merge`; a `Switch` lets it into another step, or out:
+//! A loop is a frame, which everything enters through an `Enter`. What a step changes meets what the step before left
+//! in a `Merge`; a `Switch` lets it into another step, or out:
 //!
 //! ```text
 //! Enter -> Merge -> Switch -- true -> body -> NextIteration -> (the Merge)
@@ -116,7 +116,24 @@ impl Flow {
         }
         flow.find_loops(body)?;
         Trace::new(body).walk(&mut flow)?;
+        flow.leave_unused(body);
         Ok(flow)
+    }
+
+    /// Of what enters a loop to stay, only what its condition and its steps compute with: where a graph was trained, the
+    /// stacks that keep values for the way back enter, too.
+    fn leave_unused(&mut self, body: &Body<'_>) {
+        let loops = self.loops.iter().filter_map(|found| Some((found, found.condition?)));
+        let ends = loops.flat_map(|(found, condition)| found.variables.iter().map(|v| v.next).chain([condition]));
+        let mut ahead: Vec<usize> = ends.collect();
+        let mut used = vec![false; body.nodes.len()];
+        while let Some(at) = ahead.pop() {
+            // Out of all loops there is nothing that enters one.
+            if self.frames[at].is_some() && !std::mem::replace(&mut used[at], true) {
+                ahead.extend(body.nodes[at].data().filter_map(|name| body.edge(name)?.node()));
+            }
+        }
+        self.loops.iter_mut().for_each(|found| found.fixed.retain(|enter| used[*enter]));
     }
 
     fn find_loops(&mut self, body: &Body<'_>) -> Result<(), Diag> {

@@ -215,6 +215,7 @@ impl<'a> Interp<'a> {
             Val::Variable(name) => self.variable(node, name),
             Val::Table(_) => Err(node.unsupported("a lookup table as a value")),
             Val::List(_) => Err(node.unsupported("a list of tensors where a tensor is needed")),
+            Val::Drawn(drawn) => Err(drawn.refused()),
             Val::Below(_) => Err(node.unsupported("a loop's condition as a value")),
             Val::Nothing => Err(node.unsupported("the result of a branch that is not taken")),
             Val::Failed => Err(Diag::new(Code::Bug, node.name, "a value that could not be lowered")),
@@ -317,6 +318,7 @@ impl<'a> Interp<'a> {
             Val::Counter(counter) => Some(counter.dtype),
             Val::Variable(name) => self.variables.get(&**name).map(|variable| variable.tensor.dtype),
             Val::Texts(_) => Some(DType::Str),
+            Val::Drawn(drawn) => Some(drawn.dtype),
             Val::Table(_) | Val::List(_) | Val::Below(_) | Val::Nothing | Val::Failed => None,
         }
     }
@@ -333,6 +335,7 @@ impl<'a> Interp<'a> {
                 None => Err(node.bad(format!("the variable '{name}' has no value in the checkpoint"))),
             },
             Val::Texts(texts) => Ok(known(&texts.shape)),
+            Val::Drawn(drawn) => drawn.shape.clone().ok_or_else(|| drawn.refused()),
             Val::Table(_) | Val::List(_) | Val::Below(_) | Val::Nothing | Val::Failed => {
                 Err(node.unsupported("this has no shape"))
             }
@@ -350,6 +353,7 @@ impl<'a> Interp<'a> {
             | Val::Table(_)
             | Val::List(_)
             | Val::Counter(_)
+            | Val::Drawn(_)
             | Val::Below(_)
             | Val::Nothing
             | Val::Failed => None,

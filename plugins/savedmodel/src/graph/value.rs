@@ -2,6 +2,7 @@
 //! known already. Shapes are computed with tensors in TensorFlow; here they stay sizes, with symbols for what is free.
 
 use super::counter::Counter;
+use super::ops::random::Drawn;
 use recast_plugin_api::ir::types::{decode_numbers, encode_number};
 use recast_plugin_api::ir::{DType, Data, Dim, Tensor, ValueId};
 use std::rc::Rc;
@@ -29,6 +30,8 @@ pub enum Val {
     Counter(Counter),
     /// A loop's condition: the counter is below each of these scalars.
     Below(Rc<Vec<Val>>),
+    /// Drawn at random.
+    Drawn(Rc<Drawn>),
     /// Nothing: dropped by a branch that is not taken, or by an op that only has effects.
     Nothing,
     /// Could not be lowered; the finding is noted.

@@ -5,7 +5,7 @@
 use super::def::{Body, Edge, Node};
 use super::flow::{Choice, Flow, Part};
 use super::interp::Interp;
-use super::ops::control;
+use super::ops::{control, loops, spelled};
 use super::value::Val;
 use recast_plugin_api::diag::{Code, Diag};
 use std::collections::HashMap;
@@ -168,8 +168,8 @@ impl<'a> Walk<'_, 'a> {
             of.variables.iter().map(|v| entered(&v.enter).first().cloned().unwrap_or(Val::Failed)).collect();
         let mut nodes = self.given.nodes.clone();
         nodes.extend(of.fixed.iter().map(|at| (*at, entered(at))));
-        let frame = control::FrameLoop { body: self.body, of, arguments: self.given.arguments, nodes };
-        interp.settled(|interp| control::repeat_frame(interp, node, &frame, &vals))
+        let frame = spelled::FrameLoop { body: self.body, of, arguments: self.given.arguments, nodes };
+        interp.settled(|interp| loops::repeat_frame(interp, node, &frame, &vals))
     }
 
     fn find(&self, name: &str) -> Result<Val, Diag> {

@@ -35,6 +35,9 @@ const LOST: &[&str] = &[
 /// Those of them that tf.keras 2.15 has, with the keys that they have had since Keras 2.
 const ONLY_2: &[&str] = &["LocallyConnected1D", "LocallyConnected2D"];
 
+/// Classes that both Keras have and TensorFlow.js has not: its tensors of strings are for show, and it has no tables.
+const NOT_IN_TENSORFLOW_JS: &[&str] = &["IntegerLookup", "StringLookup"];
+
 /// Classes of Keras 3 that don't take `trainable`: they have nothing to train.
 const UNTRAINED: &[&str] = &["Discretization", "Pipeline", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
 
@@ -96,6 +99,10 @@ impl Upgrade<'_> {
         if only3 && self.dialect.is_old() {
             let class = layer.class.strip_prefix("ops.").unwrap_or(&layer.class);
             let detail = format!("Keras 2, which TensorFlow.js follows, has no {class}");
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+        }
+        if self.dialect == Dialect::Keras2 && NOT_IN_TENSORFLOW_JS.contains(&layer.class.as_str()) {
+            let detail = format!("TensorFlow.js has no {}", layer.class);
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
         if let Some(operation) = layer.class.strip_prefix("ops.") {

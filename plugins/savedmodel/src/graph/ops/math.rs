@@ -4,7 +4,7 @@ use super::super::def::Node;
 use super::super::interp::Interp;
 use super::super::value::{Int, Ints, Val, numbers};
 use super::source::scalar;
-use super::{fold, inputs, one, strings, values};
+use super::{fold, inputs, one, random, strings, values};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
     Activation, ActivationFunction, Binary, BinaryFunction, Cast, Clip, DType, Data, Dim, Op, ReduceFunction, Tensor,
@@ -92,6 +92,9 @@ fn function<F: Copy>(node: &Node<'_>, table: &[(&str, F)]) -> Result<F, Diag> {
 pub fn unary<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
     let [x] = inputs(node, vals)?;
     let function = function(node, UNARY)?;
+    if let Some(whole) = random::floor(x).filter(|_| function == UnaryFunction::Floor) {
+        return Ok(vec![whole]);
+    }
     if let Some(ints) = interp.ints(x) {
         let folded = |f: fn(i64) -> i64| -> Option<Ints> {
             let elements = ints.known()?.into_iter().map(|n| Int::N(f(n))).collect();
@@ -237,6 +240,24 @@ fn counted(interp: &Interp<'_>, function: BinaryFunction, a: &Val, b: &Val) -> O
     Some(Val::Counter(counter))
 }
 
+/// Two floating-point numbers that are known, rounded as TensorFlow rounds them.
+fn scalars(function: BinaryFunction, a: &Val, b: &Val) -> Option<Val> {
+    let (Val::Known(a), Val::Known(b)) = (a, b) else { return None };
+    let is_number = |tensor: &Tensor| tensor.shape.is_empty() && matches!(tensor.dtype, DType::F32 | DType::F64);
+    if !is_number(a) || !is_number(b) || a.dtype != b.dtype {
+        return None;
+    }
+    let (x, y) = (*numbers(a)?.first()?, *numbers(b)?.first()?);
+    let result = match function {
+        BinaryFunction::Add => x + y,
+        BinaryFunction::Sub => x - y,
+        BinaryFunction::Mul => x * y,
+        BinaryFunction::Div => x / y,
+        _ => return None,
+    };
+    Some(scalar(a.dtype, result))
+}
+
 /// Values that are asked for a size, the newest first.
 const SIZES_MAX: usize = 4096;
 
@@ -254,6 +275,12 @@ pub fn binary<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out
     let function = function(node, BINARY)?;
     if let Some(counter) = counted(interp, function, a, b) {
         return Ok(vec![counter]);
+    }
+    if let Some(known) = scalars(function, a, b) {
+        return Ok(vec![known]);
+    }
+    if let Some(bounded) = random::binary(function, a, b) {
+        return Ok(vec![bounded]);
     }
     if let Some(limit) = limit(interp, node, function, a, b)? {
         return Ok(vec![limit]);
@@ -448,8 +475,8 @@ pub fn select<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out
     // A choice that depends on shapes alone is made now.
     if let Some([known]) = interp.ints(condition).and_then(|ints| ints.known()).as_deref() {
         let chosen = if *known != 0 { a } else { b };
-        let other = if *known != 0 { b } else { a };
-        if interp.shape_of(node, chosen)? == interp.shape_of(node, other)? {
+        let other = interp.shape_of(node, if *known != 0 { b } else { a })?;
+        if other.is_empty() || interp.shape_of(node, chosen)? == other {
             return Ok(vec![chosen.clone()]);
         }
     }

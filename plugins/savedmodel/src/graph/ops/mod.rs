@@ -5,12 +5,16 @@ pub mod control;
 mod fold;
 mod index;
 mod lists;
+pub mod loops;
 mod math;
 mod nn;
+pub mod random;
 mod reduce;
 mod shape;
 mod source;
+pub mod spelled;
 pub mod strings;
+mod trips;
 
 use super::def::Node;
 use super::interp::Interp;
@@ -104,6 +108,7 @@ static TABLE: &[Row] = &[
     row("BroadcastArgs", fold::broadcast_args),
     row("BroadcastTo", shape::broadcast_to),
     row("Bucketize", math::bucketize),
+    lenient("Case", control::case),
     row("Cast", math::cast),
     row("Ceil", math::unary),
     row("CheckNumerics", source::identity),
@@ -207,9 +212,9 @@ static TABLE: &[Row] = &[
     row("Pow", math::binary),
     row("PreventGradient", source::identity),
     row("Prod", reduce::reduce),
-    row("RandomStandardNormal", source::random),
-    row("RandomUniform", source::random),
-    row("RandomUniformInt", source::random),
+    row("RandomStandardNormal", random::any),
+    row("RandomUniform", random::uniform),
+    row("RandomUniformInt", random::any),
     row("Range", shape::range),
     row("Rank", fold::rank),
     row("ReadVariableOp", source::identity),
@@ -259,10 +264,11 @@ static TABLE: &[Row] = &[
     row("SquaredDifference", math::squared_difference),
     row("Squeeze", shape::squeeze),
     lenient("StatefulPartitionedCall", control::call),
+    lenient("StatelessCase", control::case),
     lenient("StatelessIf", control::branch),
-    row("StatelessRandomNormalV2", source::random),
-    row("StatelessRandomUniformV2", source::random),
-    lenient("StatelessWhile", control::repeat),
+    row("StatelessRandomNormalV2", random::any),
+    row("StatelessRandomUniformV2", random::uniform),
+    lenient("StatelessWhile", loops::repeat),
     row("StopGradient", source::identity),
     row("StridedSlice", index::strided_slice),
     row("Sub", math::binary),
@@ -292,7 +298,7 @@ static TABLE: &[Row] = &[
     row("VarIsInitializedOp", source::nothing),
     row("Variable", source::variable),
     row("VariableV2", source::variable),
-    lenient("While", control::repeat),
+    lenient("While", loops::repeat),
     row("Xdivy", math::div_no_nan),
     row("ZerosLike", shape::zeros_like),
 ];

@@ -5,7 +5,7 @@ use super::super::interp::Interp;
 use super::super::literal;
 use super::super::value::Val;
 use super::inputs;
-use recast_plugin_api::diag::{Code, Diag};
+use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{DType, Tensor};
 use std::rc::Rc;
 
@@ -46,10 +46,6 @@ pub fn ensure_shape<'a>(_interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val])
 
 pub fn nothing<'a>(_interp: &mut Interp<'a>, _node: &Node<'a>, _vals: &[Val]) -> Out {
     Ok(vec![Val::Nothing])
-}
-
-pub fn random<'a>(_interp: &mut Interp<'a>, node: &Node<'a>, _vals: &[Val]) -> Out {
-    Err(Diag::new(Code::RandomAtInference, node.name, format!("{}: it draws numbers at inference", node.op)))
 }
 
 /// A scalar that is known.
