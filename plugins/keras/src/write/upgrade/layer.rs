@@ -143,7 +143,7 @@ impl Upgrade<'_> {
         // Where it is named without its module, 2.15 does not find the one, and Keras 3 forgets a list of axes.
         let axes = out.get("axis").and_then(Value::as_array).is_some_and(|axes| axes.len() != 1);
         let unfound = matches!(row.class, "LayerScale" | "SpectralNormalization");
-        let with_module = row.home == Home::Only3 || unfound || axes;
+        let with_module = matches!(row.home, Home::Only3 | Home::Legacy) || unfound || axes;
         if row.home == Home::Only3 {
             self.needs_newer(&layer.path, format!("it has no {class}"));
         } else if unfound {
