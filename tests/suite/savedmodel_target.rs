@@ -74,6 +74,8 @@ fn function_faults(function: &FunctionDef, library: &HashSet<String>) -> Vec<Str
             faults.push(format!("{}: op {}", node.name, node.op));
             continue;
         };
+        // What a node waits for.
+        known.insert(format!("^{}", node.name));
         outputs
             .iter()
             .for_each(|out| (0..64).for_each(|i| _ = known.insert(format!("{}:{}:{i}", node.name, out.name))));
@@ -171,8 +173,12 @@ fn serving_faults(written: &Written, graph: &Graph) -> Vec<String> {
     demand(tensor(&saver.filename_tensor_name) && has(&saver.restore_op_name), "a way to restore");
     let restored = nodes.iter().filter(|node| node.op == "AssignVariableOp").count();
     demand(restored == nodes.iter().filter(|node| node.op == "VarHandleOp").count(), "all variables restored");
-    demand(meta.signature_def.keys().eq(["serve", "serving_default"]), "the signatures");
-    for (name, signature) in &meta.signature_def {
+    let has_tables = nodes.iter().any(|node| node.op == "HashTableV2");
+    let mut signatures = meta.signature_def.clone();
+    let init = signatures.remove("__saved_model_init_op").and_then(|init| init.outputs.into_values().next());
+    demand(init.map(|info| has(&info.name)) == has_tables.then_some(true), "what fills the tables");
+    demand(signatures.keys().eq(["serve", "serving_default"]), "the signatures");
+    for (name, signature) in &signatures {
         demand(signature.method_name == "tensorflow/serving/predict", &format!("{name}: the method"));
         let inputs = graph.inputs.iter().map(|input| (&input.name, signature.inputs.get(&input.name), input.value));
         let outputs = graph.outputs.iter().map(|out| (&out.name, signature.outputs.get(&out.name), out.value));

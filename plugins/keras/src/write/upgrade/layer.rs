@@ -101,7 +101,7 @@ impl Upgrade<'_> {
             let detail = format!("Keras 2, which TensorFlow.js follows, has no {class}");
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
-        if self.dialect == Dialect::Keras2 && LOOKUPS.contains(&layer.class.as_str()) {
+        if self.dialect == Dialect::Js && LOOKUPS.contains(&layer.class.as_str()) {
             let detail = format!("TensorFlow.js has no {}", layer.class);
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
@@ -152,8 +152,8 @@ impl Upgrade<'_> {
         Made { module, class: class.to_owned(), config: Value::Object(out), registered: None, with_module }
     }
 
-    /// Keras 2 takes no dtype of floats where indices come out. Weights of words that are in the configuration have to be
-    /// there, too: as a weight they are only loaded where the words are.
+    /// Keras 2 takes no dtype of floats where indices come out. Weights of words that are in the configuration have to
+    /// be there, too: as a weight they are only loaded where the words are.
     fn lookup(&mut self, layer: &Layer, out: &mut Map<String, Value>) {
         let mode = out.get("output_mode").and_then(Value::as_str).unwrap_or("int");
         let is = |key: &str, wanted: fn(&Value) -> bool| out.get(key).is_some_and(wanted);
