@@ -35,8 +35,8 @@ const LOST: &[&str] = &[
 /// Those of them that tf.keras 2.15 has, with the keys that they have had since Keras 2.
 const ONLY_2: &[&str] = &["LocallyConnected1D", "LocallyConnected2D"];
 
-/// Classes that both Keras have and TensorFlow.js has not: its tensors of strings are for show, and it has no tables.
-const NOT_IN_TENSORFLOW_JS: &[&str] = &["IntegerLookup", "StringLookup"];
+/// Classes that look words up. Both Keras have them, TensorFlow.js has not.
+const LOOKUPS: &[&str] = &["IntegerLookup", "StringLookup"];
 
 /// Classes of Keras 3 that don't take `trainable`: they have nothing to train.
 const UNTRAINED: &[&str] = &["Discretization", "Pipeline", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
@@ -101,7 +101,7 @@ impl Upgrade<'_> {
             let detail = format!("Keras 2, which TensorFlow.js follows, has no {class}");
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
-        if self.dialect == Dialect::Keras2 && NOT_IN_TENSORFLOW_JS.contains(&layer.class.as_str()) {
+        if self.dialect == Dialect::Keras2 && LOOKUPS.contains(&layer.class.as_str()) {
             let detail = format!("TensorFlow.js has no {}", layer.class);
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
@@ -126,6 +126,9 @@ impl Upgrade<'_> {
             }
         }
         self.complete(row.class, layer, config, &mut out);
+        if LOOKUPS.contains(&row.class) {
+            self.lookup(layer, &mut out);
+        }
         let mut class = row.class;
         if class == "RandomCrop" {
             class = self.random_crop(layer, &mut out);
@@ -140,13 +143,28 @@ impl Upgrade<'_> {
         // Where it is named without its module, 2.15 does not find the one, and Keras 3 forgets a list of axes.
         let axes = out.get("axis").and_then(Value::as_array).is_some_and(|axes| axes.len() != 1);
         let unfound = matches!(row.class, "LayerScale" | "SpectralNormalization");
-        let with_module = row.home == Home::Only3 || unfound || axes;
+        let with_module = matches!(row.home, Home::Only3 | Home::Legacy) || unfound || axes;
         if row.home == Home::Only3 {
             self.needs_newer(&layer.path, format!("it has no {class}"));
         } else if unfound {
             self.needs_newer(&layer.path, format!("it finds {class} among `custom_objects` only"));
         }
         Made { module, class: class.to_owned(), config: Value::Object(out), registered: None, with_module }
+    }
+
+    /// Keras 2 takes no dtype of floats where indices come out. Weights of words that are in the configuration have to be
+    /// there, too: as a weight they are only loaded where the words are.
+    fn lookup(&mut self, layer: &Layer, out: &mut Map<String, Value>) {
+        let mode = out.get("output_mode").and_then(Value::as_str).unwrap_or("int");
+        let is = |key: &str, wanted: fn(&Value) -> bool| out.get(key).is_some_and(wanted);
+        if mode == "tf_idf" && is("vocabulary", Value::is_array) && !is("idf_weights", Value::is_array) {
+            let detail = "its idf_weights were learnt; Keras takes words that are given only with weights that are";
+            let finding = Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail);
+            self.findings.push(finding.hint("other targets (onnx, savedmodel) keep what it computes"));
+        }
+        if mode == "int" && self.plain() {
+            out.shift_remove("dtype");
+        }
     }
 
     /// One key of a known class; none where it is left out.
