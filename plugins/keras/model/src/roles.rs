@@ -109,6 +109,7 @@ const TABLE: &[(&str, &[Row])] = &[
     ("Dense", DENSE),
     ("DepthwiseConv1D", DEPTHWISE),
     ("DepthwiseConv2D", DEPTHWISE),
+    ("Discretization", &[]),
     ("EinsumDense", &[always("kernel"), ("bias", Given("bias_axes"), true), ("kernel_scale", Int8, false)]),
     ("Embedding", &[always("embeddings"), ("embeddings_scale", Int8, false)]),
     ("GRU", RECURRENT),
