@@ -93,7 +93,7 @@ codes! {
     CustomObject = "custom-object", Loss, "A class of the user's own, kept by name: who loads the output registers it.";
     NeedsNewer = "needs-newer", Loss, "The output needs a newer reader than its format does by itself.";
     OptionIgnored = "option-ignored", Loss, "An option has no meaning in this target.";
-    LambdaRecognised = "lambda-recognised", Loss, "A Lambda's code is that of a well-known function, which was lowered.";
+    LambdaRecognised = "lambda-recognised", Loss, "A Lambda's code is that of a well-known function.";
     Precision = "precision", Loss, "Values were stored in a narrower dtype.";
     Traced = "traced", Loss, "The graph that the artifact holds beside its layers was used, or could not be.";
     Decomposed = "decomposed", Loss, "An op was checked in a decomposed form.";

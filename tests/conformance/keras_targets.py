@@ -251,6 +251,9 @@ def check_one(keras, row):
 
 
 def check(args):
+    if os.environ["KERAS_BACKEND"] == "tensorflow":
+        # Sets TensorFlow up, which it takes only before its first use.
+        import cases_graph  # noqa: F401
     import keras
     backend = getattr(keras, "backend", None).backend()
     with open(os.path.join(args.out, "index.json")) as file:

@@ -263,3 +263,14 @@ def v1_while_endless(rng):
     x = floats(rng, 3, 4)
     more = lambda total, y: (total + tf.reduce_sum(tf.abs(y)), y * 1.1)
     return {"x": x}, {"y": v1.while_loop(lambda total, _: total < 10., more, (0., x[0]))[1]}
+
+
+@case
+def v1_integer_table(rng):
+    """A lookup table from numbers to numbers, filled when the model is loaded."""
+    x = v1.placeholder(tf.int64, [None]), np.array([3, 5, 7, 9], np.int64)
+    entries = tf.lookup.KeyValueTensorInitializer(tf.constant([3, 5, 9], tf.int64), tf.constant([1, -2, 4], tf.int64))
+    table = tf.lookup.StaticHashTable(entries, -1)
+    scale = weight("scale", 1)
+    v1.get_default_session().run(v1.tables_initializer())
+    return {"x": x}, {"y": tf.cast(table.lookup(x[0]), tf.float32) * scale}

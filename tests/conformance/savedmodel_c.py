@@ -27,6 +27,7 @@ from savedmodel import Wrong
 # Numbers of types.proto.
 DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 5: np.int16, 6: np.int8, 9: np.int64, 10: np.bool_,
           17: np.uint16, 19: np.float16, 22: np.uint32, 23: np.uint64}
+BFLOAT16 = 14
 SERVING = {"tensorflow/serving/predict"}
 # ConfigProto: one thread within and between ops.
 ONE_THREAD = b"\x10\x01\x28\x01"
@@ -105,8 +106,8 @@ class Library:
         found = {part: glob.glob(os.path.join(home, f"libtensorflow_{part}.so*")) for part in ("framework", "cc")}
         for part in ("framework", "cc"):
             self.api = ctypes.CDLL(found[part][0], mode=ctypes.RTLD_GLOBAL)
-        pointers = ("TF_NewStatus TF_NewGraph TF_NewBuffer TF_NewSessionOptions TF_LoadSessionFromSavedModel TF_Version "
-                    "TF_GraphOperationByName TF_AllocateTensor TF_TensorData TF_Message")
+        pointers = ("TF_NewStatus TF_NewGraph TF_NewBuffer TF_NewSessionOptions TF_LoadSessionFromSavedModel "
+                    "TF_Version TF_GraphOperationByName TF_AllocateTensor TF_TensorData TF_Message")
         for name in pointers.split():
             getattr(self.api, name).restype = ctypes.c_void_p
         self.api.TF_Dim.restype = ctypes.c_int64
@@ -138,7 +139,8 @@ class Session:
         options, meta = library.NewSessionOptions(), library.NewBuffer()
         library.checked("SetConfig", options, ONE_THREAD, len(ONE_THREAD))
         tags = (ctypes.c_char_p * 1)(b"serve")
-        self.session = library.checked("LoadSessionFromSavedModel", options, None, path.encode(), tags, 1, self.graph, meta)
+        place = (path.encode(), tags, 1, self.graph, meta)
+        self.session = library.checked("LoadSessionFromSavedModel", options, None, *place)
         buffer = Buffer.from_address(meta)
         self.signatures = signatures(ctypes.string_at(buffer.data, buffer.length))
         library.DeleteBuffer(meta)
@@ -159,7 +161,8 @@ class Session:
         values = (ctypes.c_void_p * len(feeds))(*tensors)
         asked = (Output * len(fetches))(*[self.output(name) for name in fetches])
         made = (ctypes.c_void_p * len(fetches))()
-        library.checked("SessionRun", self.session, None, given, values, len(feeds), asked, made, len(fetches), None, 0, None)
+        results = (asked, made, len(fetches))
+        library.checked("SessionRun", self.session, None, given, values, len(feeds), *results, None, 0, None)
         results = [self.array(tensor) for tensor in made]
         for tensor in [*tensors, *made]:
             library.DeleteTensor(tensor)
@@ -176,10 +179,13 @@ class Session:
     def array(self, tensor):
         library = self.library
         kind = library.TensorType(tensor)
-        if kind not in DTYPES:
-            raise Wrong(f"an output of type {kind}")
         shape = [library.Dim(tensor, axis) for axis in range(library.NumDims(tensor))]
         data = ctypes.string_at(library.TensorData(tensor), library.TensorByteSize(tensor))
+        if kind == BFLOAT16:
+            # The upper half of a float32.
+            return (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(shape)
+        if kind not in DTYPES:
+            raise Wrong(f"an output of type {kind}")
         return np.frombuffer(data, DTYPES[kind]).reshape(shape)
 
     def close(self):
@@ -200,6 +206,8 @@ def served(signature):
 
 
 def check_row(library, row, names):
+    if names is None:
+        raise Wrong("its inputs and outputs are not known in order: savedmodel.py check has to agree first")
     with np.load(row["golden"]) as file:
         arrays = {key: file[key] for key in file.files}
     xs, ys = [[arrays[f"{side}{i}"] for i in range(sum(key[0] == side for key in arrays))] for side in "xy"]
@@ -238,7 +246,8 @@ def command_line(row, names):
         with np.load(row["golden"]) as golden:
             for i, name in enumerate(names["outputs"]):
                 got = np.load(os.path.join(work, name + ".npy"))
-                savedmodel.difference(f"saved_model_cli output {name}", got, golden[f"y{i}"], savedmodel.tolerances(row["artifact"]))
+                tolerance = savedmodel.tolerances(row["artifact"])
+                savedmodel.difference(f"saved_model_cli output {name}", got, golden[f"y{i}"], tolerance)
 
 
 def main():
@@ -256,16 +265,17 @@ def main():
     rows = [row for row in rows if not args.only or any(part in row["model"] for part in args.only)]
     library, wrong, shown, largest = Library(), 0, 0, (0.0, "")
     for number, row in enumerate(rows):
+        known = names.get(row["model"])
         try:
-            largest = max(largest, (check_row(library, row, names[row["model"]]), row["model"]))
+            largest = max(largest, (check_row(library, row, known), row["model"]))
             if args.cli and number % args.cli == 0:
-                command_line(row, names[row["model"]])
+                command_line(row, known)
                 shown += 1
         except Wrong as error:
             wrong += 1
             print(f"WRONG {row['model']:44} {' '.join(str(error).split())[:300]}", flush=True)
-    print(f"TensorFlow {library.version}, C API: {len(rows)} models, {shown} through saved_model_cli too; largest absolute "
-          f"error {largest[0]:.2e} ({largest[1]}); not as expected: {wrong}")
+    print(f"TensorFlow {library.version}, C API: {len(rows)} models, {shown} through saved_model_cli too; "
+          f"largest absolute error {largest[0]:.2e} ({largest[1]}); not as expected: {wrong}")
     return 0 if rows and not wrong else 1
 
 

@@ -50,7 +50,7 @@ MODELS = {
     "medaka_hac": (MEDAKA, "medaka/data/r1041_e82_400bps_hac_v4.3.0_model.tar.gz", LAYERS, pileup),
     "medaka_sup_variant": (MEDAKA, "medaka/data/r1041_e82_400bps_sup_variant_v4.3.0_model.tar.gz", LAYERS, pileup),
     "medaka_hac_variant": (MEDAKA, "medaka/data/r1041_e82_400bps_hac_variant_v4.3.0_model.tar.gz", LAYERS, pileup),
-    "guesslang": (("guesslang==2.2.1",), "guesslang/data/model", GRAPH, "unsupported-type"),
+    "guesslang": (("guesslang==2.2.1",), "guesslang/data/model", GRAPH, "unsupported-op"),
 }
 
 
@@ -151,7 +151,8 @@ def check_one(args, name, work):
     elsewhere("keras2", "--record", folder, name, golden)
     report = convert(args, folder, targets, golden, os.path.join(work, "out"))
     if report["status"] != "verified":
-        raise run.Wrong(f"{report['status']}: {[d['detail'] for d in report['diagnostics'] if d['severity'] == 'error']}")
+        details = [d["detail"] for d in report["diagnostics"] if d["severity"] == "error"]
+        raise run.Wrong(f"{report['status']}: {details}")
     errors = {}
     for target in targets:
         path, _ = run.output_file(report, target)

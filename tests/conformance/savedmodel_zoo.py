@@ -20,8 +20,9 @@ SMALL_FIRST = ("mlp", "lstm_text", "lstm_text_sequential", "bidirectional_gru", 
 TARGETS = {"keras2": ("onnx", "torch", "keras"), "keras3": ("onnx", "torch")}
 # Layers that Keras does not know by itself, by model: (where Keras has it, name).
 STRANGERS = {"convnext_tiny": ("keras.src.applications.convnext", "LayerScale")}
-# Keras 3 does not load its own .h5 of these (mask operations between the layers); it makes them again.
-NOT_LOADED = ("lstm_text",)
+# Keras 3 does not load its own .h5 of these (mask operations between the layers), or does not export what it loaded (a
+# Sequential inside is called with too many arguments); it makes them again.
+NOT_LOADED = ("lstm_text", "convnext_tiny")
 RUN_IN = {"torch": "torch", "keras": "keras3"}
 
 

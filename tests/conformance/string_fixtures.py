@@ -117,7 +117,8 @@ def tables():
             place = module.places.lookup(x)
             size = tf.cast(module.places.size(), tf.int64)
             return {"place": place, "word": module.words.lookup(place + 1), "column": module.columns.lookup(x),
-                    "pair": module.pairs.lookup(x), "other": module.others.lookup(x), "same": tf.equal(x, ["red", "x", ""]),
+                    "pair": module.pairs.lookup(x), "other": module.others.lookup(x),
+                    "same": tf.equal(x, ["red", "x", ""]),
                     "number": module.numbers.lookup(place), "label": tf.gather(["none", *WORDS], (place + 1) % size),
                     "chosen": tf.where(x == "red", "yes", x)}
         module.run = run

@@ -81,6 +81,8 @@ fn what_is_wrong_is_named() {
         (format!("{WATCH}[lambda.scale]\nexpression = \"x\""), "lambda.\"scale\""),
         (format!("{WATCH}[lambda.\"m:scale\"]\nexpression = \" \""), "lambda.\"m:scale\".expression"),
         (format!("{WATCH}[lambda.\"m:scale\"]\nexpresion = \"x\""), "expresion"),
+        (format!("{WATCH}[sources.\":m\"]\nsignature = \"x\""), "sources.\":m\""),
+        (format!("{WATCH}[sources.\"saved-model:\"]\nsignature = \"x\""), "sources.\"saved-model:\""),
         (format!("{WATCH}[plugins]\nallow = [\"ABC\"]"), "plugins.allow"),
         (format!("{WATCH}[limits]\njobs_in_flight_max = 0"), "limits.jobs_in_flight_max"),
         (format!("{WATCH}[limits]\nentry_bytes_max = \"12 GB\""), "number of bytes"),

@@ -31,6 +31,7 @@ mod savedmodel_back;
 mod savedmodel_source;
 mod savedmodel_target;
 mod strangers;
+mod strings;
 mod tidy;
 mod torch;
 mod torch_check;

@@ -239,9 +239,24 @@ fn gathers() -> Vec<Case> {
     cases
 }
 
+/// Numbers to words, moved about, and back: no strings go in or out.
+fn words() -> Case {
+    let texts = |words: [&str; 3]| words.map(String::from).to_vec();
+    let build = |b: &mut crate::onnx_kit::Build| {
+        let x = b.input_of("x", DType::I64, [batch(), time()]);
+        let table = IndexToString { keys: vec![0, 1, 3], values: texts(["a", "\u{e9}", "b c"]), fallback: "?".into() };
+        let word = b.add(table, &[x]);
+        let turned = b.add(Transpose { perm: vec![1, 0] }, &[word]);
+        let keys = texts(["\u{e9}", "?", "c"]);
+        vec![b.add(StringToIndex { keys, values: vec![4, -2, 9], fallback: 7 }, &[turned])]
+    };
+    Case::new("words", build).not_embedded()
+}
+
 pub fn shapes() -> Vec<Case> {
     let sequence = || vec![batch(), time(), Dim::Known(3)];
     let mut cases = reshapes();
+    cases.push(words());
     cases.push(one("transpose", sequence(), Transpose { perm: vec![2, 0, 1] }));
     for (i, (axis, start, stop, step)) in [
         (1, Dim::Known(1), time(), 1),

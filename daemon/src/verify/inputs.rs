@@ -117,9 +117,8 @@ fn indices(random: &mut Random, shape: &[usize], bound: u64) -> Vec<f64> {
 
 /// Words that tables of the graph know, in their order, each once.
 fn looked_up(graph: &Graph) -> Vec<&str> {
-    let keys = graph.nodes().iter().filter_map(|node| match &node.op {
-        Op::StringToIndex(op) => Some(op.keys.iter().map(String::as_str)),
-        _ => None,
+    let keys = graph.nodes().iter().filter_map(|node| {
+        if let Op::StringToIndex(op) = &node.op { Some(op.keys.iter().map(String::as_str)) } else { None }
     });
     let mut seen = HashSet::new();
     keys.flatten().filter(|word| seen.insert(*word)).collect()
@@ -134,12 +133,11 @@ fn words(random: &mut Random, shape: Vec<usize>, known: &[&str]) -> Array {
         if i % 5 != 3 {
             return word.to_string();
         }
-        let odd = match random.bits() % 3 {
+        match random.bits() % 3 {
             0 => format!("{word} "),
             1 => word.to_uppercase(),
             _ => format!("{word}\u{e9}{i}"),
-        };
-        odd
+        }
     };
     Array::strings(shape, (0..count).map(draw).collect())
 }

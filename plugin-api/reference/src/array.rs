@@ -73,7 +73,8 @@ impl Array {
         Array { dtype: DType::Str, shape, data: Data::S(values) }
     }
 
-    /// An array of `dtype`; values are rounded to it, as if they had been stored. Numbers are no strings: those are empty.
+    /// An array of `dtype`; values are rounded to it, as if they had been stored. Of strings, which numbers are not, it
+    /// makes empty ones.
     pub fn from_numbers(dtype: DType, shape: Vec<usize>, values: Vec<f64>) -> Array {
         if dtype.is_float() {
             return Array::floats(dtype, shape, values.into_iter().map(|v| round_to(dtype, v)).collect());

@@ -121,9 +121,9 @@ fn refuse_training(l: &Lowering<'_>) -> Result<(), Diag> {
     Err(l.error(Code::RandomAtInference, detail).hint("save the model with that argument removed"))
 }
 
-/// At inference Keras up to 2.6 resizes so that the target fits in, and cuts it out of the middle; up to 3.5 it crops to
-/// the target's proportions and resizes, 3.6 and 3.7 cut the target's size at the place of that window and resize what is
-/// smaller, and since 3.8 the image stays as it is.
+/// At inference Keras up to 2.6 resizes so that the target fits in, and cuts it out of the middle; up to 3.5 it crops
+/// to the target's proportions and resizes, 3.6 and 3.7 cut the target's size at the place of that window and resize
+/// what is smaller, and since 3.8 the image stays as it is.
 fn random_crop(l: &mut Lowering<'_>) -> Outcome {
     if version(l) >= (3, 8) {
         return augmentation(l);

@@ -129,8 +129,6 @@ struct Bounds {
 /// `bin_boundaries`; before TensorFlow 2.5 `bins`. TensorFlow 2.4 and 2.5 put a bound into the bucket before it: 2.4
 /// (whose Keras has the version of that in 2.3) shows itself by a last bound of infinity.
 fn bounds(l: &mut Lowering<'_>) -> Result<Bounds, Diag> {
-    // The bounds once more, as a weight.
-    l.ignore("bins");
     if let Some(numbers) = config_numbers(l, "bin_boundaries")? {
         return Ok(Bounds { numbers, right: l.keras_major() == 2 && version(l) < (2, 6) });
     }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What counts as a hang, on a loaded machine too.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 /// What reading may hold at once. A sample is 30 KB; the largest graph that is taken has a quarter of a million nodes.
 const LARGE: usize = 256 << 20;
 

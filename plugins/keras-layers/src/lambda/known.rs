@@ -5,8 +5,8 @@
 //! lambda x: x / a - b
 //!  2c5f.. 3.8,3.9,3.10 1=a,2=b
 //! ```
-//! An expression; what computes it in Python; the digests of its code with the Pythons that compile it so. Digests leave
-//! out the values of numbers: `1=a` says that constant 1 is the expression's `a`, `1=2` that it must be 2.
+//! An expression; what computes it in Python; the digests of its code with the Pythons that compile it so. Digests
+//! leave out the values of numbers: `1=a` says that constant 1 is the expression's `a`, `1=2` that it must be 2.
 
 use super::code::Function;
 use super::expression::Parameters;

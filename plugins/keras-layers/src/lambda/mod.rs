@@ -87,10 +87,8 @@ fn recognised(l: &Lowering<'_>) -> Result<Expr, Diag> {
         return Err(unfit("which is known for floating-point inputs alone"));
     }
     let numbers: String = parameters.iter().map(|(name, number)| format!(", {name} = {number}")).collect();
-    let detail = format!(
-        "recognised by its code as `{}`: computed as `{}`{numbers} ({NAMES})",
-        known.source, known.expression
-    );
+    let detail =
+        format!("recognised by its code as `{}`: computed as `{}`{numbers} ({NAMES})", known.source, known.expression);
     l.report(&l.error(Code::LambdaRecognised, detail).note());
     Ok(expr)
 }

@@ -151,6 +151,8 @@ const IGNORED: &[(&str, &str)] = &[
     ("BatchNormalization", "renorm_mean_weight"),
     ("BatchNormalization", "renorm_stddev"),
     ("BatchNormalization", "renorm_stddev_weight"),
+    // What the configuration says, once more.
+    ("Discretization", "bins"),
     ("", "seed_generator_state"),
 ];
 

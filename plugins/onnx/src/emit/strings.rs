@@ -17,3 +17,76 @@ pub fn index_to_string(op: &IndexToString, node: &Node, e: &mut Emit) -> Emittin
     build.ints("keys_int64s", op.keys.iter().copied()).strs("values_strings", &op.values).to(node.outputs[0]);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+    use crate::proto::NodeProto;
+    use crate::write::{About, plan};
+    use recast_plugin_api::ir::{DType, Graph, Type};
+
+    fn texts(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| word.to_string()).collect()
+    }
+
+    fn looked_up() -> Graph {
+        let mut graph = Graph::new("g");
+        let x = graph.input("x", Type::known(DType::Str, &[2]));
+        let table = StringToIndex { keys: texts(&["a", "\u{fc}"]), values: vec![2, -7], fallback: 1 };
+        let index = graph.add("l", table, &[x]).unwrap();
+        let table = IndexToString { keys: vec![2, 1], values: texts(&["", "b"]), fallback: "?".into() };
+        let word = graph.add("l", table, &[index]).unwrap();
+        graph.output("y", word);
+        graph
+    }
+
+    /// Attribute `name`: its texts, numbers, default number, default text.
+    fn attribute(node: &NodeProto, name: &str) -> (Vec<String>, Vec<i64>, Option<i64>, Option<Vec<u8>>) {
+        let found = node.attribute.iter().find(|attribute| attribute.name.as_deref() == Some(name)).unwrap();
+        let texts = found.strings.iter().map(|text| String::from_utf8(text.clone()).unwrap()).collect();
+        (texts, found.ints.clone(), found.i, found.s.clone())
+    }
+
+    #[test]
+    fn tables_are_encoders_of_labels() {
+        let emitted = super::super::graph(&looked_up(), 17).unwrap_or_else(|findings| panic!("{}", findings[0]));
+        let [to, from] = &emitted.nodes[..] else { panic!("{} nodes", emitted.nodes.len()) };
+        for node in [to, from] {
+            assert_eq!((node.op_type.as_deref(), node.domain.as_deref()), (Some("LabelEncoder"), Some(ML.0)));
+        }
+        assert_eq!(attribute(to, "keys_strings").0, ["a", "\u{fc}"]);
+        assert_eq!(attribute(to, "values_int64s").1, [2, -7]);
+        assert_eq!(attribute(to, "default_int64").2, Some(1));
+        assert_eq!(attribute(from, "keys_int64s").1, [2, 1]);
+        assert_eq!(attribute(from, "values_strings").0, ["", "b"]);
+        assert_eq!(attribute(from, "default_string").3.as_deref(), Some("?".as_bytes()));
+    }
+
+    struct NoWeights;
+
+    impl crate::write::Weights for NoWeights {
+        fn read(
+            &self,
+            _name: &str,
+            _take: &mut dyn FnMut(&[u8]) -> Result<(), recast_plugin_api::diag::Diag>,
+        ) -> Result<(), recast_plugin_api::diag::Diag> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_domain_is_imported_where_it_is_used() {
+        let about = About { name: "m", source_digest: "", recast_version: "0" };
+        let mut plain = Graph::new("g");
+        let x = plain.input("x", Type::known(DType::F32, &[2]));
+        plain.output("y", x);
+        for (graph, wanted) in [(looked_up(), true), (plain, false)] {
+            let plan = plan(&graph, &Options::default(), &about).unwrap_or_else(|findings| panic!("{}", findings[0]));
+            let mut bytes = Vec::new();
+            plan.write_model(&NoWeights, &mut bytes, &|_, _| Ok(())).unwrap();
+            let imports = [&[ML.0.len() as u8], ML.0.as_bytes(), &[0x10, ML.1 as u8]].concat();
+            assert_eq!(bytes.windows(imports.len()).any(|window| window == imports), wanted);
+        }
+    }
+}

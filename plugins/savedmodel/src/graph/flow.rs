@@ -120,8 +120,8 @@ impl Flow {
         Ok(flow)
     }
 
-    /// Of what enters a loop to stay, only what its condition and its steps compute with: where a graph was trained, the
-    /// stacks that keep values for the way back enter, too.
+    /// Of what enters a loop to stay, only what its condition and its steps compute with: where a graph was trained,
+    /// the stacks that keep values for the way back enter, too.
     fn leave_unused(&mut self, body: &Body<'_>) {
         let loops = self.loops.iter().filter_map(|found| Some((found, found.condition?)));
         let ends = loops.flat_map(|(found, condition)| found.variables.iter().map(|v| v.next).chain([condition]));

@@ -1,6 +1,6 @@
 //! Lookup tables as TensorFlow's own are saved: a resource that a function makes, and a function that fills it with two
-//! constants when the model is loaded. Each is an object of the model, so that Python's loader makes it anew; C++'s runs
-//! the initialisers through `__saved_model_init_op`.
+//! constants when the model is loaded. Each is an object of the model, so that Python's loader makes it anew; C++'s
+//! runs the initialisers through `__saved_model_init_op`.
 
 use super::emit::{Table, arg_def, attrs};
 use super::shapes;

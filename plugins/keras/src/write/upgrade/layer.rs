@@ -35,8 +35,8 @@ const LOST: &[&str] = &[
 /// Those of them that tf.keras 2.15 has, with the keys that they have had since Keras 2.
 const ONLY_2: &[&str] = &["LocallyConnected1D", "LocallyConnected2D"];
 
-/// Classes that both Keras have and TensorFlow.js has not: its tensors of strings are for show, and it has no tables.
-const NOT_IN_TENSORFLOW_JS: &[&str] = &["IntegerLookup", "StringLookup"];
+/// Classes that look words up. Both Keras have them, TensorFlow.js has not.
+const LOOKUPS: &[&str] = &["IntegerLookup", "StringLookup"];
 
 /// Classes of Keras 3 that don't take `trainable`: they have nothing to train.
 const UNTRAINED: &[&str] = &["Discretization", "Pipeline", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
@@ -101,7 +101,7 @@ impl Upgrade<'_> {
             let detail = format!("Keras 2, which TensorFlow.js follows, has no {class}");
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
-        if self.dialect == Dialect::Keras2 && NOT_IN_TENSORFLOW_JS.contains(&layer.class.as_str()) {
+        if self.dialect == Dialect::Keras2 && LOOKUPS.contains(&layer.class.as_str()) {
             let detail = format!("TensorFlow.js has no {}", layer.class);
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
@@ -126,6 +126,9 @@ impl Upgrade<'_> {
             }
         }
         self.complete(row.class, layer, config, &mut out);
+        if LOOKUPS.contains(&row.class) {
+            self.lookup(layer, &mut out);
+        }
         let mut class = row.class;
         if class == "RandomCrop" {
             class = self.random_crop(layer, &mut out);
@@ -140,13 +143,28 @@ impl Upgrade<'_> {
         // Where it is named without its module, 2.15 does not find the one, and Keras 3 forgets a list of axes.
         let axes = out.get("axis").and_then(Value::as_array).is_some_and(|axes| axes.len() != 1);
         let unfound = matches!(row.class, "LayerScale" | "SpectralNormalization");
-        let with_module = row.home == Home::Only3 || unfound || axes;
+        let with_module = matches!(row.home, Home::Only3 | Home::Legacy) || unfound || axes;
         if row.home == Home::Only3 {
             self.needs_newer(&layer.path, format!("it has no {class}"));
         } else if unfound {
             self.needs_newer(&layer.path, format!("it finds {class} among `custom_objects` only"));
         }
         Made { module, class: class.to_owned(), config: Value::Object(out), registered: None, with_module }
+    }
+
+    /// Keras 2 takes no dtype of floats where indices come out. Weights of words that are in the configuration have to be
+    /// there, too: as a weight they are only loaded where the words are.
+    fn lookup(&mut self, layer: &Layer, out: &mut Map<String, Value>) {
+        let mode = out.get("output_mode").and_then(Value::as_str).unwrap_or("int");
+        let is = |key: &str, wanted: fn(&Value) -> bool| out.get(key).is_some_and(wanted);
+        if mode == "tf_idf" && is("vocabulary", Value::is_array) && !is("idf_weights", Value::is_array) {
+            let detail = "its idf_weights were learnt; Keras takes words that are given only with weights that are";
+            let finding = Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail);
+            self.findings.push(finding.hint("other targets (onnx, savedmodel) keep what it computes"));
+        }
+        if mode == "int" && self.plain() {
+            out.shift_remove("dtype");
+        }
     }
 
     /// One key of a known class; none where it is left out.
@@ -319,6 +337,9 @@ impl Upgrade<'_> {
         if class == "Attention" && self.plain() && out.get("score_mode") == Some(&json!("dot")) {
             out.shift_remove("score_mode");
         }
+        if self.major == 2 && !self.at_least(2, 6) {
+            self.early_preprocessing(class, layer, out);
+        }
         let interpolated = config.get("interpolation").is_some_and(|way| *way != json!("nearest"));
         if class == "UpSampling2D" && interpolated && !self.at_least(2, 3) && !self.version.ends_with("-tf") {
             let detail = "Keras before 2.3 interpolates between corners of pixels, Keras 3 between their centres";
@@ -326,10 +347,35 @@ impl Upgrade<'_> {
         }
     }
 
+    /// What TensorFlow 2.3 to 2.5 called otherwise, and what it computed otherwise.
+    fn early_preprocessing(&mut self, class: &str, layer: &Layer, out: &mut Map<String, Value>) {
+        match (class, out.get("output_mode").and_then(Value::as_str)) {
+            ("CategoryEncoding", None | Some("binary")) => {
+                out.insert("output_mode".into(), json!("multi_hot"));
+            }
+            ("CategoryEncoding", Some("tf-idf")) => {
+                let detail = "CategoryEncoding has no output_mode 'tf-idf' any more";
+                self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+            }
+            ("Discretization", _) => {
+                let all = self.at_least(2, 5);
+                if let Some(Value::Array(bounds)) = out.get_mut("bin_boundaries") {
+                    *bounds = below(bounds, all);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// At inference Keras 2 resizes to the crop's size, Keras 3 leaves the image alone since 3.8.
     fn random_crop(&mut self, layer: &Layer, out: &mut Map<String, Value>) -> &'static str {
         if self.at_least(3, 8) {
             return "RandomCrop";
+        }
+        if !self.at_least(2, 7) {
+            let detail =
+                "RandomCrop before Keras 2.7 resizes and then cuts, which no layer of Keras 3 does at inference";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
         if self.at_least(3, 6) {
             let detail = "RandomCrop of Keras 3.6 and 3.7 cuts at inference, which no layer of Keras 3.15 does";
@@ -438,4 +484,15 @@ fn function_node(function: &str, config: Value) -> Made {
 
 pub(super) fn parsed(config: &str) -> Value {
     serde_json::from_str(config).unwrap_or(Value::Null)
+}
+
+/// Bounds that belong to the bucket before them, as bounds that belong to the one behind: the next float32. By
+/// TensorFlow 2.4 (which says so by an infinite last bound) and 2.5 (`all`).
+fn below(bounds: &[Value], all: bool) -> Vec<Value> {
+    let infinite = |bound: &Value| bound.as_str() == Some("Infinity");
+    if !all && !bounds.last().is_some_and(infinite) {
+        return bounds.to_vec();
+    }
+    let finite = bounds.iter().filter(|bound| !infinite(bound));
+    finite.map(|bound| bound.as_f64().map_or(bound.clone(), |bound| json!((bound as f32).next_up()))).collect()
 }

@@ -127,7 +127,7 @@ pub fn array_write<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -
 /// handle, places, items, flow
 pub fn array_scatter<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
     let [_, places, items, flow] = inputs(node, vals)?;
-    let is_fresh = matches!(&**interp.list(node, &[flow.clone()], 0)?, List::Reserved { of: None, .. });
+    let is_fresh = matches!(&**interp.list(node, std::slice::from_ref(flow), 0)?, List::Reserved { of: None, .. });
     let count = interp.shape_of(node, items)?.first().cloned();
     if !is_fresh || !count.is_some_and(|count| is_each(interp, places, &count)) {
         return Err(node.unsupported("elements that are put elsewhere than one after the other into a new list"));
@@ -150,7 +150,7 @@ fn is_each(interp: &Interp<'_>, places: &Val, count: &Dim) -> bool {
 /// handle, places, flow
 pub fn array_gather<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
     let [_, places, flow] = inputs(node, vals)?;
-    let all = stack(interp, node, &[flow.clone()])?.remove(0);
+    let all = stack(interp, node, std::slice::from_ref(flow))?.remove(0);
     let count = interp.shape_of(node, &all)?.first().cloned();
     if count.is_some_and(|count| is_each(interp, places, &count)) {
         return Ok(vec![all]);

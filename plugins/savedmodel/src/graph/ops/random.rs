@@ -1,5 +1,5 @@
-//! Numbers that are drawn. Nothing draws at inference; but dropout that keeps everything still draws, and compares: what
-//! is drawn is followed as far as its bounds alone decide.
+//! Numbers that are drawn. Nothing draws at inference; but dropout that keeps everything still draws, and compares:
+//! what is drawn is followed as far as its bounds alone decide.
 
 use super::super::def::Node;
 use super::super::interp::Interp;
