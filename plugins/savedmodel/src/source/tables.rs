@@ -231,8 +231,8 @@ impl Content<'_> {
 pub fn column(at: &str, proto: &[u8]) -> Result<Vec<Value>, Diag> {
     let malformed = |detail: String| Diag::new(Code::Malformed, at, format!("a constant of a table: {detail}"));
     let tensor = TensorProto::decode(proto).map_err(|e| malformed(e.to_string()))?;
-    let sizes = tensor.tensor_shape.iter().flat_map(|shape| &shape.dim).map(|dim| usize::try_from(dim.size).ok());
-    let count = sizes.fold(Some(1usize), |count, size| count?.checked_mul(size?));
+    let mut sizes = tensor.tensor_shape.iter().flat_map(|shape| &shape.dim).map(|dim| usize::try_from(dim.size).ok());
+    let count = sizes.try_fold(1usize, |count, size| count.checked_mul(size?));
     let count = count.filter(|&count| count <= ENTRIES_MAX);
     let count =
         count.ok_or_else(|| Diag::new(Code::LimitExceeded, at, format!("a table of more than {ENTRIES_MAX} keys")))?;

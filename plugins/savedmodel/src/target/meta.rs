@@ -107,8 +107,11 @@ fn handle(variable: &Variable, outer: &mut Outer) -> String {
 /// What C++'s loader runs before it serves.
 const INIT_OP: &str = "__saved_model_init_op";
 
+/// A signature by its name.
+type Named = (String, SignatureDef);
+
 /// Tables as nodes, with the constants that fill each; and the signature of the op that fills them all.
-fn tables_made(tables: &[Table], outer: &mut Outer) -> (Vec<(String, Constants)>, Option<(String, SignatureDef)>) {
+fn tables_made(tables: &[Table], outer: &mut Outer) -> (Vec<(String, Constants)>, Option<Named>) {
     let mut made = Vec::new();
     let mut done = Vec::new();
     for (i, table) in tables.iter().enumerate() {
