@@ -317,6 +317,13 @@ impl Layout {
     fn section(&mut self, layer: &Layer, path: &str) {
         let mut names = Vec::new();
         for (name, slot) in self.section_slots(layer) {
+            if slot.dtype == DType::BF16 {
+                // Seen in Keras 3.15: it knows them in a `.keras` only.
+                let detail = format!("no Keras reads bfloat16 (`{}`) from an .h5 file", slot.role);
+                let hint = "choose the target `keras` instead";
+                let diag = Diag::new(Code::UnsupportedType, slot.layer.path.as_str(), detail);
+                self.findings.push(diag.hint(hint));
+            }
             self.put(&format!("{path}/{name}"), slot);
             names.push(name);
         }
