@@ -143,9 +143,9 @@ pub fn solve_triangular(l: &mut Lowering<'_>) -> Outcome {
     for row in order {
         let at = row as u64;
         let mut sum = l.slice(b, e.rank - 2, Dim::Known(at), Dim::Known(at + 1))?;
-        for column in 0..size {
-            if let Some(value) = known[column] {
-                let part = l.binary(B::Mul, e.at[row][column], value)?;
+        for (&factor, value) in e.at[row].iter().zip(&known) {
+            if let Some(value) = *value {
+                let part = l.binary(B::Mul, factor, value)?;
                 sum = l.binary(B::Sub, sum, part)?;
             }
         }
@@ -161,8 +161,8 @@ fn triangle(l: &mut Lowering<'_>, e: &Entries) -> Result<Vec<Vec<ValueId>>, Diag
     let mut found: Vec<Vec<ValueId>> = Vec::new();
     for row in 0..e.at.len() {
         let mut line: Vec<ValueId> = Vec::new();
-        for column in 0..=row {
-            let mut sum = e.at[row][column];
+        for (column, &entry) in e.at[row].iter().enumerate().take(row + 1) {
+            let mut sum = entry;
             for before in 0..column {
                 let other = if column == row { line[before] } else { found[column][before] };
                 let part = l.binary(B::Mul, line[before], other)?;
