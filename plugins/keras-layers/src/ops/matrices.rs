@@ -143,9 +143,9 @@ pub fn solve_triangular(l: &mut Lowering<'_>) -> Outcome {
     for row in order {
         let at = row as u64;
         let mut sum = l.slice(b, e.rank - 2, Dim::Known(at), Dim::Known(at + 1))?;
-        for (&entry, &value) in e.at[row].iter().zip(&known) {
-            if let Some(value) = value {
-                let part = l.binary(B::Mul, entry, value)?;
+        for (&factor, value) in e.at[row].iter().zip(&known) {
+            if let Some(value) = *value {
+                let part = l.binary(B::Mul, factor, value)?;
                 sum = l.binary(B::Sub, sum, part)?;
             }
         }
@@ -163,17 +163,16 @@ fn triangle(l: &mut Lowering<'_>, e: &Entries) -> Result<Vec<Vec<ValueId>>, Diag
         let mut line: Vec<ValueId> = Vec::new();
         for (column, &entry) in e.at[row].iter().enumerate().take(row + 1) {
             let mut sum = entry;
-            // On the diagonal, the line meets itself.
-            let above = found.get(column).unwrap_or(&line);
-            for (&a, &b) in line.iter().zip(above).take(column) {
-                let part = l.binary(B::Mul, a, b)?;
+            for before in 0..column {
+                let other = if column == row { line[before] } else { found[column][before] };
+                let part = l.binary(B::Mul, line[before], other)?;
                 sum = l.binary(B::Sub, sum, part)?;
             }
-            let entry = match found.get(column) {
-                Some(above) => l.binary(B::Div, sum, above[column])?,
-                None => l.unary(U::Sqrt, sum)?,
-            };
-            line.push(entry);
+            line.push(if column == row {
+                l.unary(U::Sqrt, sum)?
+            } else {
+                l.binary(B::Div, sum, found[column][column])?
+            });
         }
         found.push(line);
     }
