@@ -51,7 +51,16 @@ def pooled(attend):
     return lambda x: L.GlobalAveragePooling1D()(attend(x))
 
 
+def of_branches():
+    """Three Dense of one shape, which only their order in a list of weights tells apart."""
+    x = Input((STEPS, WIDTH))
+    names = ("query_of", "value_of", "key_of")
+    query, value, key = (L.Dense(4, use_bias=name != "key_of", name=name)(x) for name in names)
+    return Model(x, L.MultiHeadAttention(2, 3)(query, value, key))
+
+
 add("mha", self_attention())
+add("mha_of_branches", of_branches)
 add("mha_no_bias", self_attention(use_bias=False))
 add("mha_value_dim", self_attention(value_dim=5))
 add("mha_output_shape", self_attention(output_shape=4))

@@ -267,9 +267,6 @@ impl Upgrade<'_> {
         if layer.model.is_some() {
             args.iter_mut().for_each(flatten);
         }
-        if self.dialect.is_old() {
-            name_positions(layer, &mut args, &mut kwargs);
-        }
         if RECURRENT.contains(&layer.class.as_str()) && !self.dialect.is_old() {
             self.states(layer, &mut args, &mut kwargs);
         }
@@ -299,30 +296,6 @@ impl Upgrade<'_> {
         }
         *first = x;
     }
-}
-
-/// Classes of Keras 3 that are called with several tensors by position, and what Keras 2 calls these.
-const POSITIONS: &[(&str, &[&str])] = &[
-    ("Bidirectional", &["sequences", "initial_state"]),
-    ("ConvLSTM1D", &["sequences", "initial_state"]),
-    ("ConvLSTM2D", &["sequences", "initial_state"]),
-    ("ConvLSTM3D", &["sequences", "initial_state"]),
-    ("GRU", &["sequences", "initial_state"]),
-    ("LSTM", &["sequences", "initial_state"]),
-    ("MultiHeadAttention", &["query", "value", "key"]),
-    ("RNN", &["sequences", "initial_state"]),
-    ("SimpleRNN", &["sequences", "initial_state"]),
-];
-
-/// Keras 2 notes one argument by its place, and all others by their names.
-fn name_positions(layer: &Layer, args: &mut Vec<Arg>, kwargs: &mut Vec<NamedArg>) {
-    let Some((_, names)) = POSITIONS.iter().find(|(class, _)| *class == layer.class) else { return };
-    if args.len() < 2 || args.len() > names.len() {
-        return;
-    }
-    let named = args.drain(1..).zip(&names[1..]);
-    let named: Vec<NamedArg> = named.map(|(arg, name)| NamedArg { name: (*name).to_owned(), arg: Some(arg) }).collect();
-    kwargs.splice(0..0, named);
 }
 
 /// A dictionary of tensors as the list that Keras makes of it, in the order of its keys: the inputs of a model inside

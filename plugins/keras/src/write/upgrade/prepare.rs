@@ -7,7 +7,7 @@ use super::order::orders_differ;
 use super::{Dialect, functions};
 use recast_keras_model::config::Version;
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::model::{Layer, LayerModel, Model};
+use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg};
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -19,6 +19,30 @@ pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<(M
     let mut root = prepare.masks(root, Rule::of(major, minor));
     prepare.model(&mut root);
     if prepare.findings.is_empty() { Ok((root, prepare.notes)) } else { Err(prepare.findings) }
+}
+
+/// Classes of Keras 3 that are called with several tensors by position, and what Keras 2 calls these.
+const POSITIONS: &[(&str, &[&str])] = &[
+    ("Bidirectional", &["sequences", "initial_state"]),
+    ("ConvLSTM1D", &["sequences", "initial_state"]),
+    ("ConvLSTM2D", &["sequences", "initial_state"]),
+    ("ConvLSTM3D", &["sequences", "initial_state"]),
+    ("GRU", &["sequences", "initial_state"]),
+    ("LSTM", &["sequences", "initial_state"]),
+    ("MultiHeadAttention", &["query", "value", "key"]),
+    ("RNN", &["sequences", "initial_state"]),
+    ("SimpleRNN", &["sequences", "initial_state"]),
+];
+
+/// Keras 2 notes one argument by its place, and all others by their names.
+fn name_positions(class: &str, call: &mut Call) {
+    let Some((_, names)) = POSITIONS.iter().find(|(known, _)| *known == class) else { return };
+    if call.args.len() < 2 || call.args.len() > names.len() {
+        return;
+    }
+    let named = call.args.drain(1..).zip(&names[1..]);
+    let named: Vec<NamedArg> = named.map(|(arg, name)| NamedArg { name: (*name).to_owned(), arg: Some(arg) }).collect();
+    call.kwargs.splice(0..0, named);
 }
 
 /// What Keras 3 calls the operations with which its layers compute masks, and join them.
@@ -71,6 +95,10 @@ impl Prepare {
             };
             if let Err(found) = rewritten {
                 self.findings.extend(found);
+            }
+            // Before the layers are ordered: Keras orders them by what it is given in this way.
+            if self.dialect.is_old() {
+                calls.iter_mut().for_each(|call| name_positions(&layer.class, call));
             }
         }
         self.names(model);
