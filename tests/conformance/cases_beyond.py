@@ -52,3 +52,15 @@ if hasattr(L, "LocallyConnected1D"):
     layer("beyond_locally_connected_1d", lambda: L.LocallyConnected1D(3, 2), (5, 2))
 if hasattr(L, "RMSNormalization"):
     layer("beyond_rms_normalization", lambda: L.RMSNormalization(), (5,))
+
+
+def application_layers():
+    """Classes that keras.applications keeps to itself."""
+    from keras.src.applications import convnext, inception_resnet_v2
+    x = Input((4, 4, 3))
+    y = convnext.LayerScale(0.5, 3, name="scale")(L.Conv2D(3, 1, name="conv")(x))
+    y = convnext.StochasticDepth(0.1, name="depth")(y)
+    return Model(x, inception_resnet_v2.CustomScaleLayer(0.3, name="sum")([x, y]))
+
+
+add("beyond_application_layers", application_layers)

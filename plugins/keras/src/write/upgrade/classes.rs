@@ -2,7 +2,7 @@
 //! `tests/conformance/class_keys.py`, which prints this table). A key that is not here can't be written; `GONE` says
 //! which of those may be left out.
 
-use super::Home::{self, Both, ConvNext, Legacy, Only3};
+use super::Home::{self, Application, Both, Legacy, Only3};
 use serde_json::Value;
 
 /// One class.
@@ -18,6 +18,8 @@ pub struct Row {
 const fn row(class: &'static str, home: Home, keys: &'static str, new: &'static str) -> Row {
     Row { class, home, keys, new }
 }
+
+const CONVNEXT: Home = Application("keras.src.applications.convnext");
 
 /// Sorted by class.
 pub const CLASSES: &[Row] = &[
@@ -141,6 +143,7 @@ pub const CLASSES: &[Row] = &[
     row("Cropping1D", Both, "cropping", ""),
     row("Cropping2D", Both, "cropping data_format", ""),
     row("Cropping3D", Both, "cropping data_format", ""),
+    row("CustomScaleLayer", Application("keras.src.applications.inception_resnet_v2"), "scale", ""),
     row("CutMix", Only3, "factor seed data_format bounding_box_format", ""),
     row(
         "Dense",
@@ -259,7 +262,7 @@ pub const CLASSES: &[Row] = &[
          beta_constraint gamma_constraint",
         "",
     ),
-    row("LayerScale", ConvNext, "init_values projection_dim", ""),
+    row("LayerScale", CONVNEXT, "init_values projection_dim", ""),
     row("LeakyReLU", Both, "negative_slope", ""),
     row("Masking", Both, "mask_value", ""),
     row("MaxNumBoundingBoxes", Only3, "max_number fill_value factor bounding_box_format data_format", ""),
@@ -413,6 +416,7 @@ pub const CLASSES: &[Row] = &[
     row("SpatialDropout3D", Both, "rate data_format seed", ""),
     row("SpectralNormalization", Both, "layer power_iterations", ""),
     row("StackedRNNCells", Both, "cells", ""),
+    row("StochasticDepth", CONVNEXT, "drop_path_rate", ""),
     row(
         "StringLookup",
         Both,
@@ -459,7 +463,7 @@ impl Row {
     pub fn module(&self) -> &'static str {
         match self.home {
             Both | Only3 => "keras.layers",
-            ConvNext => "keras.src.applications.convnext",
+            Application(module) => module,
             Legacy => "keras._legacy.layers",
         }
     }

@@ -111,7 +111,7 @@ impl Upgrade<'_> {
         if let Some(function) = layer.class.strip_prefix("tf.").filter(|_| self.dialect == Dialect::Keras2) {
             return function_node(function, config);
         }
-        match classes::find(&layer.class).filter(|row| is_keras(row, layer)) {
+        match row_of(layer, self.dialect) {
             Some(row) => self.known(row, layer, &config),
             None => self.stranger(layer, config),
         }
@@ -142,7 +142,7 @@ impl Upgrade<'_> {
         let module = row.module().to_owned();
         // Where it is named without its module, 2.15 does not find the one, and Keras 3 forgets a list of axes.
         let axes = out.get("axis").and_then(Value::as_array).is_some_and(|axes| axes.len() != 1);
-        let unfound = matches!(row.class, "LayerScale" | "SpectralNormalization");
+        let unfound = matches!(row.home, Home::Application(_)) || row.class == "SpectralNormalization";
         let with_module = matches!(row.home, Home::Only3 | Home::Legacy) || unfound || axes;
         if row.home == Home::Only3 {
             self.needs_newer(&layer.path, format!("it has no {class}"));
@@ -452,9 +452,16 @@ fn known_keys(mut config: Value) -> Value {
     config
 }
 
-/// Somebody else's class may have the name of one that Keras does not export.
-fn is_keras(row: &Row, layer: &Layer) -> bool {
-    row.home != Home::ConvNext || layer.module.is_empty() || layer.module.starts_with("keras.")
+/// The row of a class of Keras. Somebody else's may have the name of one that Keras does not export, and Keras 2 wrote
+/// its own such as somebody's ("Custom>CustomScaleLayer"), under which name it finds it again.
+fn row_of(layer: &Layer, dialect: Dialect) -> Option<&'static Row> {
+    let custom = layer.class.strip_prefix("Custom>").filter(|_| !dialect.is_old());
+    let row = classes::find(custom.unwrap_or(&layer.class))?;
+    let Home::Application(_) = row.home else { return custom.is_none().then_some(row) };
+    let config = parsed(&layer.config);
+    let fits = row.keys.split(' ').all(|key| config.get(key).is_some());
+    let ours = custom.is_some() || layer.module.is_empty() || layer.module.starts_with("keras.");
+    (fits && ours).then_some(row)
 }
 
 /// Module and registered name of a kind of model.

@@ -48,8 +48,8 @@ pub enum Home {
     Both,
     /// `keras.layers` of Keras 3.
     Only3,
-    /// Beside the networks of ConvNeXt, in both; neither finds it by its name alone.
-    ConvNext,
+    /// The module of a network of `keras.applications`, in both; Keras 3 finds it nowhere else.
+    Application(&'static str),
     /// `keras.layers` of 2.15; Keras 3 keeps it for old files in `keras._legacy.layers`.
     Legacy,
 }
