@@ -18,6 +18,8 @@ import zipfile
 
 import numpy as np
 
+from savedmodel_zoo import elsewhere
+
 GRAPH, LAYERS = ("onnx", "torch", "savedmodel"), ("onnx", "torch", "savedmodel", "keras", "h5")
 # Newer wheels of medaka hold PyTorch models; this one is for an older Python, and only a zip to us.
 MEDAKA = ("medaka==1.11.3", "--only-binary", ":all:", "--python-version", "3.8", "--platform", "manylinux2014_x86_64")
@@ -117,16 +119,6 @@ def error_of(target, path, golden):
     return run.compared(answers(target, path, xs), arrays)[0]
 
 
-def elsewhere(environment, *words):
-    """This script in another environment; the last line that it prints."""
-    import run
-    python = os.path.join(run.home(), environment, "bin", "python")
-    done = subprocess.run([python, os.path.abspath(__file__), *words], capture_output=True, text=True, errors="replace")
-    if done.returncode:
-        raise run.Wrong(f"{words[0]} in {environment}: {run.tail(done.stderr, 300)}")
-    return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
-
-
 # --- checking -------------------------------------------------------------------------------------------------------
 def convert(args, folder, targets, golden, out):
     import run
@@ -148,7 +140,7 @@ def check_one(args, name, work):
             raise run.Wrong(f"{report['status']}, known to be refused with {inputs}: {errors[:3]}")
         return "refused: " + "; ".join(errors)
     golden = os.path.join(work, "golden.npz")
-    elsewhere("keras2", "--record", folder, name, golden)
+    elsewhere(__file__, "keras2", "--record", folder, name, golden)
     report = convert(args, folder, targets, golden, os.path.join(work, "out"))
     if report["status"] != "verified":
         details = [d["detail"] for d in report["diagnostics"] if d["severity"] == "error"]
@@ -159,7 +151,7 @@ def check_one(args, name, work):
         if target == "onnx":
             errors[target] = run.compare(path, golden)[0]
         else:
-            errors[target] = float(elsewhere(RUN_IN[target], "--run", target, path, golden))
+            errors[target] = float(elsewhere(__file__, RUN_IN[target], "--run", target, path, golden))
     return errors
 
 

@@ -71,11 +71,11 @@ def run_keras(path, golden):
     return run.compared(kit.call(model, xs), arrays)[0]
 
 
-def elsewhere(environment, *words):
-    """This script in another environment; the last line that it prints."""
+def elsewhere(script, environment, *words):
+    """A script of this directory in another environment; the last line that it prints."""
     import run
     python = os.path.join(run.home(), environment, "bin", "python")
-    done = subprocess.run([python, os.path.abspath(__file__), *words], capture_output=True, text=True, errors="replace")
+    done = subprocess.run([python, os.path.abspath(script), *words], capture_output=True, text=True, errors="replace")
     if done.returncode:
         raise run.Wrong(f"{words[0]} in {environment}: {run.tail(done.stderr, 300)}")
     return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
@@ -96,7 +96,7 @@ def check_one(args, framework, name, work):
     import run
     stem = os.path.join(run.home(), "zoo", framework, name)
     saved, golden = os.path.join(work, name), stem + ".golden.npz"
-    elsewhere(framework, "--save", stem + ".h5", saved)
+    elsewhere(__file__, framework, "--save", stem + ".h5", saved)
     report = convert(args, saved, golden, TARGETS[framework], os.path.join(work, "out"))
     if report["status"] != "verified":
         found = [f"{d['code']} {d['at']}: {d['detail']}" for d in report["diagnostics"] if d["severity"] == "error"]
@@ -107,7 +107,7 @@ def check_one(args, framework, name, work):
         if target == "onnx":
             error = run.compare(path, golden)[0]
         else:
-            error = float(elsewhere(RUN_IN[target], f"--run-{target}", path, golden))
+            error = float(elsewhere(__file__, RUN_IN[target], f"--run-{target}", path, golden))
         row[target] = {"level": verification.get("level"), "abs": error}
     return row
 
