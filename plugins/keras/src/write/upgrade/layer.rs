@@ -146,6 +146,9 @@ impl Upgrade<'_> {
         let with_module = matches!(row.home, Home::Only3 | Home::Legacy) || unfound || axes;
         if row.home == Home::Only3 {
             self.needs_newer(&layer.path, format!("it has no {class}"));
+        } else if unfound && self.dialect == Dialect::Keras2 {
+            let detail = format!("tf.keras 2.15 finds its `{class}` among `custom_objects` only");
+            self.notes.push(Diag::new(Code::CustomObject, layer.path.as_str(), detail));
         } else if unfound {
             self.needs_newer(&layer.path, format!("it finds {class} among `custom_objects` only"));
         }
