@@ -222,6 +222,19 @@ fn a_strangers_class_is_kept_by_its_name_and_said() {
     );
 }
 
+/// Keras 3 finds them in their modules, tf.keras 2.15 only where it is told of them.
+#[test]
+fn classes_that_keras_2_does_not_find_are_said() {
+    let bytes = std::fs::read(tests_dir().join("fixtures/keras3/beyond_application_layers.h5")).unwrap();
+    let custom = |target: &str| -> Vec<String> {
+        let (host, model) = read(&bytes);
+        let (_, said) = written(&host, &model.unwrap(), target).unwrap();
+        said.into_iter().filter(|diag| diag.code == Code::CustomObject).map(|diag| diag.at).collect()
+    };
+    assert_eq!(custom("keras2"), ["scale", "depth", "sum"]);
+    assert_eq!(custom("keras"), [""; 0]);
+}
+
 #[test]
 fn converted_by_the_daemon_it_comes_back_as_the_same_graph() {
     let home = tempfile::tempdir().unwrap();
