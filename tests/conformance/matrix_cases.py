@@ -26,7 +26,7 @@ CONTAINERS = ("h5", "keras")
 class Spec:
     name: str
     make: Callable                  # rng -> (model, inputs)
-    subject: tuple = ()             # class names that the case is about; empty: all that occur
+    subject: tuple | Callable = ()  # class names that the case is about; empty: all that occur
     containers: tuple = CONTAINERS
     loose: bool = False             # float16 or bfloat16 arithmetic
     tolerance: float = 0.0          # absolute; where Keras itself is inexact
@@ -118,8 +118,8 @@ def registry_model(case):
 
 
 def subject_of(make):
-    """The class that a layer case is about, and those that it wraps."""
-    return tuple(sorted(classes_of(make())))
+    """What tells the class that a layer case is about, and those that it wraps: only what is made is asked."""
+    return lambda: tuple(sorted(classes_of(make())))
 
 
 def classes_of(layer):

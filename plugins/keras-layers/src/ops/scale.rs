@@ -1,6 +1,6 @@
 //! Layers that `keras.applications` brings along.
 
-use crate::core::is_training;
+use crate::training::is_training;
 use crate::policy::{compute_dtype, float_input, one};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Diag, Findings};
