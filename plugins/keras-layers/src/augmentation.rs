@@ -3,8 +3,8 @@
 use crate::core::ignore_seeds;
 use crate::policy::{compute_dtype, one, version};
 use crate::resample::{image, narrowed, resized, smart_resized, target, window};
-use crate::training::refuse_training;
 use crate::table::{Masks, Row};
+use crate::training::refuse_training;
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::{BinaryFunction, Clip, Dim, ReduceFunction, UnaryFunction, ValueId, Where};
 use recast_plugin_api::lower::{Lowering, Val};

@@ -3,8 +3,8 @@
 use super::axes::Axes;
 use super::{both, causal, mask_bias, near};
 use crate::policy;
-use crate::training::refuse_dropout;
 use crate::recurrent::version_of;
+use crate::training::refuse_dropout;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{
     Attention, BinaryFunction, DType, Dim, MatMul, ReduceFunction, Shape, UnaryFunction, ValueId, Where,
