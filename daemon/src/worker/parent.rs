@@ -33,10 +33,6 @@ const EXIT_GRACE: Duration = Duration::from_secs(2);
 /// `RUST_BACKTRACE`: a backtrace would push what matters out of the last lines that are kept.
 const ENVIRONMENT: &[&str] = &["LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ"];
 
-/// glibc keeps seven free blocks of a size close at hand; a model of a thousand layers frees and takes thousands, and
-/// all of a worker's memory goes back when it ends. Other C libraries don't look at it.
-const MALLOC: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=1000:glibc.malloc.trim_threshold=268435456");
-
 /// The program that is started as a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerCommand {
@@ -110,7 +106,6 @@ impl<'s> Running<'s> {
         let mut builder = Command::new(&command.program);
         builder.arg0("recast").args(&command.args).env_clear();
         builder.envs(ENVIRONMENT.iter().filter_map(|&name| Some((name, std::env::var_os(name)?))));
-        builder.env(MALLOC.0, MALLOC.1);
         // The channel goes in as standard input: nothing has to be inherited that other workers could inherit too.
         builder.stdin(OwnedFd::from(theirs)).stdout(into_log.try_clone()?).stderr(into_log).process_group(0);
         let child = builder.spawn()?;
