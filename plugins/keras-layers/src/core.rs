@@ -252,7 +252,7 @@ pub fn large_negative(dtype: DType) -> f64 {
 }
 
 /// Since this Keras, `Softmax` gives zero for what is masked even where everything is.
-const ZEROED_SINCE: (u32, u32) = (3, 10);
+pub const ZEROED_SINCE: (u32, u32) = (3, 10);
 
 fn softmax(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let mut x = float_input(l)?;

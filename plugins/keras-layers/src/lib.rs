@@ -75,6 +75,9 @@ fn lower_row(row: &Row, l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
             outputs.iter_mut().for_each(|val| val.mask = mask);
         }
     }
+    if !policy::hands_on(l) {
+        outputs.iter_mut().for_each(|val| val.mask = None);
+    }
     Ok(outputs)
 }
 

@@ -1,7 +1,7 @@
 //! Layers that join several inputs. Inputs of lower rank get axes of size one behind the batch axis.
 //!
-//! Masks: up to Keras 3.3, the result keeps what all masked inputs keep. Since 3.4 it keeps what any input keeps, and
-//! has no mask when one input has none; `Maximum` and `Minimum` then leave masked elements out, since 3.6 `Multiply`
+//! Masks: in Keras 2, the result keeps what all masked inputs keep. Keras 3 has no mask of several inputs before 3.4;
+//! since 3.4 it keeps what any input keeps, and has no mask when one input has none; `Maximum` and `Minimum` then leave masked elements out, since 3.6 `Multiply`
 //! too.
 
 use crate::norm::l2_normalized;

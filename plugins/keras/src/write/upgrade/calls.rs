@@ -184,10 +184,11 @@ impl Upgrade<'_> {
 
     fn input(&self, input: &ModelInput) -> Value {
         let shape_key = if self.plain() { "batch_input_shape" } else { "batch_shape" };
-        let config = json!({
-            shape_key: shape(input), "dtype": input.dtype, "sparse": false, "ragged": false, "name": input.name,
+        let mut config = json!({
+            shape_key: shape(input), "dtype": input.dtype, "sparse": false, "name": input.name,
         });
         if self.plain() {
+            config["ragged"] = json!(false);
             return json!({"class_name": "InputLayer", "config": config});
         }
         object("keras.layers", "InputLayer", config)

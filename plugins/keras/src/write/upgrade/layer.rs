@@ -213,10 +213,13 @@ impl Upgrade<'_> {
             }
             return None;
         }
-        if self.plain()
-            && let Some(default) = row.default(key)
-        {
-            return if default == *value { None } else { self.new_key(row, layer, key, value) };
+        // What is left out means the same, and loads in those versions of Keras 3, too, that do not know the key.
+        let default = row.default(key).or_else(|| gone::later(row.class, key));
+        if default.as_ref() == Some(value) {
+            return None;
+        }
+        if self.plain() && row.default(key).is_some() {
+            return self.new_key(row, layer, key, value);
         }
         self.value(key, value, &layer.path)
     }
@@ -313,6 +316,13 @@ impl Upgrade<'_> {
         if class.starts_with("ConvLSTM") && !has("recurrent_activation") && self.major < 3 {
             let activation = self.activation(&json!("hard_sigmoid"), &layer.path);
             out.insert("recurrent_activation".into(), activation);
+        }
+        if class == "LayerNormalization" && self.major >= 3 && !self.at_least(3, 4) && !has("rms_scaling") {
+            // Keras 3 did not write it at first: then there is no shift where one ought to be.
+            let centred = config.get("center") != Some(&json!(false));
+            if centred && layer.weight("gamma").is_some() && layer.weight("beta").is_none() {
+                out.insert("rms_scaling".into(), json!(true));
+            }
         }
         if class == "PReLU" && !has("shared_axes") {
             // Keras 1 did not write which axes share their slopes: those along which there is one.
