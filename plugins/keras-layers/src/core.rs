@@ -19,7 +19,7 @@ pub const ROWS: &[Row] = &[
     Row::new("EinsumDense", CORE, Masks::Drop, einsum_dense, ""),
     Row::new("Embedding", CORE, Masks::Own, embedding, "mask_zero makes a mask").raw(),
     Row::new("ReversibleEmbedding", CORE, Masks::Own, reversible_embedding, "both directions").raw(),
-    Row::new("Identity", CORE, Masks::PassIn3, identity, "").raw(),
+    Row::new("Identity", CORE, Masks::PassIn3, identity, ""),
     Row::new("Masking", CORE, Masks::Own, masking, "masked steps become zero"),
     Row::new("Activation", ACTIVATION, Masks::Pass, activation, ""),
     Row::new("ELU", ACTIVATION, Masks::Pass, activation_layer, ""),

@@ -262,6 +262,10 @@ impl Upgrade<'_> {
             // Both list arguments that were not given; not all of them are ones to the other.
             kwargs.retain(|named| *named != NamedArg { name: named.name.clone(), arg: Some(Arg::json(&Value::Null)) });
         }
+        if self.major >= 3 && self.dialect != Dialect::Keras3 {
+            // How Keras 3 traced the call, which each later call of the model says anew. To Keras 2 it is for good.
+            kwargs.retain(|named| named.name != "training");
+        }
         if layer.class.starts_with("ops.") {
             return (args, kwargs);
         }
