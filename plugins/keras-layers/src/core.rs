@@ -3,6 +3,7 @@
 use crate::activations::{self, Activation};
 use crate::policy::{as_float, compute_dtype, float_input, mask, one, version, weight};
 use crate::table::{Masks, Row};
+use crate::training::refuse_training;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{BinaryFunction, Clip, DType, Dim, Dropout, DropoutFunction, Einsum, Gather, MatMul};
 use recast_plugin_api::ir::{ReduceFunction, UnaryFunction, ValueId, Where};
@@ -338,9 +339,8 @@ fn training_only(
 /// The identity, unless the model calls the layer with `training=True` and it has any effect then.
 pub fn identity_unless_random(l: &mut Lowering<'_>, strength: f64) -> Result<Vec<Val>, Findings> {
     ignore_seeds(l);
-    if strength != 0.0 && is_training(l)? {
-        let detail = format!("{} is called with training=True: its outputs are random on every run", l.layer.class);
-        return Err(l.error(Code::RandomAtInference, detail).hint("save the model with that argument removed").into());
+    if strength != 0.0 {
+        refuse_training(l)?;
     }
     let x = l.input()?;
     Ok(vec![x])
@@ -351,19 +351,6 @@ pub fn ignore_seeds(l: &mut Lowering<'_>) {
     let seeds = |role: &&str| role.rsplit('/').next().is_some_and(|name| name.starts_with("seed"));
     let roles: Vec<&str> = l.layer.weights.iter().map(|weight| weight.role.as_str()).filter(seeds).collect();
     roles.into_iter().for_each(|role| l.ignore(role));
-}
-
-/// Whether the call runs as in training although the model runs for inference. Keras 2 obeys a `training=True` that the
-/// call itself says. A model of Keras 3 overrides it by its own (and writes it even where nobody said it: the random
-/// layers have it as their default).
-pub fn is_training(l: &Lowering<'_>) -> Result<bool, Diag> {
-    if l.keras_major() >= 3 {
-        return Ok(false);
-    }
-    if !l.kwarg_values("training").is_empty() {
-        return Err(l.unsupported("'training' is computed by the model"));
-    }
-    Ok(l.kwarg_json("training")?.is_some_and(|value| value.as_bool().or(value.as_i64().map(|n| n != 0)) == Some(true)))
 }
 
 /// Known sizes as dimensions.

@@ -1,9 +1,9 @@
 //! Normalization over batches, layers, groups and vectors. Keras computes these in at least f32 and casts the result to
 //! the compute dtype.
 
-use crate::core::is_training;
-use crate::policy::{as_float, compute_dtype, float_input, mask, one};
+use crate::policy::{as_float, compute_dtype, float_input, mask, one, version};
 use crate::table::{Masks, Row};
+use crate::training::is_training;
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::{
     BatchNorm, BinaryFunction, Clip, DType, GroupNorm, LayerNorm, ReduceFunction, RmsNorm, UnaryFunction, ValueId,
