@@ -28,6 +28,7 @@ mod resample;
 mod reshape;
 pub mod table;
 mod taps;
+mod text;
 mod wrappers;
 
 use recast_plugin_api::diag::{Code, Diag, Findings};

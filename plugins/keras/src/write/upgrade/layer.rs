@@ -39,7 +39,8 @@ const ONLY_2: &[&str] = &["LocallyConnected1D", "LocallyConnected2D"];
 const OF_WORDS: &[&str] = &["HashedCrossing", "Hashing", "IntegerLookup", "StringLookup", "TextVectorization"];
 
 /// What Keras itself does to texts before it looks up their words.
-const STANDARD_TEXTS: &[&str] = &["character", "lower", "lower_and_strip_punctuation", "strip_punctuation", "whitespace"];
+const STANDARD_TEXTS: &[&str] =
+    &["character", "lower", "lower_and_strip_punctuation", "strip_punctuation", "whitespace"];
 
 /// Classes of Keras 3 that don't take `trainable`: they have nothing to train.
 const UNTRAINED: &[&str] = &["Discretization", "Pipeline", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
