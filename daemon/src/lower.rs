@@ -73,6 +73,12 @@ pub fn express(model: &mut LayerModel, expressions: &BTreeMap<String, String>) -
     if findings.is_empty() { Ok(()) } else { Err(findings) }
 }
 
+/// Does a finding say that there are no ops for a layer, and nothing against the layer itself? Where layers are all that
+/// is written, it is no obstacle.
+pub fn is_beyond_ops(found: &Diag) -> bool {
+    !found.is_error() || matches!(found.code, Code::UnknownLayer | Code::UnsupportedLayer)
+}
+
 /// The findings for missing classes: what is missing, where, and what to do about it.
 pub fn missing_findings(missing: &[Missing]) -> Findings {
     let finding = |missing: &Missing| {

@@ -28,6 +28,7 @@ mod resample;
 mod reshape;
 pub mod table;
 mod taps;
+mod text;
 mod training;
 mod wrappers;
 
