@@ -2,7 +2,7 @@
 //! the compute dtype.
 
 use crate::core::is_training;
-use crate::policy::{as_float, compute_dtype, float_input, mask, one};
+use crate::policy::{as_float, compute_dtype, float_input, mask, one, version};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::{
