@@ -19,10 +19,8 @@ use std::collections::{HashMap, HashSet};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rule {
     pub major: u32,
-    /// Joined where any holds, and lost where one is missing; largest and smallest leave out what is masked.
+    /// Joined where any holds, and lost where one is missing; products, largest and smallest leave out what is masked.
     any: bool,
-    /// Products leave out what is masked.
-    multiply: bool,
     /// What is called with a list of tensors hands a mask on.
     lists: bool,
     /// A mask that is an argument is handed on.
@@ -30,14 +28,13 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    pub const KERAS_2: Rule = Rule { major: 2, any: false, multiply: false, lists: true, arguments: true };
-    pub const KERAS_3: Rule = Rule { major: 3, any: true, multiply: true, lists: true, arguments: true };
+    pub const KERAS_2: Rule = Rule { major: 2, any: false, lists: true, arguments: true };
+    pub const KERAS_3: Rule = Rule { major: 3, any: true, lists: true, arguments: true };
 
     pub fn of(major: u32, minor: u32) -> Rule {
         Rule {
             major,
             any: (major, minor) >= (3, 4),
-            multiply: (major, minor) >= (3, 6),
             lists: major < 3 || minor >= 4,
             arguments: major < 3 || minor >= 11,
         }
@@ -353,8 +350,7 @@ impl<'r> Writer<'r> {
 
     fn merged(&mut self, layer: &Layer, call: &mut Call, mut views: Vec<Views>, inputs: &[ValueRef]) -> Views {
         let counts = |rule: Rule| match layer.class.as_str() {
-            "Multiply" => rule.multiply,
-            "Maximum" | "Minimum" => rule.any,
+            "Maximum" | "Minimum" | "Multiply" => rule.any,
             _ => false,
         };
         self.apart(layer, call, (&mut views, inputs), &counts);
