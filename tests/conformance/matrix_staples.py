@@ -11,7 +11,8 @@ case = Table()
 CASES = case.cases
 POLICIES = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float64")
 T, I, V = (2, 5, 4), (2, 5, 6, 4), (2, 4, 5, 3, 4)     # sequences, images, volumes
-CELL = "cell"
+# What Keras takes by default does not know bfloat16.
+START = {"recurrent_initializer": "glorot_uniform"}
 
 # Class: arguments, options, shapes of the inputs. Options that are layers are made with the policy.
 STAPLES = {
@@ -26,13 +27,13 @@ STAPLES = {
         ("AdaptiveAveragePooling", (2,)), ("AdaptiveMaxPooling", (2,)), ("UpSampling", ()), ("ZeroPadding", ()),
         ("Cropping", (1,)), ("SpatialDropout", (0.5,))) for n in (1, 2, 3)},
     **{f"Conv{n}DTranspose": ((3, 2), {}, (T, I, V)[n - 1]) for n in (1, 2, 3)},
-    **{f"ConvLSTM{n}D": ((2, 2), {}, (2, 3) + (4, 3, 3)[:n] + (2,)) for n in (1, 2, 3)},
+    **{f"ConvLSTM{n}D": ((2, 2), START, (2, 3) + (4, 3, 3)[:n] + (2,)) for n in (1, 2, 3)},
     "Cropping3D": ((((1, 0), (1, 1), (0, 1)),), {}, V),
     "BatchNormalization": ((), {}, T), "LayerNormalization": ((), {}, T), "GroupNormalization": ((2,), {}, T),
     "UnitNormalization": ((), {}, T), "RMSNormalization": ((), {}, T),
     "SpectralNormalization": (("Dense",), {}, T), "TimeDistributed": (("Dense",), {}, T),
-    "Bidirectional": (("LSTM",), {}, T), "LSTM": ((3,), {}, T), "GRU": ((3,), {}, T), "SimpleRNN": ((3,), {}, T),
-    "LSTMCell": ((3,), {}, T), "GRUCell": ((3,), {}, T), "SimpleRNNCell": ((3,), {}, T),
+    "Bidirectional": (("LSTM",), {}, T),
+    **{name + cell: ((3,), START, T) for name in ("LSTM", "GRU", "SimpleRNN") for cell in ("", "Cell")},
     **{name: ((), {}, T, T) for name in ("Add", "Multiply", "Average", "Maximum", "Minimum", "Subtract", "Concatenate")},
     "Dot": ((2,), {}, T, T), "Attention": ((True,), {}, T, T), "AdditiveAttention": ((), {}, T, T),
     "Dropout": ((0.5,), {}, T), "AlphaDropout": ((0.5,), {}, T), "GaussianDropout": ((0.5,), {}, T),
@@ -48,7 +49,7 @@ STAPLES = {
 }
 # Called with tensors of their own for query and value.
 ATTENTION = {"MultiHeadAttention": (2, 3), "GroupQueryAttention": (3, 4, 2)}
-INNER = {"Dense": lambda p: L.Dense(3, dtype=p), "LSTM": lambda p: L.LSTM(3, dtype=p)}
+INNER = {"Dense": lambda p: L.Dense(3, dtype=p), "LSTM": lambda p: L.LSTM(3, dtype=p, **START)}
 # Kinds whose instances are sizes or windows apart: what axes of their input may be free.
 FREE = {T: (0, 1), I: (0, 1, 2), V: (0, 1, 2, 3)}
 KNOWN = ("EinsumDense", "Reshape", "Normalization", "LocallyConnected", "Permute", "PReLU")
@@ -58,7 +59,7 @@ def made(name, policy):
     args, options = STAPLES[name][:2]
     args = [INNER[arg](policy) if arg in INNER else arg for arg in args]
     layer = getattr(L, name)(*args, dtype=policy, **options)
-    return L.RNN(layer, dtype=policy) if name.endswith(CELL.capitalize()) else layer
+    return L.RNN(layer, dtype=policy) if name.endswith("Cell") else layer
 
 
 def frees(shapes):

@@ -274,23 +274,34 @@ fn multiplied(
 ) -> Result<ValueId, Diag> {
     let mut y = x;
     for (&axis, &size) in axes.iter().zip(targets) {
-        let shape = l.shape(y);
         let length = l.known(y, axis)?;
         if length == size && kernel.keeps() {
             continue;
         }
         let weights = matrix(kernel, length, size, antialias);
-        let weights = l.constant(Tensor::from_numbers(l.ty(y).dtype, &[size, length], &weights))?;
-        // (size, length) times (..., length, everything behind it).
-        let (lead, tail) = shape.split_at(axis);
-        let flat: Vec<Dim> = lead.iter().cloned().chain([tail[0].clone(), element_count(&tail[1..])]).collect();
-        let flat = l.reshape(y, flat)?;
-        let product = l.add(MatMul {}, &[weights, flat])?;
-        let mut resized = shape;
-        resized[axis] = Dim::Known(size);
-        y = l.reshape(product, resized)?;
+        y = multiply_axis(l, y, axis, size, &weights)?;
     }
     Ok(y)
+}
+
+/// An axis multiplied by `weights` (size, length).
+pub fn multiply_axis(
+    l: &mut Lowering<'_>,
+    x: ValueId,
+    axis: usize,
+    size: u64,
+    weights: &[f64],
+) -> Result<ValueId, Diag> {
+    let mut shape = l.shape(x);
+    let length = l.known(x, axis)?;
+    let weights = l.constant(Tensor::from_numbers(l.ty(x).dtype, &[size, length], weights))?;
+    // (size, length) times (..., length, everything behind it).
+    let (lead, tail) = shape.split_at(axis);
+    let flat: Vec<Dim> = lead.iter().cloned().chain([tail[0].clone(), element_count(&tail[1..])]).collect();
+    let flat = l.reshape(x, flat)?;
+    let product = l.add(MatMul {}, &[weights, flat])?;
+    shape[axis] = Dim::Known(size);
+    l.reshape(product, shape)
 }
 
 pub fn narrowed(l: &mut Lowering<'_>, y: ValueId) -> Result<ValueId, Diag> {
@@ -368,7 +379,12 @@ pub fn window(l: &Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) 
 }
 
 /// That window, from the middle of the image.
-fn cropped_to_aspect(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Result<ValueId, Diag> {
+pub fn cropped_to_aspect(
+    l: &mut Lowering<'_>,
+    x: ValueId,
+    axes: [usize; 2],
+    target: [u64; 2],
+) -> Result<ValueId, Diag> {
     let mut y = x;
     for (axis, kept) in axes.into_iter().zip(window(l, x, axes, target)?) {
         let start = (l.known(x, axis)?.saturating_sub(kept)) / 2;
@@ -383,7 +399,7 @@ fn scaled(size: u64, over: u64, by: u64) -> u64 {
 }
 
 /// Equal borders of `fill_value` around the image, up to the target's proportions.
-fn padded_to_aspect(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Result<ValueId, Diag> {
+pub fn padded_to_aspect(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Result<ValueId, Diag> {
     let (height, width) = (l.known(x, axes[0])?, l.known(x, axes[1])?);
     let mut padding = vec![(0, 0); l.rank(x)];
     for (axis, size, wanted) in

@@ -77,6 +77,25 @@ pub fn matrix(kernel: Kernel, input: u64, output: u64, antialias: bool) -> Vec<f
     (0..output).flat_map(row).collect()
 }
 
+/// Weights (output, input), row-major, of an axis whose element i comes from (i + 1/2 - translation) / scale - 1/2;
+/// zero where that is outside.
+pub fn placed(kernel: Kernel, (input, output): (u64, u64), scale: f64, translation: f64, antialias: bool) -> Vec<f64> {
+    let stretch = if antialias { (1.0 / scale).max(1.0) } else { 1.0 };
+    let row = |i: u64| {
+        let center = (i as f64 + 0.5 - translation) / scale - 0.5;
+        let inside = (-0.5..=input as f64 - 0.5).contains(&center);
+        let weight = |j: u64| {
+            let distance = (j as f64 - center).abs() / stretch;
+            if inside && distance < kernel.radius() { kernel.at(distance) } else { 0.0 }
+        };
+        let weights: Vec<f64> = (0..input).map(weight).collect();
+        let sum: f64 = weights.iter().sum();
+        let by = if sum.abs() > 1000.0 * f64::from(f32::EPSILON) { 1.0 / sum } else { 0.0 };
+        weights.into_iter().map(move |weight| weight * by)
+    };
+    (0..output).flat_map(row).collect()
+}
+
 /// Weights (2 reach + 1, factor) of an axis that grows by a whole factor: of the input elements around each one, for
 /// each of the elements that come out of it. Where an element does not exist, its weight counts for the others.
 pub fn phases(kernel: Kernel, factor: u64) -> Vec<f64> {
