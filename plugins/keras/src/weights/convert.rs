@@ -41,7 +41,9 @@ pub fn settle<'t>(
         let config = serde_json::from_str(&layer.config).unwrap_or(Value::Null);
         kinds.insert(layer.path.clone(), Kind { class: layer.class.clone(), config });
     });
-    let mut settled = if origin.keras_1 { joined(taken, &kinds) } else { taken };
+    let of_keras_1 = |path: &str| origin.keras_1 || kinds.get(path).is_some_and(|kind| keras1::is_kept(&kind.class));
+    let (old, mut settled): (Vec<_>, Vec<_>) = taken.into_iter().partition(|weight| of_keras_1(&weight.path));
+    settled.extend(joined(old, &kinds));
     let mut findings = Findings::new();
     if origin.theano {
         let mut odd: Vec<(&String, &Kind)> = kinds.iter().filter(|(_, kind)| pads_unlike_any(kind)).collect();
