@@ -29,13 +29,13 @@ def folder_of(name):
     return os.path.join(environments.home(), "old", name)
 
 
-def make(name, only, layers):
+def make(name, args):
     version = environments.VERSIONS[name]
     folder = folder_of(name)
-    if not only:
+    if not args.only:
         shutil.rmtree(folder, ignore_errors=True)
     command = [environments.python_of(version), os.path.join(HERE, "make.py"), "--out", folder]
-    command += [word for part in only for word in ("--only", part)] + ["--layers", str(layers)]
+    command += [word for part in args.only for word in ("--only", part)] + ["--models", args.models, "--layers", args.layers]
     # Keras keeps its defaults in the home directory, and versions disagree about them.
     with tempfile.TemporaryDirectory() as home:
         env = dict(os.environ, HOME=home, OLD_KERAS=name, PYTHONPATH=environments.keras_of(version),
@@ -131,7 +131,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("versions", nargs="*", default=list(environments.VERSIONS))
     parser.add_argument("--make", action="store_true")
-    parser.add_argument("--layers", type=int, default=8, help="see make.py")
+    parser.add_argument("--models", default="1", help="see make.py")
+    parser.add_argument("--layers", default="8", help="see make.py")
     parser.add_argument("--only", action="append", default=[], help="only cases whose name contains this")
     parser.add_argument("--recast", default=os.path.join(ROOT, "target", "release", "recast"))
     parser.add_argument("--plugins")
@@ -143,7 +144,7 @@ def main():
     rows = []
     for name in args.versions:
         if args.make:
-            make(name, args.only, args.layers)
+            make(name, args)
         found = check(args, name, refusals)
         summary(name, found)
         rows += found

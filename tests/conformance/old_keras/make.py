@@ -1,6 +1,6 @@
 """Makes small models with one old framework, inside its own Python: NAME.h5, NAME.golden.npz and what could not be made.
 
-    OLD_KERAS=VERSION PYTHONPATH=KERAS PYTHON make.py --out DIR [--only PART]... [--layers N]
+    OLD_KERAS=VERSION PYTHONPATH=KERAS PYTHON make.py --out DIR [--only PART]... [--models N] [--layers N]
 
 `check.py` starts it for every version of `environments.py`. The cases are those of the tables beside this directory
 (../cases_*.py, ../matrix_cases.py and what they take from, ../keras1/cases.py), and in `extra.py` what only old versions
@@ -88,13 +88,13 @@ def first_keras():
         yield Case("model-" + name, made(build, integers))
 
 
-def all_cases(layers):
-    """With one of `layers` cases of the tables of single layers; which one, differs between versions."""
+def all_cases(models, layers):
+    """One of so many cases of the tables of models and of single layers; which one, differs between versions."""
+    some = lambda cases, part: [c for c in cases if part and kit.seed_of(c.name + kit.NAME) % part == 0]
     if KERAS == 1:
         found = list(first_keras())
     else:
-        found = list(model_tables())
-        found += [case for case in layer_tables() if layers and kit.seed_of(case.name + kit.NAME) % layers == 0]
+        found = some(model_tables(), models) + some(layer_tables(), layers)
     import extra
     found += [Case(name, **options) for name, options in extra.cases()]
     assert len({case.name for case in found}) == len(found)
@@ -180,12 +180,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
     parser.add_argument("--only", action="append", default=[], help="only cases whose name contains this")
+    parser.add_argument("--models", type=int, default=1, help="of the tables of models, one of how many; 0: none")
     parser.add_argument("--layers", type=int, default=8, help="of the tables of single layers, one of how many; 0: none")
     args = parser.parse_args()
     if not os.path.isdir(args.out):
         os.makedirs(args.out)
     found = {"version": kit.VERSION, "cases": {}, "not_made": {}}
-    for case in all_cases(args.layers):
+    for case in all_cases(args.models, args.layers):
         if args.only and not any(part in case.name for part in args.only):
             continue
         try:

@@ -53,7 +53,11 @@ pub struct Architecture {
 
 /// `value` is what Keras calls a model's config: `{"class_name", "config"}`.
 pub fn read(value: &Value, at: &str, version: &Version, limits: &Limits) -> Result<Architecture, Findings> {
-    let upgraded = if version.major == 1 { Some(keras1::upgrade(value, at)?) } else { None };
+    let upgraded = match version.major {
+        1 => Some(keras1::upgrade(value, at)?),
+        2 => keras1::upgrade_kept(value, at)?,
+        _ => None,
+    };
     let value = upgraded.as_ref().unwrap_or(value);
     // Of TensorFlow 2.0 to 2.3.
     let replaced = if version.major < 3 { raw_ops::replaced(value)? } else { None };

@@ -196,6 +196,14 @@ impl Upgrade<'_> {
                 }
                 return Some(value.clone());
             }
+            "padding" if *value == json!("theano") => {
+                let detail = "it was written on Theano, whose `same` padding is not that of Keras 3";
+                let finding = Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail);
+                self.findings.push(finding.hint("other targets (onnx) keep what it computes"));
+                return None;
+            }
+            // What masked steps gave on Theano, they give in Keras 3.
+            "legacy_theano" if row.class != "SReLU" => return None,
             // Keras 1 wrote the type of its inputs there; to Keras 3 it is that of the table.
             "dtype" if row.class == "Embedding" && value.as_str().is_some_and(|name| name.contains("int")) => {
                 return None;
