@@ -30,6 +30,7 @@ fn cases() -> Vec<Case> {
         "keras3",
         "containers",
         "strings",
+        "keras3_versions",
         "lambda",
         "legacy",
         "tfjs",

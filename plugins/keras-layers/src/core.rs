@@ -20,7 +20,7 @@ pub const ROWS: &[Row] = &[
     Row::new("EinsumDense", CORE, Masks::Drop, einsum_dense, ""),
     Row::new("Embedding", CORE, Masks::Own, embedding, "mask_zero makes a mask").raw(),
     Row::new("ReversibleEmbedding", CORE, Masks::Own, reversible_embedding, "both directions").raw(),
-    Row::new("Identity", CORE, Masks::PassIn3, identity, "").raw(),
+    Row::new("Identity", CORE, Masks::PassIn3, identity, ""),
     Row::new("Masking", CORE, Masks::Own, masking, "masked steps become zero"),
     Row::new("Activation", ACTIVATION, Masks::Pass, activation, ""),
     Row::new("ELU", ACTIVATION, Masks::Pass, activation_layer, ""),
@@ -261,7 +261,7 @@ pub fn large_negative(dtype: DType) -> f64 {
 }
 
 /// Since this Keras, `Softmax` gives zero for what is masked even where everything is.
-const ZEROED_SINCE: (u32, u32) = (3, 10);
+pub const ZEROED_SINCE: (u32, u32) = (3, 10);
 
 fn softmax(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let mut x = float_input(l)?;

@@ -98,16 +98,24 @@ fn up_sampling2d(l: &mut Lowering<'_>) -> Outcome {
         return Ok(one(l.add(op, &[x])?));
     }
     let interpolation = interpolation.to_string();
+    let early = l.keras_major() >= 3 && version(l) < (3, 2) && layout(l)? == Layout::ChannelsFirst;
+    let sizes = if early { early_sizes(l, &shape)? } else { sizes };
     let free = axes.iter().any(|&axis| shape[axis].known().is_none());
     let y = match interpolation.as_str() {
-        "lanczos3" if free => phased(l, x, &axes, Kernel::Lanczos(3.0))?,
-        "lanczos5" if free => phased(l, x, &axes, Kernel::Lanczos(5.0))?,
-        "gaussian" if free => phased(l, x, &axes, GAUSSIAN)?,
-        "mitchellcubic" if free => phased(l, x, &axes, Kernel::Mitchell)?,
+        "lanczos3" if free && !early => phased(l, x, &axes, Kernel::Lanczos(3.0))?,
+        "lanczos5" if free && !early => phased(l, x, &axes, Kernel::Lanczos(5.0))?,
+        "gaussian" if free && !early => phased(l, x, &axes, GAUSSIAN)?,
+        "mitchellcubic" if free && !early => phased(l, x, &axes, Kernel::Mitchell)?,
         _ => resized(l, x, axes, sizes, &interpolation, false)?,
     };
     // Keras 2 leaves the f32 of TensorFlow's resize as it is, whatever the policy.
     Ok(one(if l.keras_major() < 3 { y } else { narrowed(l, y)? }))
+}
+
+/// Keras 3.0 and 3.1 turn channels-first images to channels-last and then take width and channels for height and width.
+fn early_sizes(l: &Lowering<'_>, shape: &[Dim]) -> Result<Vec<Dim>, Diag> {
+    let by = factors(l, 2)?;
+    Ok(vec![shape[3].times(&Dim::Known(by[0])), shape[1].times(&Dim::Known(by[1]))])
 }
 
 /// TensorFlow's.

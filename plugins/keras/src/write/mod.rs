@@ -14,6 +14,7 @@ pub mod hdf5;
 mod layout;
 mod tfjs;
 mod upgrade;
+mod words;
 
 use hdf5::{Attr, Plan};
 use layout::{Data, Layout};
@@ -110,7 +111,8 @@ pub fn write(output: &dyn Output, target: &str, request: &WriteRequest) -> Resul
         "tfjs" => Dialect::Js,
         other => return Err(Diag::new(Code::UnknownTarget, other, "the keras plugin writes no such target").into()),
     };
-    let (root, notes) = upgrade::prepare(source, root, dialect)?;
+    let root = words::given(output, root)?;
+    let (root, notes) = upgrade::prepare(source, &root, dialect)?;
     notes.iter().for_each(|note| output.report(note));
     match dialect {
         Dialect::Keras3 => keras(output, source, &root, &request.name),
