@@ -108,15 +108,25 @@ def read_back(names, folder, found):
         kit.say(f"{name}: {lost or 'reads back'}")
 
 
+def about(spec):
+    """The classes that a case is about, as far as it says; none where this Keras can't make its layer."""
+    try:
+        return tuple(spec.subject()) if callable(spec.subject) else spec.subject
+    except Exception:
+        return ()
+
+
 def sampled(chosen, every, offset):
     """Every Nth case, and for each class that these do not have, the first that is about it."""
+    if every == 1:
+        return chosen
     names = sorted(chosen)
     taken = set(names[offset % every::every])
-    seen = {subject for name in taken for subject in chosen[name].subject}
+    seen = {subject for name in taken for subject in about(chosen[name])}
     for name in names:
-        if set(chosen[name].subject) - seen:
+        if set(about(chosen[name])) - seen:
             taken.add(name)
-            seen |= set(chosen[name].subject)
+            seen |= set(about(chosen[name]))
     return {name: spec for name, spec in chosen.items() if name in taken}
 
 
