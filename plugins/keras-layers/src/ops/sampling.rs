@@ -262,23 +262,8 @@ pub fn map_coordinates(l: &mut Lowering<'_>) -> Outcome {
     // Of each axis: the whole places beside a coordinate, whether they are inside, how much they count.
     let mut axes = Vec::new();
     for axis in 0..rank {
-        let at = l.slice(places, 0, Dim::Known(axis as u64), Dim::Known(axis as u64 + 1))?;
-        let at = l.squeeze(at, 0)?;
         let size = size_of(l, x, axis)?;
-        let low = l.unary(if linear { U::Floor } else { U::Round }, at)?;
-        let above = l.binary(B::Sub, at, low)?;
-        let mut taps = Vec::new();
-        for step in 0..=u8::from(linear) {
-            let index = l.cast(low, DType::I64)?;
-            let index = l.binary_scalar(B::Add, index, f64::from(step))?;
-            let (index, inside) = folded(l, index, size, &mode)?;
-            let share = match (linear, step) {
-                (false, _) => l.binary_scalar(B::Mul, above, 0.0).and_then(|z| l.binary_scalar(B::Add, z, 1.0))?,
-                (true, 0) => l.unary(U::Neg, above).and_then(|z| l.binary_scalar(B::Add, z, 1.0))?,
-                (true, _) => above,
-            };
-            taps.push((index, inside, share));
-        }
+        let taps = taps_of(l, places, (axis, size), linear, &mode)?;
         axes.push((taps, size));
     }
     let count = element_count(&l.shape(x));
@@ -320,6 +305,36 @@ pub fn map_coordinates(l: &mut Lowering<'_>) -> Outcome {
     let y = total.ok_or_else(|| l.unsupported("a scalar input"))?;
     let y = if given.is_float() { y } else { l.unary(U::Round, y)? };
     Ok(one(l.cast(y, given)?))
+}
+
+/// A whole place along an axis, whether it is inside, and how much it counts.
+type Tap = (ValueId, ValueId, ValueId);
+
+/// The places beside each coordinate along one axis of this size.
+fn taps_of(
+    l: &mut Lowering<'_>,
+    places: ValueId,
+    (axis, size): (usize, ValueId),
+    linear: bool,
+    mode: &str,
+) -> Result<Vec<Tap>, Diag> {
+    let at = l.slice(places, 0, Dim::Known(axis as u64), Dim::Known(axis as u64 + 1))?;
+    let at = l.squeeze(at, 0)?;
+    let low = l.unary(if linear { U::Floor } else { U::Round }, at)?;
+    let above = l.binary(B::Sub, at, low)?;
+    let mut taps = Vec::new();
+    for step in 0..=u8::from(linear) {
+        let index = l.cast(low, DType::I64)?;
+        let index = l.binary_scalar(B::Add, index, f64::from(step))?;
+        let (index, inside) = folded(l, index, size, mode)?;
+        let share = match (linear, step) {
+            (false, _) => l.binary_scalar(B::Mul, above, 0.0).and_then(|z| l.binary_scalar(B::Add, z, 1.0))?,
+            (true, 0) => l.unary(U::Neg, above).and_then(|z| l.binary_scalar(B::Add, z, 1.0))?,
+            (true, _) => above,
+        };
+        taps.push((index, inside, share));
+    }
+    Ok(taps)
 }
 
 /// The size of an axis as a whole number of the graph.
