@@ -339,13 +339,6 @@ impl Upgrade<'_> {
             let activation = self.activation(&json!("hard_sigmoid"), &layer.path);
             out.insert("recurrent_activation".into(), activation);
         }
-        if class == "LayerNormalization" && self.major >= 3 && !self.at_least(3, 4) && !has("rms_scaling") {
-            // Keras 3 did not write it at first: then there is no shift where one ought to be.
-            let centred = config.get("center") != Some(&json!(false));
-            if centred && layer.weight("gamma").is_some() && layer.weight("beta").is_none() {
-                out.insert("rms_scaling".into(), json!(true));
-            }
-        }
         if class == "PReLU" && !has("shared_axes") {
             // Keras 1 did not write which axes share their slopes: those along which there is one.
             let alpha = layer.weight("alpha").and_then(|alpha| alpha.tensor.as_ref()?.decode_tensor().ok());
@@ -378,6 +371,11 @@ impl Upgrade<'_> {
         let interpolated = config.get("interpolation").is_some_and(|way| *way != json!("nearest"));
         if class == "UpSampling2D" && interpolated && !self.at_least(2, 3) && !self.version.ends_with("-tf") {
             let detail = "Keras before 2.3 interpolates between corners of pixels, Keras 3 between their centres";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+        }
+        let first = config.get("data_format") == Some(&json!("channels_first"));
+        if class == "UpSampling2D" && interpolated && first && self.major == 3 && !self.at_least(3, 2) {
+            let detail = "Keras 3.0 and 3.1 give channels-first images another size, of their width and channels";
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
     }
