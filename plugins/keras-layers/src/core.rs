@@ -230,10 +230,18 @@ fn activation(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
 }
 
 fn activation_layer(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
-    let x = float_input(l)?;
+    let given = l.input()?.value;
+    let dtype = l.ty(given).dtype;
+    // Of whole numbers, ReLU makes whole numbers; its bounds are computed in a float that holds them.
+    let whole = l.layer.class == "ReLU" && dtype.is_int();
+    let x = match whole {
+        true => l.cast(given, if dtype.size() > 2 { DType::F64 } else { DType::F32 })?,
+        false => float_input(l)?,
+    };
     let activation = activations::from_layer(&l.layer.class, &l.config, l.keras_major())?;
     let activation = activation.ok_or_else(|| l.error(Code::Bug, "no activation layer"))?;
-    Ok(one(activation.apply(l, x)?))
+    let y = activation.apply(l, x)?;
+    Ok(one(if whole { l.cast(y, dtype)? } else { y }))
 }
 
 /// max(x, 0) + alpha min(x, 0), alpha of the input's shape without the batch, 1 along shared axes.
