@@ -4,7 +4,7 @@
 use super::explicit::{Rule, Rules, write_out};
 use super::masks::{Habit, habit};
 use super::order::orders_differ;
-use super::{Dialect, functions};
+use super::{Dialect, Newer, functions};
 use recast_keras_model::config::Version;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg};
@@ -12,13 +12,21 @@ use serde_json::Value;
 use std::collections::HashSet;
 
 /// A model that the dialect has words for, as far as that is a matter of classes and names.
-pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<(Model, Vec<Diag>), Findings> {
+pub struct Prepared {
+    pub root: Model,
+    pub notes: Vec<Diag>,
+    /// The layer, and why: what is written for both must be for Keras 3 alone.
+    pub newer: Option<Newer>,
+}
+
+pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<Prepared, Findings> {
     let major = Version::parse(&source.keras_version).major;
     let minor = source.keras_version.split(['.', '-']).nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0);
-    let mut prepare = Prepare { dialect, major, findings: Findings::new(), notes: Vec::new() };
+    let mut prepare = Prepare { dialect, major, findings: Findings::new(), notes: Vec::new(), newer: None };
     let mut root = prepare.masks(root, Rule::of(major, minor));
     prepare.model(&mut root);
-    if prepare.findings.is_empty() { Ok((root, prepare.notes)) } else { Err(prepare.findings) }
+    let Prepare { findings, notes, newer, .. } = prepare;
+    if findings.is_empty() { Ok(Prepared { root, notes, newer }) } else { Err(findings) }
 }
 
 /// Classes of Keras 3 that are called with several tensors by position, and what Keras 2 calls these.
@@ -58,6 +66,7 @@ struct Prepare {
     major: u32,
     findings: Findings,
     notes: Vec<Diag>,
+    newer: Option<Newer>,
 }
 
 impl Prepare {
@@ -76,6 +85,15 @@ impl Prepare {
             rules.keep = true;
             written = root.clone();
             (_, findings) = write_out(&mut written, &rules, &[]);
+        }
+        if let (Dialect::Both, Some(first)) = (self.dialect, findings.iter().next().cloned()) {
+            let rules = Rules { source, readers: vec![Rule::KERAS_3], keep: true };
+            let mut newer = root.clone();
+            let (_, others) = write_out(&mut newer, &rules, &[]);
+            if others.is_empty() {
+                self.newer = Some((first.at, first.detail));
+                return newer;
+            }
         }
         self.findings.extend(findings);
         written
