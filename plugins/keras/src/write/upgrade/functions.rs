@@ -167,7 +167,12 @@ pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
         calls.iter_mut().for_each(|call| name_tensors(rule, call));
         return Ok(());
     }
-    let Some(rule) = layer.class.strip_prefix("ops.").and_then(find_operation) else { return Ok(()) };
+    let operation = match layer.class.strip_prefix("ops.") {
+        // A tensor is one already.
+        Some("core.ConvertToTensor") => Some("numpy.Copy"),
+        operation => operation,
+    };
+    let Some(rule) = operation.and_then(find_operation) else { return Ok(()) };
     let (function, operation, tensors, options) = *rule;
     let refuse = |detail: String| {
         let detail = format!("{operation} as TensorFlow's {function}: {detail}");
@@ -183,7 +188,8 @@ pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
     let options: Vec<_> = options.split(' ').filter(|option| !option.is_empty()).map(spelled).collect();
     for (key, value) in &config {
         let option = options.iter().find(|(_, known, _)| known == key);
-        if option.is_none() && matches!(key.as_str(), "name" | "trainable" | "dtype") {
+        let converts = layer.class.ends_with(".ConvertToTensor") && key == "dtype" && !value.is_null();
+        if option.is_none() && !converts && matches!(key.as_str(), "name" | "trainable" | "dtype") {
             continue;
         }
         match option {

@@ -25,8 +25,17 @@ pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<Pr
     let mut prepare = Prepare { dialect, major, findings: Findings::new(), notes: Vec::new(), newer: None };
     let mut root = prepare.masks(root, Rule::of(major, minor));
     prepare.model(&mut root);
+    if dialect == Dialect::Both {
+        root.layers.iter().flat_map(insides).for_each(|layer| prepare.finished(layer));
+    }
     let Prepare { findings, notes, newer, .. } = prepare;
     if findings.is_empty() { Ok(Prepared { root, notes, newer }) } else { Err(findings) }
+}
+
+/// What is directly inside of a layer: of a model, or of a wrapper.
+fn insides(layer: &Layer) -> impl Iterator<Item = &Layer> {
+    let model = layer.model.iter().flat_map(|model| &model.layers);
+    model.chain(layer.children.iter().filter_map(|child| child.layer.as_ref()))
 }
 
 /// Classes of Keras 3 that are called with several tensors by position, and what Keras 2 calls these.
@@ -123,6 +132,17 @@ impl Prepare {
         for layer in &mut model.layers {
             self.inside(layer);
         }
+    }
+
+    /// Normalization computes from copies of its weights. Keras 3 makes them anew when it has read an .h5, but not those
+    /// of layers inside of others.
+    fn finished(&mut self, layer: &Layer) {
+        if layer.class == "Normalization" && !layer.weights.is_empty() {
+            let detail = "a learnt Normalization inside of a model: Keras 3 does not use its weights from an .h5";
+            let hint = "the targets `keras` and `keras2` write it as it is";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail).hint(hint));
+        }
+        insides(layer).for_each(|inner| self.finished(inner));
     }
 
     fn inside(&mut self, layer: &mut Layer) {
