@@ -172,6 +172,15 @@ impl Upgrade<'_> {
         if splits || mode == "int" && self.plain() {
             out.shift_remove("dtype");
         }
+        if splits && self.plain() && is("ngrams", Value::is_array) {
+            // Keras 2 takes no list where it wants a tuple.
+            let items = out.get("ngrams").cloned().unwrap_or_default();
+            out.insert("ngrams".into(), json!({"class_name": "__tuple__", "items": items}));
+        }
+        if splits && self.dialect.is_old() && !is("vocabulary", Value::is_array) {
+            let detail = "its vocabulary is not in the file, and Keras 2 loads no TextVectorization without";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+        }
         for key in ["standardize", "split"] {
             let own = |value: &Value| match value.as_str() {
                 Some(name) => !STANDARD_TEXTS.contains(&name),
