@@ -248,6 +248,7 @@ impl Lowerer<'_> {
         let mut kwargs = call.kwargs.clone();
         let Some(values) = resolve(&mut args, &mut kwargs, layer, inputs, results)? else { return Ok(None) };
         if let Some(inner) = &layer.model {
+            let values = inner_inputs(&mut args, &mut kwargs, &values);
             return self.deeper(&layer.path)?.model(inner, graph, &values).map(Some);
         }
         let typed = |val: &Val| LowerInput {
@@ -298,6 +299,24 @@ fn resolve(
         values.push(found);
     }
     Ok(Some(values))
+}
+
+/// What a model inside is called with: the tensors of its arguments, and on them the masks that `mask` names, one for
+/// each tensor in order. Where it names none, a tensor keeps the mask that travels with it.
+fn inner_inputs(args: &mut [Arg], kwargs: &mut [NamedArg], values: &[Val]) -> Vec<Val> {
+    let mut refs: Vec<&mut ValueRef> = Vec::new();
+    args.iter_mut().for_each(|arg| arg.values_mut(&mut refs));
+    let others = kwargs.iter_mut().filter(|named| named.name != "mask").filter_map(|named| named.arg.as_mut());
+    others.for_each(|arg| arg.values_mut(&mut refs));
+    let at = |value: &ValueRef| values.get(value.index as usize).copied();
+    let mut inputs: Vec<Val> = refs.iter().filter_map(|value| at(value)).collect();
+    let mask = kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
+    for (input, mask) in inputs.iter_mut().zip(mask.map(Arg::leaves).unwrap_or_default()) {
+        if let Some(mask) = mask.and_then(at) {
+            input.mask = Some(mask.value);
+        }
+    }
+    inputs
 }
 
 #[cfg(test)]

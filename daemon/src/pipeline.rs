@@ -199,7 +199,10 @@ impl Job<'_> {
                 (None, known) => known.clone().unwrap_or_default(),
             };
             let (model, graph) = graph?;
-            self.targets(&model, graph.as_ref())
+            let result = self.targets(&model, graph.as_ref());
+            // The process ends with the job: taking thousands of layers apart is left to the kernel.
+            std::mem::forget((model, graph));
+            result
         })
     }
 

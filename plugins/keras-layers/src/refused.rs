@@ -30,6 +30,8 @@ pub const ROWS: &[Row] = &[
     calls("ops.core.Switch"),
     calls("ops.core.VectorizedMap"),
     calls("ops.core.WhileLoop"),
+    Row::new("ops.image.ElasticTransform", REFUSED, Masks::Drop, refuse, "refused: it moves pixels at random"),
+    calls("ops.linalg.JVP"),
     iterates("ops.linalg.CholeskyInverse"),
     iterates("ops.linalg.Eig"),
     iterates("ops.linalg.Eigh"),
@@ -39,6 +41,11 @@ pub const ROWS: &[Row] = &[
     iterates("ops.linalg.Pinv"),
     iterates("ops.linalg.Qr"),
     iterates("ops.linalg.SVD"),
+    complex("ops.math.ViewAsComplex"),
+    complex("ops.math.ViewAsReal"),
+    sized("ops.nn.CTCDecode"),
+    Row::new("ops.nn.CTCLoss", REFUSED, Masks::Drop, refuse, "refused: a loss, which only training has"),
+    complex("ops.nn.Polar"),
     Row::new(
         "ops.numpy.Argpartition",
         REFUSED,
@@ -47,8 +54,14 @@ pub const ROWS: &[Row] = &[
         "refused: each of Keras' backends has an order of its own",
     ),
     sized("ops.numpy.Bincount"),
+    sized("ops.numpy.Histogram"),
+    bits("ops.numpy.Nextafter"),
     sized("ops.numpy.Nonzero"),
     sized("ops.numpy.Unique"),
+    bits("ops.numpy.View"),
+    Row::new("tf.einsum", REFUSED, Masks::Drop, refuse, "refused: Keras 2 does not store its operands"),
+    complex("tf.math.imag"),
+    complex("tf.math.real"),
 ];
 
 const fn calls(class: &'static str) -> Row {
@@ -61,6 +74,14 @@ const fn iterates(class: &'static str) -> Row {
 
 const fn sized(class: &'static str) -> Row {
     Row::new(class, REFUSED, Masks::Drop, refuse, "refused: the size of its result depends on the values")
+}
+
+const fn complex(class: &'static str) -> Row {
+    Row::new(class, REFUSED, Masks::Drop, refuse, "refused: no target has complex numbers")
+}
+
+const fn bits(class: &'static str) -> Row {
+    Row::new(class, REFUSED, Masks::Drop, refuse, "refused: no target has the bits of numbers")
 }
 
 type Outcome = Result<Vec<Val>, Findings>;

@@ -184,10 +184,11 @@ impl Upgrade<'_> {
 
     fn input(&self, input: &ModelInput) -> Value {
         let shape_key = if self.plain() { "batch_input_shape" } else { "batch_shape" };
-        let config = json!({
-            shape_key: shape(input), "dtype": input.dtype, "sparse": false, "ragged": false, "name": input.name,
+        let mut config = json!({
+            shape_key: shape(input), "dtype": input.dtype, "sparse": false, "name": input.name,
         });
         if self.plain() {
+            config["ragged"] = json!(false);
             return json!({"class_name": "InputLayer", "config": config});
         }
         object("keras.layers", "InputLayer", config)
@@ -260,6 +261,10 @@ impl Upgrade<'_> {
         if self.major < 3 || self.dialect.is_old() {
             // Both list arguments that were not given; not all of them are ones to the other.
             kwargs.retain(|named| *named != NamedArg { name: named.name.clone(), arg: Some(Arg::json(&Value::Null)) });
+        }
+        if self.major >= 3 && self.dialect != Dialect::Keras3 {
+            // How Keras 3 traced the call, which each later call of the model says anew. To Keras 2 it is for good.
+            kwargs.retain(|named| named.name != "training");
         }
         if layer.class.starts_with("ops.") {
             return (args, kwargs);

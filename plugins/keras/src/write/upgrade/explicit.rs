@@ -19,18 +19,25 @@ use std::collections::{HashMap, HashSet};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rule {
     pub major: u32,
-    /// Joined where any holds, and lost where one is missing; largest and smallest leave out what is masked.
+    /// Joined where any holds, and lost where one is missing; products, largest and smallest leave out what is masked.
     any: bool,
-    /// Products leave out what is masked.
-    multiply: bool,
+    /// What is called with a list of tensors hands a mask on.
+    lists: bool,
+    /// A mask that is an argument is handed on.
+    arguments: bool,
 }
 
 impl Rule {
-    pub const KERAS_2: Rule = Rule { major: 2, any: false, multiply: false };
-    pub const KERAS_3: Rule = Rule { major: 3, any: true, multiply: true };
+    pub const KERAS_2: Rule = Rule { major: 2, any: false, lists: true, arguments: true };
+    pub const KERAS_3: Rule = Rule { major: 3, any: true, lists: true, arguments: true };
 
     pub fn of(major: u32, minor: u32) -> Rule {
-        Rule { major, any: (major, minor) >= (3, 4), multiply: (major, minor) >= (3, 6) }
+        Rule {
+            major,
+            any: (major, minor) >= (3, 4),
+            lists: major < 3 || minor >= 4,
+            arguments: major < 3 || minor >= 11,
+        }
     }
 }
 
@@ -254,7 +261,7 @@ impl<'r> Writer<'r> {
         let seen: Vec<Option<Id>> = self.rules.all().zip(&first).map(|(rule, view)| found(rule, *view)).collect();
         let wanted = explicit.or(seen[0]);
         let mut passed = first;
-        passed[0] = explicit.or(passed[0]);
+        passed[0] = explicit.filter(|_| self.rules.source.arguments).or(passed[0]);
         let agreed = seen[1..].iter().all(|view| *view == wanted);
         match (explicit, agreed) {
             (Some(_), true) if !self.rules.keep => call.kwargs.retain(|named| named.name != "mask"),
@@ -288,11 +295,12 @@ impl<'r> Writer<'r> {
                 Some(ArgKind::Value(value)) => Some(self.terms.written(model, value)),
                 _ => None,
             });
-            return vec![first; self.rules.readers.len() + 1];
+            return self.of_list(first);
         }
         let differs = |views: &Views| views.iter().any(|view| *view != views[0]);
         if !views.iter().take(2).any(differs) {
-            return views.first().cloned().unwrap_or_else(none);
+            let first = views.first().cloned().unwrap_or_else(none);
+            return self.rules.all().zip(first).map(|(rule, view)| view.filter(|_| rule.lists)).collect();
         }
         let mut masks = Vec::new();
         for views in views.iter().take(2) {
@@ -308,7 +316,12 @@ impl<'r> Writer<'r> {
             });
         }
         call.kwargs.push(named("mask", Arg::list(masks)));
-        vec![views.first().and_then(|views| views[0]); self.rules.readers.len() + 1]
+        self.of_list(views.first().and_then(|views| views[0]))
+    }
+
+    /// The mask that a list of tensors hands on, as each Keras sees it.
+    fn of_list(&self, mask: Option<Id>) -> Views {
+        self.rules.all().map(|rule| mask.filter(|_| rule.lists)).collect()
     }
 
     /// MultiHeadAttention: in Keras 3 each mask is an argument of its own, in Keras 2 none is.
@@ -337,8 +350,7 @@ impl<'r> Writer<'r> {
 
     fn merged(&mut self, layer: &Layer, call: &mut Call, mut views: Vec<Views>, inputs: &[ValueRef]) -> Views {
         let counts = |rule: Rule| match layer.class.as_str() {
-            "Multiply" => rule.multiply,
-            "Maximum" | "Minimum" => rule.any,
+            "Maximum" | "Minimum" | "Multiply" => rule.any,
             _ => false,
         };
         self.apart(layer, call, (&mut views, inputs), &counts);
@@ -351,6 +363,9 @@ impl<'r> Writer<'r> {
     }
 
     fn join(&mut self, rule: Rule, found: &[Option<Id>]) -> Option<Id> {
+        if !rule.lists {
+            return None;
+        }
         if !rule.any {
             return self.terms.joined(found.iter().copied().flatten(), Term::All);
         }
@@ -376,7 +391,7 @@ impl<'r> Writer<'r> {
             let found: Vec<Option<Id>> = views.iter().map(|views| views[by]).collect();
             let all: Option<Vec<Id>> = found.iter().copied().collect();
             out.push(match (axis, all) {
-                _ if found.iter().all(Option::is_none) => None,
+                _ if found.iter().all(Option::is_none) || !rule.lists => None,
                 (1 | -2, Some(all)) => Some(self.terms.id(Term::Behind(all))),
                 (1 | -2, None) => {
                     let value = ValueRef { call: Some(at as u32), index: 0 };

@@ -206,6 +206,14 @@ impl Upgrade<'_> {
                 }
                 return Some(value.clone());
             }
+            "padding" if *value == json!("theano") => {
+                let detail = "it was written on Theano, whose `same` padding is not that of Keras 3";
+                let finding = Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail);
+                self.findings.push(finding.hint("other targets (onnx) keep what it computes"));
+                return None;
+            }
+            // What masked steps gave on Theano, they give in Keras 3.
+            "legacy_theano" if row.class != "SReLU" => return None,
             // Keras 1 wrote the type of its inputs there; to Keras 3 it is that of the table.
             "dtype" if row.class == "Embedding" && value.as_str().is_some_and(|name| name.contains("int")) => {
                 return None;
@@ -237,10 +245,13 @@ impl Upgrade<'_> {
             }
             return None;
         }
-        if self.plain()
-            && let Some(default) = row.default(key)
-        {
-            return if default == *value { None } else { self.new_key(row, layer, key, value) };
+        // What is left out means the same, and loads in those versions of Keras 3, too, that do not know the key.
+        let default = row.default(key).or_else(|| gone::later(row.class, key));
+        if default.as_ref() == Some(value) {
+            return None;
+        }
+        if self.plain() && row.default(key).is_some() {
+            return self.new_key(row, layer, key, value);
         }
         self.value(key, value, &layer.path)
     }
@@ -337,6 +348,13 @@ impl Upgrade<'_> {
         if class.starts_with("ConvLSTM") && !has("recurrent_activation") && self.major < 3 {
             let activation = self.activation(&json!("hard_sigmoid"), &layer.path);
             out.insert("recurrent_activation".into(), activation);
+        }
+        if class == "LayerNormalization" && self.major >= 3 && !self.at_least(3, 4) && !has("rms_scaling") {
+            // Keras 3 did not write it at first: then there is no shift where one ought to be.
+            let centred = config.get("center") != Some(&json!(false));
+            if centred && layer.weight("gamma").is_some() && layer.weight("beta").is_none() {
+                out.insert("rms_scaling".into(), json!(true));
+            }
         }
         if class == "PReLU" && !has("shared_axes") {
             // Keras 1 did not write which axes share their slopes: those along which there is one.
