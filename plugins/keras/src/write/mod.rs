@@ -111,7 +111,8 @@ pub fn write(output: &dyn Output, target: &str, request: &WriteRequest) -> Resul
         "tfjs" => Dialect::Js,
         other => return Err(Diag::new(Code::UnknownTarget, other, "the keras plugin writes no such target").into()),
     };
-    let root = words::given(output, root)?;
+    let (root, said) = words::given(output, root, dialect)?;
+    said.iter().for_each(|note| output.report(note));
     let upgrade::Prepared { root, notes, newer } = upgrade::prepare(source, &root, dialect)?;
     notes.iter().for_each(|note| output.report(note));
     match dialect {

@@ -163,14 +163,24 @@ impl Upgrade<'_> {
     /// takes no dtype at all for. Functions of a user's own are kept by their names.
     fn of_words(&mut self, layer: &Layer, out: &mut Map<String, Value>) {
         let mode = out.get("output_mode").and_then(Value::as_str).unwrap_or("int");
-        let is = |key: &str, wanted: fn(&Value) -> bool| out.get(key).is_some_and(wanted);
-        if mode == "tf_idf" && is("vocabulary", Value::is_array) && !is("idf_weights", Value::is_array) {
+        let lists = |key: &str| out.get(key).is_some_and(Value::is_array);
+        let (worded, weighed, several) = (lists("vocabulary"), lists("idf_weights"), lists("ngrams"));
+        if mode == "tf_idf" && worded && !weighed {
             let detail = "its words are in the file, and their idf_weights are not";
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
         let splits = layer.class == "TextVectorization";
         if splits || mode == "int" && self.plain() {
             out.shift_remove("dtype");
+        }
+        if splits && self.plain() && several {
+            // Keras 2 takes no list where it wants a tuple.
+            let items = out.get("ngrams").cloned().unwrap_or_default();
+            out.insert("ngrams".into(), json!({"class_name": "__tuple__", "items": items}));
+        }
+        if splits && self.dialect.is_old() && !worded {
+            let detail = "its vocabulary is not in the file, and Keras 2 loads no TextVectorization without";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
         for key in ["standardize", "split"] {
             let own = |value: &Value| match value.as_str() {
