@@ -121,7 +121,8 @@ fn run_stack(
     options: &Options,
     states: &mut std::vec::IntoIter<ValueId>,
 ) -> Result<Ran, Findings> {
-    let turned = |count: usize| -> Vec<usize> { if reversed { (0..count).rev().collect() } else { (0..count).collect() } };
+    let turned =
+        |count: usize| -> Vec<usize> { if reversed { (0..count).rev().collect() } else { (0..count).collect() } };
     let mut own: Vec<Vec<ValueId>> = vec![Vec::new(); parts.len()];
     for index in turned(parts.len()) {
         own[index] = states.take(parts[index].states()).collect();
