@@ -109,7 +109,8 @@ def check(args, name, refusals):
             reports.update(convert(args, paths[at:at + args.batch], targets))
         for case, path in models.items():
             outcome, why, error = judge(reports.get(path))
-            rule = foreseen(refusals, name, case, why) if outcome == "refused" else None
+            rule = foreseen(refusals, name, case, why) if outcome != "golden" else None
+            outcome = outcome if rule is None else "refused"
             rows.append({"version": name, "case": case, "target": targets, "outcome": outcome, "why": why,
                          "error": error, "rule": rule})
     return rows
