@@ -16,6 +16,10 @@ tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
 
 KERAS = int(keras.__version__.split(".")[0])
+VERSION = ".".join(keras.__version__.split(".")[:2])
+BACKEND = keras.backend.backend() if KERAS >= 3 else "tensorflow"
+# The versions that the tables of cases were written for lack nothing of them.
+KERAS_IS_TODAYS = VERSION in ("2.15", "3.15")
 BATCH = 2
 UNKNOWN_DIMENSIONS = (6, 7, 5)
 
@@ -28,6 +32,12 @@ def home():
 
 def seed_of(name):
     return zlib.crc32(name.encode())
+
+
+def matrix():
+    """The name of the matrix that this Keras makes: keras2, keras3; of another version or backend keras3.5, keras3.15-torch."""
+    name = f"keras{KERAS}" if KERAS_IS_TODAYS and BACKEND == "tensorflow" else f"keras{VERSION}"
+    return name if BACKEND == "tensorflow" else f"{name}-{BACKEND}"
 
 
 def begin(name):
@@ -75,7 +85,11 @@ def all_layers(model):
 
 
 def inputs_of(model):
-    return [(tuple(i.shape), np.dtype(getattr(i.dtype, "as_numpy_dtype", i.dtype))) for i in model.inputs]
+    """Shape and dtype of each. Keras 3.0 lets the first layer's policy change the symbolic tensor, not the InputLayer."""
+    declared = [getattr(getattr(i, "_keras_history", None), "operation", i) for i in model.inputs]
+    dtypes = [getattr(layer, "dtype", i.dtype) for layer, i in zip(declared, model.inputs)]
+    return [(tuple(i.shape), np.dtype(getattr(dtype, "as_numpy_dtype", dtype)))
+            for i, dtype in zip(model.inputs, dtypes)]
 
 
 def concrete(shape):
@@ -107,12 +121,12 @@ def flatten(outputs):
         return [leaf for key in sorted(outputs) for leaf in flatten(outputs[key])]
     if isinstance(outputs, (list, tuple)):
         return [leaf for item in outputs for leaf in flatten(item)]
-    return [np.asarray(outputs)]
+    return [np.asarray(outputs.detach() if hasattr(outputs, "detach") else outputs)]
 
 
 def call(model, xs, compiled=False):
     """The model's own outputs at inference, in model-output order."""
-    tensors = [tf.constant(x) for x in xs]
+    tensors = [tf.constant(x) if BACKEND == "tensorflow" else keras.ops.convert_to_tensor(x) for x in xs]
     arguments = tensors if len(tensors) > 1 else tensors[0]
     run = lambda values: model(values, training=False)
     return flatten(tf.function(run, jit_compile=True)(arguments) if compiled else run(arguments))

@@ -1,6 +1,7 @@
 """Makes the matrix: one small model per layer class, option, shape and container, weights random, outputs recorded.
 
     keras3/bin/python matrix.py [--only PART]... [--list]        (and the same with keras2)
+    keras3/bin/python versions.py 3.5 matrix.py --every 4       (another Keras 3: HOME/matrix/keras3.5)
 
 It writes HOME/matrix/keras3 (or keras2): NAME.h5 and NAME.keras, NAME.want.npz (x0.., y0..: inputs and outputs), and
 cases.json, which says of each case what it is about and what tolerance it has, and of what could not be made, why. HOME
@@ -14,16 +15,18 @@ import sys
 import warnings
 
 import kit
-from kit import KERAS, keras, np, tf
+from kit import keras, np, tf
 import matrix_cases
 import matrix_extra
+import matrix_options
+import matrix_staples
 
 LARGEST = 1_000_000
 
 
 def specs():
     found = {}
-    for spec in [*matrix_cases.existing(), *matrix_extra.specs()]:
+    for spec in [*matrix_cases.existing(), *matrix_extra.specs(), *matrix_options.specs(), *matrix_staples.specs()]:
         assert spec.name not in found, spec.name
         found[spec.name] = spec
     return found
@@ -66,7 +69,8 @@ def make(spec, folder):
     arrays = {f"x{i}": x for i, x in enumerate(xs)}
     arrays.update({f"y{i}": y for i, y in enumerate(ys)})
     np.savez(f"{stem}.want.npz", **arrays)
-    subject = sorted(spec.subject or matrix_cases.classes_in(model))
+    subject = spec.subject() if callable(spec.subject) else spec.subject
+    subject = sorted(subject or matrix_cases.classes_in(model))
     record = {"subject": subject, "containers": made, "size": size}
     record.update({"loose": True} if spec.loose else {})
     record.update({"tolerance": spec.tolerance} if spec.tolerance else {})
@@ -74,25 +78,74 @@ def make(spec, folder):
     return record
 
 
+def why_not_read_back(path, wants, loose):
+    """What this Keras itself makes of the file that it wrote; none where it gives what the live model gave."""
+    with np.load(wants, allow_pickle=True) as file:
+        arrays = {key: file[key] for key in file.files}
+    xs, ys = ([arrays[key] for key in arrays if key[0] == letter] for letter in "xy")
+    keras.backend.clear_session()
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=False)
+        got = [storable(y) for y in outputs_of(model, xs)]
+    except Exception as error:
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+    rtol, atol = (3e-2, 3e-2) if loose else (1e-3, 1e-5)
+    same = [a.shape == b.shape and (a.dtype.kind not in "fc" or np.allclose(a, b, rtol, atol)) for a, b in zip(got, ys)]
+    return None if all(same) else f"gives other numbers, of shapes {[y.shape for y in got]}"
+
+
+def read_back(names, folder, found):
+    """Notes of the cases with these names what was lost when they were saved."""
+    for name in sorted(names & set(found["cases"])):
+        case = found["cases"][name]
+        lost = {}
+        for container in case["containers"]:
+            stem = os.path.join(folder, name)
+            why = why_not_read_back(f"{stem}.{container}", f"{stem}.want.npz", case.get("loose"))
+            lost.update({container: why} if why else {})
+        case.pop("lost", None)
+        case.update({"lost": lost} if lost else {})
+        kit.say(f"{name}: {lost or 'reads back'}")
+
+
+def sampled(chosen, every, offset):
+    """Every Nth case, and for each class that these do not have, the first that is about it."""
+    names = sorted(chosen)
+    taken = set(names[offset % every::every])
+    seen = {subject for name in taken for subject in chosen[name].subject}
+    for name in names:
+        if set(chosen[name].subject) - seen:
+            taken.add(name)
+            seen |= set(chosen[name].subject)
+    return {name: spec for name, spec in chosen.items() if name in taken}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--only", action="append", default=[], help="only cases whose name contains this")
     parser.add_argument("--verbose", action="store_true", help="say which cases could not be made, and why")
+    parser.add_argument("--read-back", action="store_true", help="load what was made, with the Keras that made it")
+    parser.add_argument("--every", type=int, default=1, help="every Nth case, and of each class at least one")
+    parser.add_argument("--offset", type=int, default=0, help="which of the N")
     args = parser.parse_args()
     logging.getLogger("absl").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     chosen = {name: spec for name, spec in specs().items() if not args.only or any(p in name for p in args.only)}
+    chosen = sampled(chosen, args.every, args.offset)
     if args.list:
         print("\n".join(chosen))
         return 0
-    folder = os.path.join(kit.home(), "matrix", f"keras{KERAS}")
+    folder = os.path.join(kit.home(), "matrix", kit.matrix())
     os.makedirs(folder, exist_ok=True)
     table = os.path.join(folder, "cases.json")
     found = {"keras": keras.__version__, "cases": {}, "not_made": {}}
-    if args.only and os.path.exists(table):
+    if (args.only or args.read_back) and os.path.exists(table):
         with open(table) as file:
             found = json.load(file)
+    if args.read_back:
+        read_back(set(chosen), folder, found)
+        chosen = {}
     for name, spec in chosen.items():
         found["cases"].pop(name, None)
         found["not_made"].pop(name, None)

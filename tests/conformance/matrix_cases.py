@@ -6,6 +6,7 @@ a case says which axes may be symbolic, a second model leaves them open.
 from dataclasses import dataclass, field
 from typing import Callable
 
+import kit
 from kit import KERAS, concrete, feed, keras, np, random_input, randomise, seed_of, finalize
 from keras import Input, Model, layers as L
 
@@ -26,7 +27,7 @@ CONTAINERS = ("h5", "keras")
 class Spec:
     name: str
     make: Callable                  # rng -> (model, inputs)
-    subject: tuple = ()             # class names that the case is about; empty: all that occur
+    subject: tuple | Callable = ()  # class names that the case is about; empty: all that occur
     containers: tuple = CONTAINERS
     loose: bool = False             # float16 or bfloat16 arithmetic
     tolerance: float = 0.0          # absolute; where Keras itself is inexact
@@ -118,8 +119,8 @@ def registry_model(case):
 
 
 def subject_of(make):
-    """The class that a layer case is about, and those that it wraps."""
-    return tuple(sorted(classes_of(make())))
+    """What tells the class that a layer case is about, and those that it wraps: only what is made is asked."""
+    return lambda: tuple(sorted(classes_of(make())))
 
 
 def classes_of(layer):

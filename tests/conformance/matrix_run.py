@@ -6,6 +6,7 @@ what it gives must be what Keras gave. A refusal must be one that matrix_refusal
 must apply to some case. The code `onnxruntime` is for files that are right by the standard and that ONNX Runtime has no
 kernels for.
 """
+import collections
 import fnmatch
 import json
 import os
@@ -125,7 +126,8 @@ def difference(i, got, wanted, case):
     g, w = got.astype(np.float64), wanted.astype(np.float64)
     if not np.isfinite(g).all():
         raise Wrong(f"output {i}: not finite")
-    rtol, atol = (RTOL_LOOSE, ATOL_LOOSE) if case.get("loose") else (RTOL, max(ATOL, case.get("tolerance", 0)))
+    rtol, atol = (RTOL_LOOSE, ATOL_LOOSE) if case.get("loose") else (RTOL, ATOL)
+    atol = max(atol, case.get("tolerance", 0))
     error = np.abs(g - w)
     if (error > atol + rtol * np.abs(w)).any():
         worst = int(np.argmax(error - rtol * np.abs(w)))
@@ -144,13 +146,17 @@ def check(target, model, report, refusals):
     row["codes"] = sorted({d["code"] for d in errors})
     if report["status"] not in ("verified", "unverified"):
         row["why"] = "; ".join(f"{d['code']} {d['at']}: {d['detail']}" for d in errors[:2])
-        return foreseen(row, refusals)
+        row = foreseen(row, refusals)
+        return dict(row, outcome="lost") if row["outcome"] == "wrong" and container in case.get("lost", {}) else row
     row["level"] = (report["outputs"][0].get("verification") or {}).get("level", "-")
     try:
         row["abs"] = compare(target, report, re.sub(r"\.\w+$", ".want.npz", path), case)
         row["outcome"] = "passed"
     except Exception as error:
         row["why"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        if container in case.get("lost", {}):
+            # The file does not hold what the live model computed: its own Keras does not get that from it, either.
+            return dict(row, outcome="lost", why=case["lost"][container])
         if type(error).__module__.startswith("onnxruntime"):
             row["codes"] = ["onnxruntime"]
             return foreseen(row, refusals)
@@ -159,8 +165,9 @@ def check(target, model, report, refusals):
 
 def foreseen(row, refusals):
     """The row as refused, where a rule says so."""
+    major = dict(row, set=re.match(r"keras\d", row["set"])[0])
     for index, rule in enumerate(refusals):
-        at = all(rule.get(key, row[key]) == row[key] for key in ("target", "set", "container"))
+        at = all(rule.get(key, major[key]) == major[key] for key in ("target", "set", "container"))
         said = rule["code"] in row["codes"] and rule.get("says", "") in row["why"]
         if at and said and fnmatch.fnmatchcase(row["case"], rule["cases"]):
             return dict(row, outcome="refused", rule=index)
@@ -180,9 +187,9 @@ def counts(rows, cases):
 
 
 def summary(rows, refusals):
-    for outcome in ("passed", "refused", "wrong"):
-        by_set = {s: sum(r["outcome"] == outcome and r["set"] == s for r in rows) for s in SETS}
-        print(f"{outcome}: {sum(by_set.values())} " + str({s: n for s, n in by_set.items() if n}))
+    for outcome in ("passed", "refused", "lost", "wrong"):
+        by_set = collections.Counter(row["set"] for row in rows if row["outcome"] == outcome)
+        print(f"{outcome}: {by_set.total()} " + str(dict(by_set)))
     for index, rule in enumerate(refusals):
         hits = sum(row["rule"] == index for row in rows)
         if hits:

@@ -260,7 +260,8 @@ def main():
     parser.add_argument("--no-verify", action="store_true", help="passed on: only this script judges")
     parser.add_argument("--plugins", help="passed on to recast convert")
     parser.add_argument("--set", action="append", choices=SETS + ("matrix",), help="default: all but the matrix")
-    parser.add_argument("--sets", action="append", choices=matrix_run.SETS, help="of the matrix; default: both")
+    parser.add_argument("--sets", action="append", help=f"of the matrix; default: {' and '.join(matrix_run.SETS)}; "
+                        "others, as keras3.5, are what versions.py made")
     parser.add_argument("--sample", type=int, default=1, help="of the matrix: every Nth model")
     parser.add_argument("--once", action="store_true", help="of the matrix: each case in one container, by turns")
     parser.add_argument("--shard", default="0/1", help="of the matrix: K/N, the Kth of N parts (matrix_run.py joins them)")

@@ -107,7 +107,7 @@ fn weights(host: &TestHost<'_>, model: &LayerModel) -> BTreeMap<String, (Vec<u64
 }
 
 fn fixtures() -> Vec<PathBuf> {
-    let folders = ["keras2", "keras3", "keras_v3/2", "keras_v3/2.12", "keras_v3/3"];
+    let folders = ["keras2", "keras3", "keras3_versions", "keras_v3/2", "keras_v3/2.12", "keras_v3/3"];
     let mut found = Vec::new();
     for folder in folders {
         let entries = std::fs::read_dir(tests_dir().join("fixtures").join(folder)).unwrap();

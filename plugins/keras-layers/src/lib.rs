@@ -28,6 +28,8 @@ mod resample;
 mod reshape;
 pub mod table;
 mod taps;
+mod text;
+mod training;
 mod wrappers;
 
 use recast_plugin_api::diag::{Code, Diag, Findings};
@@ -74,6 +76,9 @@ fn lower_row(row: &Row, l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
             let mask = l.positional().first().and_then(|x| x.mask);
             outputs.iter_mut().for_each(|val| val.mask = mask);
         }
+    }
+    if !policy::hands_on(l) {
+        outputs.iter_mut().for_each(|val| val.mask = None);
     }
     Ok(outputs)
 }

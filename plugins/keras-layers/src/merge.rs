@@ -1,8 +1,8 @@
 //! Layers that join several inputs. Inputs of lower rank get axes of size one behind the batch axis.
 //!
-//! Masks: up to Keras 3.3, the result keeps what all masked inputs keep. Since 3.4 it keeps what any input keeps, and
-//! has no mask when one input has none; `Maximum` and `Minimum` then leave masked elements out, since 3.6 `Multiply`
-//! too.
+//! Masks: in Keras 2, the result keeps what all masked inputs keep. Keras 3 has no mask of several inputs before 3.4;
+//! since then it keeps what any input keeps, and has no mask when one input has none; `Maximum`, `Minimum` and `Multiply`
+//! then leave masked elements out.
 
 use crate::norm::l2_normalized;
 use crate::policy::{as_float, compute_dtype, one, version};
@@ -133,7 +133,7 @@ fn unspread(l: &mut Lowering<'_>, value: ValueId, mask: Option<ValueId>) -> Outc
 
 fn multiply(l: &mut Lowering<'_>) -> Outcome {
     let inputs = merged_inputs(l)?;
-    if version(l) < (3, 6) || inputs.iter().all(|input| input.mask.is_none()) {
+    if !keeps_any(l) || inputs.iter().all(|input| input.mask.is_none()) {
         return folded(l, BinaryFunction::Mul);
     }
     let inputs = spread(l, &inputs)?;

@@ -1,9 +1,9 @@
 //! Normalization over batches, layers, groups and vectors. Keras computes these in at least f32 and casts the result to
 //! the compute dtype.
 
-use crate::core::is_training;
-use crate::policy::{as_float, compute_dtype, float_input, mask, one};
+use crate::policy::{as_float, compute_dtype, float_input, mask, one, version};
 use crate::table::{Masks, Row};
+use crate::training::is_training;
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::{
     BatchNorm, BinaryFunction, Clip, DType, GroupNorm, LayerNorm, ReduceFunction, RmsNorm, UnaryFunction, ValueId,
@@ -189,7 +189,7 @@ fn layer(l: &mut Lowering<'_>) -> Outcome {
     let axes = axes_or_last(l, l.rank(x))?;
     let sizes = sizes_of(l, x, &axes)?;
     let epsilon = l.config.f64_or("epsilon", 1e-3)?;
-    if l.config.bool_or("rms_scaling", false)? {
+    if l.config.bool_or("rms_scaling", false)? || unsaid_rms_scaling(l)? {
         let y = rms_scaled(l, x, &axes, &sizes, epsilon)?;
         return narrowed(l, y);
     }
@@ -199,16 +199,28 @@ fn layer(l: &mut Lowering<'_>) -> Outcome {
     narrowed(l, y)
 }
 
-/// x gamma / sqrt(variance + epsilon): Keras divides by the deviation from the mean, but leaves the mean in.
-fn rms_scaled(l: &mut Lowering<'_>, x: ValueId, axes: &[usize], sizes: &[u64], epsilon: f64) -> Result<ValueId, Diag> {
-    let gamma = wide_weight(l, "gamma", sizes, x)?;
+/// Keras 3 did not write `rms_scaling` before 3.4; such a layer is told by the shift that it ought to have and has not.
+fn unsaid_rms_scaling(l: &Lowering<'_>) -> Result<bool, Diag> {
+    let early = l.keras_major() >= 3 && version(l) < (3, 4) && l.config.get("rms_scaling").is_none();
+    let lacks_beta = l.layer.weight("gamma").is_some() && l.layer.weight("beta").is_none();
+    Ok(early && lacks_beta && l.config.bool_or("center", true)?)
+}
+
+/// x / sqrt(variance + epsilon)
+pub fn deviation_scaled(l: &mut Lowering<'_>, x: ValueId, axes: &[usize], epsilon: f64) -> Result<ValueId, Diag> {
     let mean = l.reduce(ReduceFunction::Mean, x, axes, true)?;
     let off = l.binary(BinaryFunction::Sub, x, mean)?;
     let square = l.unary(UnaryFunction::Square, off)?;
     let variance = l.reduce(ReduceFunction::Mean, square, axes, true)?;
     let variance = l.binary_scalar(BinaryFunction::Add, variance, epsilon)?;
     let scale = l.unary(UnaryFunction::Rsqrt, variance)?;
-    let y = l.binary(BinaryFunction::Mul, x, scale)?;
+    l.binary(BinaryFunction::Mul, x, scale)
+}
+
+/// x gamma / sqrt(variance + epsilon): Keras divides by the deviation from the mean, but leaves the mean in.
+fn rms_scaled(l: &mut Lowering<'_>, x: ValueId, axes: &[usize], sizes: &[u64], epsilon: f64) -> Result<ValueId, Diag> {
+    let gamma = wide_weight(l, "gamma", sizes, x)?;
+    let y = deviation_scaled(l, x, axes, epsilon)?;
     let broadcast: Vec<u64> =
         (0..l.rank(x)).map(|axis| axes.iter().position(|&other| other == axis).map_or(1, |at| sizes[at])).collect();
     let gamma = l.reshape(gamma, crate::core::dims(&broadcast))?;
@@ -249,8 +261,8 @@ fn unit(l: &mut Lowering<'_>) -> Outcome {
         Some(Json::Array(items)) if items.is_empty() => (0..l.rank(x)).collect(),
         _ => axes_or_last(l, l.rank(x))?,
     };
-    // Keras 3 bounds the norm by 1e-12, Keras 2 its square.
-    let floor = if l.keras_major() >= 3 { 1e-24 } else { 1e-12 };
+    // Keras bounds the square of the norm by 1e-12, since 3.6 the norm.
+    let floor = if version(l) >= (3, 6) { 1e-24 } else { 1e-12 };
     Ok(one(l2_normalized(l, x, &axes, floor)?))
 }
 

@@ -3,6 +3,7 @@
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::{DType, ValueId};
 use recast_plugin_api::lower::{Lowering, Val};
+use recast_plugin_api::model::ArgKind;
 use serde_json::Value as Json;
 
 /// The dtype that the layer computes in: f16 under `mixed_float16`, else the layer's `dtype`, else f32.
@@ -54,6 +55,22 @@ pub fn weight(l: &mut Lowering<'_>, role: &str, sizes: &[Option<u64>]) -> Result
 pub fn version(l: &Lowering<'_>) -> (u32, u32) {
     let mut parts = l.request.keras_version.split('.').map(|part| part.parse().unwrap_or(0));
     (l.keras_major(), parts.nth(1).unwrap_or(0))
+}
+
+/// Whether the outputs have a mask, if the class hands one on. Before 3.4, Keras 3 does not look for the masks of a list
+/// of tensors, and before 3.11 it hands on the mask that travels with the first input, never one that is an argument.
+pub fn hands_on(l: &Lowering<'_>) -> bool {
+    if l.keras_major() < 3 {
+        return true;
+    }
+    let first = l.request.args.first().and_then(|arg| arg.kind.as_ref());
+    let listed = matches!(first, Some(ArgKind::List(_)));
+    let travels = || l.positional().first().is_some_and(|x| x.mask.is_some());
+    match version(l) {
+        (_, 0..=3) if listed => false,
+        (_, 0..=10) => l.kwarg_values("mask").is_empty() || listed || travels(),
+        _ => true,
+    }
 }
 
 /// The only input, as a float: integers are cast to the compute dtype.

@@ -166,6 +166,13 @@ fn discretization(l: &mut Lowering<'_>) -> Outcome {
     Ok(one(y))
 }
 
+/// Keras 3 leaves the last axis in a `one_hot`, and marks along it in a `multi_hot`, before this version.
+const SAMPLES_SINCE: (u32, u32) = (3, 4);
+
+fn early(l: &Lowering<'_>) -> bool {
+    l.keras_major() >= 3 && version(l) < SAMPLES_SINCE
+}
+
 pub struct Encoding {
     pub depth: u64,
     pub dtype: DType,
@@ -175,11 +182,13 @@ pub struct Encoding {
 /// Integers as vectors of `depth` numbers; multi_hot and count mark or count the integers of each sample.
 pub fn encoded(l: &mut Lowering<'_>, x: ValueId, mode: &str, how: Encoding) -> Result<ValueId, Diag> {
     let x = if l.ty(x).dtype.is_int() { x } else { l.cast(x, DType::I64)? };
-    let single = l.rank(x) > 1 && l.shape(x)[l.rank(x) - 1].is_one();
+    let stays = early(l) && !l.layer.class.ends_with("Lookup");
+    let single = l.rank(x) > 1 && l.shape(x)[l.rank(x) - 1].is_one() && !stays;
     let x = if mode == "one_hot" && single { l.squeeze(x, l.rank(x) - 1)? } else { x };
     let mut hot = l.add(OneHot { depth: how.depth, axis: l.rank(x), dtype: how.dtype }, &[x])?;
     // A vector is one sample.
-    let sample = usize::from(l.rank(x) > 1);
+    let along_last = early(l) && mode == "multi_hot" && l.layer.class == "Discretization";
+    let sample = if along_last { l.rank(x).saturating_sub(1) } else { usize::from(l.rank(x) > 1) };
     match mode {
         "one_hot" => Ok(hot),
         // Up to Keras 2.5 by this name.

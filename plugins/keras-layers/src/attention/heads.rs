@@ -2,8 +2,10 @@
 
 use super::axes::Axes;
 use super::{both, causal, mask_bias, near};
+use crate::core::ZEROED_SINCE;
 use crate::policy;
 use crate::recurrent::version_of;
+use crate::training::refuse_dropout;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{
     Attention, BinaryFunction, DType, Dim, MatMul, ReduceFunction, Shape, UnaryFunction, ValueId, Where,
@@ -123,6 +125,7 @@ fn attention_axes(l: &Lowering<'_>, rank: usize) -> Result<Vec<usize>, Diag> {
 
 impl Call {
     fn read(l: &mut Lowering<'_>) -> Result<Call, Findings> {
+        refuse_dropout(l)?;
         let newer = l.keras_major() >= 3;
         // Keras 3 takes the three masks before attention_mask.
         let after_key = if newer { 6 } else { 3 };
@@ -217,10 +220,10 @@ fn lower(l: &mut Lowering<'_>, heads: &Heads, call: &Call) -> Result<Vec<Val>, F
     Ok(outputs)
 }
 
-/// Keras 3.14 sets masked scores to zero after the softmax too, on the path that does not use the fused attention.
+/// Since 3.10, Keras sets masked scores to zero after the softmax too, on the path that does not use the fused attention.
 fn masks_twice(l: &Lowering<'_>, heads: &Heads, call: &Call) -> bool {
     let unfused = heads.dropout || call.return_scores || l.rank(call.query) != 3;
-    version_of(&l.request.keras_version) >= (3, 14) && unfused
+    version_of(&l.request.keras_version) >= ZEROED_SINCE && unfused
 }
 
 /// Zeros where a query has every key masked. mask (b, h, t, s), each but the last perhaps 1.

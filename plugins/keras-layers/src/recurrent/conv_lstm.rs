@@ -36,7 +36,8 @@ struct Shape {
 
 /// x (batch, time, spatial..., channels), or channels before the spatial axes.
 fn conv_lstm(l: &mut Lowering<'_>, axes: usize) -> Result<Vec<Val>, Findings> {
-    let options = Options::read(&l.config)?;
+    // Keras 2 takes `time_major` here and makes nothing of it.
+    let options = Options { time_major: false, ..Options::read(&l.config)? };
     let mut call = Call::read(l)?;
     super::prepare(l, &options, &mut call)?;
     if l.rank(call.x) != axes + 3 {

@@ -13,6 +13,7 @@ mod scan;
 
 use crate::policy;
 use crate::table::{Masks, Row};
+use crate::training::refuse_dropout;
 use cell::Cell;
 pub use cell::version_of;
 pub use cells::run_cells;
@@ -261,6 +262,7 @@ fn swap_time(l: &mut Lowering<'_>, x: ValueId) -> Result<ValueId, Diag> {
 
 /// Brings the call into (batch, time, ...) and says what a stateful layer loses.
 pub fn prepare(l: &mut Lowering<'_>, options: &Options, call: &mut Call) -> Result<(), Findings> {
+    refuse_dropout(l)?;
     if options.time_major {
         call.x = swap_time(l, call.x)?;
         call.mask = call.mask.map(|mask| swap_time(l, mask)).transpose()?;
@@ -302,6 +304,7 @@ fn rnn(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
 
 /// A cell that is called by itself, on (batch, in) and states: a sequence of one step. Gives the output and the states.
 fn one_step(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    refuse_dropout(l)?;
     let mut call = Call::read(l)?;
     if l.rank(call.x) != 2 {
         return Err(l.unsupported(format!("called on {}", l.ty(call.x))).into());

@@ -14,6 +14,7 @@ use recast_keras_model::config::keras1;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Layer, Model};
 use serde_json::{Value, json};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 /// Who wrote the arrays.
@@ -26,7 +27,15 @@ pub struct Origin {
 /// What of a layer the conversion looks at.
 struct Kind {
     class: String,
-    config: Value,
+    text: String,
+    /// Most layers are never asked for theirs.
+    config: OnceCell<Value>,
+}
+
+impl Kind {
+    fn config(&self) -> &Value {
+        self.config.get_or_init(|| serde_json::from_str(&self.text).unwrap_or(Value::Null))
+    }
 }
 
 /// Settles every weight; layers of cuDNN become the ones that compute the same.
@@ -38,8 +47,8 @@ pub fn settle<'t>(
 ) -> (Vec<Taken<'t>>, Findings) {
     let mut kinds = HashMap::new();
     each(root, &mut |layer| {
-        let config = serde_json::from_str(&layer.config).unwrap_or(Value::Null);
-        kinds.insert(layer.path.clone(), Kind { class: layer.class.clone(), config });
+        let (class, text) = (layer.class.clone(), layer.config.clone());
+        kinds.insert(layer.path.clone(), Kind { class, text, config: OnceCell::new() });
     });
     let of_keras_1 = |path: &str| origin.keras_1 || kinds.get(path).is_some_and(|kind| keras1::is_kept(&kind.class));
     let (old, mut settled): (Vec<_>, Vec<_>) = taken.into_iter().partition(|weight| of_keras_1(&weight.path));
@@ -137,7 +146,7 @@ fn settle_one(weight: &mut Taken<'_>, kind: &Kind, origin: Origin, limits: &Limi
 }
 
 fn axes_of_keras_1(kind: &Kind, dims: &[u64]) -> Vec<Step> {
-    let first = kind.config.get("data_format").and_then(Value::as_str) == Some("channels_first");
+    let first = kind.config().get("data_format").and_then(Value::as_str) == Some("channels_first");
     let turn = |perm: &[usize]| vec![Step::Transpose(perm.to_vec())];
     match (kind.class.as_str(), first, dims) {
         // Up to Keras 1.1: (filters, channels, length, 1).
@@ -155,7 +164,7 @@ fn axes_of_keras_1(kind: &Kind, dims: &[u64]) -> Vec<Step> {
 
 /// A size of the configuration; 0 when it is not there.
 fn number(kind: &Kind, key: &str, at: usize) -> u64 {
-    let value = kind.config.get(key).unwrap_or(&Value::Null);
+    let value = kind.config().get(key).unwrap_or(&Value::Null);
     value.get(at).unwrap_or(value).as_u64().unwrap_or(0)
 }
 
@@ -174,7 +183,7 @@ fn turned(kind: &Kind, dims: &[u64]) -> bool {
 
 /// The numbers of a list, or the one number.
 fn numbers(kind: &Kind, key: &str) -> Vec<u64> {
-    match kind.config.get(key) {
+    match kind.config().get(key) {
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_u64).collect(),
         Some(value) => value.as_u64().into_iter().collect(),
         None => Vec::new(),
@@ -182,7 +191,7 @@ fn numbers(kind: &Kind, key: &str) -> Vec<u64> {
 }
 
 fn is_padded(kind: &Kind) -> bool {
-    kind.config.get("padding").and_then(Value::as_str) == Some("same")
+    kind.config().get("padding").and_then(Value::as_str) == Some("same")
 }
 
 fn has_even_window(kind: &Kind) -> bool {

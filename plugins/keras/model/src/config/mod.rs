@@ -59,7 +59,8 @@ pub fn read(value: &Value, at: &str, version: &Version, limits: &Limits) -> Resu
         _ => None,
     };
     let value = upgraded.as_ref().unwrap_or(value);
-    let replaced = raw_ops::replaced(value)?;
+    // Of TensorFlow 2.0 to 2.3.
+    let replaced = if version.major < 3 { raw_ops::replaced(value)? } else { None };
     let value = replaced.as_ref().unwrap_or(value);
     let mut build = Build { version, limits, facts: HashMap::new(), layers: 0, calls: 0, at, refused: Vec::new() };
     let stored = Stored::of(value, at)?;

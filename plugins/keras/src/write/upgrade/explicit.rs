@@ -19,18 +19,25 @@ use std::collections::{HashMap, HashSet};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rule {
     pub major: u32,
-    /// Joined where any holds, and lost where one is missing; largest and smallest leave out what is masked.
+    /// Joined where any holds, and lost where one is missing; products, largest and smallest leave out what is masked.
     any: bool,
-    /// Products leave out what is masked.
-    multiply: bool,
+    /// What is called with a list of tensors hands a mask on.
+    lists: bool,
+    /// A mask that is an argument is handed on.
+    arguments: bool,
 }
 
 impl Rule {
-    pub const KERAS_2: Rule = Rule { major: 2, any: false, multiply: false };
-    pub const KERAS_3: Rule = Rule { major: 3, any: true, multiply: true };
+    pub const KERAS_2: Rule = Rule { major: 2, any: false, lists: true, arguments: true };
+    pub const KERAS_3: Rule = Rule { major: 3, any: true, lists: true, arguments: true };
 
     pub fn of(major: u32, minor: u32) -> Rule {
-        Rule { major, any: (major, minor) >= (3, 4), multiply: (major, minor) >= (3, 6) }
+        Rule {
+            major,
+            any: (major, minor) >= (3, 4),
+            lists: major < 3 || minor >= 4,
+            arguments: major < 3 || minor >= 11,
+        }
     }
 }
 
@@ -87,14 +94,20 @@ pub(super) enum Ending {
     Disputed,
 }
 
+struct Inside {
+    masked: Vec<bool>,
+    endings: Vec<Ending>,
+    before: Model,
+}
+
 struct Writer<'r> {
     rules: &'r Rules,
     terms: Terms,
     inputs: Vec<Views>,
-    /// Of each call: the masks on its first output.
-    outputs: Vec<Views>,
-    /// Models inside, by their layers, once they are done.
-    inside: HashMap<u32, Vec<Ending>>,
+    /// Of each call: the masks on its outputs, as many as may have any: a layer's first, or all of a model's.
+    outputs: Vec<Vec<Views>>,
+    /// Models inside, by their layers, once they are done: which inputs had masks, how it ended, and what they were.
+    inside: HashMap<u32, Inside>,
     calls: Vec<Call>,
     /// Where each call went.
     moved: Vec<u32>,
@@ -144,8 +157,10 @@ impl<'r> Writer<'r> {
         let none = || vec![None; self.rules.readers.len() + 1];
         match (value.call, value.index) {
             (None, index) => self.inputs.get(index as usize).cloned().unwrap_or_else(none),
-            (Some(call), 0) => self.outputs.get(call as usize).cloned().unwrap_or_else(none),
-            _ => none(),
+            (Some(call), index) => {
+                let found = self.outputs.get(call as usize).and_then(|outputs| outputs.get(index as usize));
+                found.cloned().unwrap_or_else(none)
+            }
         }
     }
 
@@ -155,15 +170,21 @@ impl<'r> Writer<'r> {
         let old = model.calls[at].clone();
         let Some(layer) = model.layers.get(old.layer as usize).cloned() else {
             self.moved.push(self.calls.len() as u32);
-            self.outputs.push(vec![None; self.rules.readers.len() + 1]);
+            self.outputs.push(Vec::new());
             self.calls.push(call);
             return;
         };
         let mut inputs = Vec::new();
         old.args.iter().for_each(|arg| values(arg, &mut |value| inputs.push(value.clone())));
         let views: Vec<Views> = inputs.iter().map(|value| self.on(value)).collect();
+        if layer.model.is_some() {
+            let out = self.inside(model, (&old, &mut call), &layer, &views);
+            self.moved.push(self.calls.len() as u32);
+            self.outputs.push(out);
+            self.calls.push(call);
+            return;
+        }
         let out = match habit(&layer) {
-            _ if layer.model.is_some() => self.inside(model, &old, &layer, &inputs, &views),
             Habit::Makes => inputs.first().map(|input| self.terms.made(&layer, input)).map(|id| self.everybody(id)),
             Habit::Passes => views.first().map(|views| self.passed(&layer, views)),
             Habit::Takes if layer.class == "BatchNormalization" => views.first().cloned(),
@@ -175,7 +196,7 @@ impl<'r> Writer<'r> {
             Habit::Drops => None,
         };
         self.moved.push(self.calls.len() as u32);
-        self.outputs.push(out.unwrap_or_else(|| vec![None; self.rules.readers.len() + 1]));
+        self.outputs.push(out.into_iter().collect());
         self.calls.push(call);
     }
 
@@ -205,43 +226,98 @@ impl<'r> Writer<'r> {
         views.iter().zip(self.rules.all()).map(pass).collect()
     }
 
-    /// A model inside: masks go in with its inputs, and come out with its outputs.
+    /// A model inside: masks go in with its inputs, or as an argument, and come out with its outputs.
     fn inside(
         &mut self,
         model: &mut Model,
-        call: &Call,
+        (old, call): (&Call, &mut Call),
         layer: &Layer,
-        inputs: &[ValueRef],
         views: &[Views],
-    ) -> Option<Views> {
-        for (value, views) in inputs.iter().zip(views) {
-            if views.iter().any(|view| *view != views[0]) {
-                self.refuse(layer, &format!("a model inside is called with tensor {} of a joined mask", value.index));
-            }
-        }
-        let endings = match self.inside.get(&call.layer) {
-            Some(endings) => endings.clone(),
-            None => {
-                let masked: Vec<bool> = views.iter().map(|views| views[0].is_some()).collect();
-                let inner = model.layers[call.layer as usize].model.as_mut()?;
-                let (endings, findings) = write_out(inner, self.rules, &masked);
-                self.findings.extend(findings);
-                self.inside.insert(call.layer, endings.clone());
-                endings
+    ) -> Vec<Views> {
+        let wanted = self.brought(model, (old, call), layer, views);
+        let Some(endings) = self.written_inside(model, old, layer, wanted.iter().map(Option::is_some).collect()) else {
+            return Vec::new();
+        };
+        let value = |index: usize, by: usize| {
+            let call = Some(self.outputs.len() as u32);
+            Term::Unknown(ValueRef { call, index: index as u32 }, by)
+        };
+        let views = |(index, ending): (usize, &Ending)| -> Vec<Option<Term>> {
+            let readers = self.rules.readers.len();
+            match ending {
+                Ending::Unmasked => vec![None; readers + 1],
+                Ending::Agreed => vec![Some(value(index, 0)); readers + 1],
+                Ending::Disputed => (0..=readers).map(|by| Some(value(index, by))).collect(),
             }
         };
-        let value = |by: usize| Term::Unknown(ValueRef { call: Some(self.outputs.len() as u32), index: 0 }, by);
-        match endings.first()? {
-            Ending::Unmasked => None,
-            Ending::Agreed => {
-                let id = self.terms.id(value(0));
-                Some(self.everybody(id))
+        let views: Vec<Vec<Option<Term>>> = endings.iter().enumerate().map(views).collect();
+        let mut id = |term: Option<Term>| term.map(|term| self.terms.id(term));
+        views.into_iter().map(|terms| terms.into_iter().map(&mut id).collect()).collect()
+    }
+
+    /// The masks that a model inside has on its inputs by the source's rules; its call is given as an argument what its
+    /// readers would not find.
+    fn brought(
+        &mut self,
+        model: &Model,
+        (old, call): (&Call, &mut Call),
+        layer: &Layer,
+        views: &[Views],
+    ) -> Vec<Option<Id>> {
+        let mask = old.kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
+        let given = mask.map(Arg::leaves).unwrap_or_default();
+        let given = given.into_iter().map(|value| value.map(|value| self.terms.written(model, value)));
+        let given: Vec<Option<Id>> = given.chain(std::iter::repeat(None)).take(views.len()).collect();
+        let wanted: Vec<Option<Id>> = views.iter().zip(&given).map(|(views, given)| given.or(views[0])).collect();
+        let agreed = |(views, wanted): (&Views, &Option<Id>)| views[1..].iter().all(|view| view == wanted);
+        if views.iter().zip(&wanted).all(agreed) {
+            if !self.rules.keep {
+                call.kwargs.retain(|named| named.name != "mask");
             }
-            Ending::Disputed => {
-                let terms: Vec<Term> = (0..=self.rules.readers.len()).map(value).collect();
-                Some(terms.into_iter().map(|term| Some(self.terms.id(term))).collect())
-            }
+            return wanted;
         }
+        let mut masks = Vec::with_capacity(wanted.len());
+        for (at, (views, wanted)) in views.iter().zip(&wanted).enumerate() {
+            let mask = wanted.and_then(|id| self.compute(layer, id)).map(Arg::value);
+            if mask.is_none() && !agreed((views, wanted)) {
+                self.refuse(layer, &format!("a model inside is called with a mask on its input {at}"));
+            }
+            masks.push(mask.unwrap_or_else(|| Arg::json(&Value::Null)));
+        }
+        let mask = if masks.len() == 1 { masks.remove(0) } else { Arg::list(masks) };
+        call.kwargs.retain(|named| named.name != "mask");
+        call.kwargs.push(named("mask", mask));
+        wanted
+    }
+
+    /// The masks inside of a model, written out for inputs of which these bring one.
+    fn written_inside(
+        &mut self,
+        model: &mut Model,
+        old: &Call,
+        layer: &Layer,
+        masked: Vec<bool>,
+    ) -> Option<Vec<Ending>> {
+        let inner = model.layers[old.layer as usize].model.as_mut()?;
+        let Some(known) = self.inside.get(&old.layer) else {
+            let before = inner.clone();
+            let (endings, findings) = write_out(inner, self.rules, &masked);
+            self.findings.extend(findings);
+            self.inside.insert(old.layer, Inside { masked, endings: endings.clone(), before });
+            return Some(endings);
+        };
+        if known.masked == masked {
+            return Some(known.endings.clone());
+        }
+        // Called with other masks than before: what was written must be right for these, too.
+        let mut again = known.before.clone();
+        let (endings, findings) = write_out(&mut again, self.rules, &masked);
+        let differs = again != *inner;
+        self.findings.extend(findings);
+        if differs {
+            self.refuse(layer, "a model inside is called with a mask here and without one there");
+        }
+        Some(endings)
     }
 
     /// A layer that is given the mask of its sequence. What comes out carries it on, as far as the layer does that.
@@ -254,7 +330,7 @@ impl<'r> Writer<'r> {
         let seen: Vec<Option<Id>> = self.rules.all().zip(&first).map(|(rule, view)| found(rule, *view)).collect();
         let wanted = explicit.or(seen[0]);
         let mut passed = first;
-        passed[0] = explicit.or(passed[0]);
+        passed[0] = explicit.filter(|_| self.rules.source.arguments).or(passed[0]);
         let agreed = seen[1..].iter().all(|view| *view == wanted);
         match (explicit, agreed) {
             (Some(_), true) if !self.rules.keep => call.kwargs.retain(|named| named.name != "mask"),
@@ -288,11 +364,12 @@ impl<'r> Writer<'r> {
                 Some(ArgKind::Value(value)) => Some(self.terms.written(model, value)),
                 _ => None,
             });
-            return vec![first; self.rules.readers.len() + 1];
+            return self.of_list(first);
         }
         let differs = |views: &Views| views.iter().any(|view| *view != views[0]);
         if !views.iter().take(2).any(differs) {
-            return views.first().cloned().unwrap_or_else(none);
+            let first = views.first().cloned().unwrap_or_else(none);
+            return self.rules.all().zip(first).map(|(rule, view)| view.filter(|_| rule.lists)).collect();
         }
         let mut masks = Vec::new();
         for views in views.iter().take(2) {
@@ -308,7 +385,12 @@ impl<'r> Writer<'r> {
             });
         }
         call.kwargs.push(named("mask", Arg::list(masks)));
-        vec![views.first().and_then(|views| views[0]); self.rules.readers.len() + 1]
+        self.of_list(views.first().and_then(|views| views[0]))
+    }
+
+    /// The mask that a list of tensors hands on, as each Keras sees it.
+    fn of_list(&self, mask: Option<Id>) -> Views {
+        self.rules.all().map(|rule| mask.filter(|_| rule.lists)).collect()
     }
 
     /// MultiHeadAttention: in Keras 3 each mask is an argument of its own, in Keras 2 none is.
@@ -337,8 +419,7 @@ impl<'r> Writer<'r> {
 
     fn merged(&mut self, layer: &Layer, call: &mut Call, mut views: Vec<Views>, inputs: &[ValueRef]) -> Views {
         let counts = |rule: Rule| match layer.class.as_str() {
-            "Multiply" => rule.multiply,
-            "Maximum" | "Minimum" => rule.any,
+            "Maximum" | "Minimum" | "Multiply" => rule.any,
             _ => false,
         };
         self.apart(layer, call, (&mut views, inputs), &counts);
@@ -351,6 +432,9 @@ impl<'r> Writer<'r> {
     }
 
     fn join(&mut self, rule: Rule, found: &[Option<Id>]) -> Option<Id> {
+        if !rule.lists {
+            return None;
+        }
         if !rule.any {
             return self.terms.joined(found.iter().copied().flatten(), Term::All);
         }
@@ -376,7 +460,7 @@ impl<'r> Writer<'r> {
             let found: Vec<Option<Id>> = views.iter().map(|views| views[by]).collect();
             let all: Option<Vec<Id>> = found.iter().copied().collect();
             out.push(match (axis, all) {
-                _ if found.iter().all(Option::is_none) => None,
+                _ if found.iter().all(Option::is_none) || !rule.lists => None,
                 (1 | -2, Some(all)) => Some(self.terms.id(Term::Behind(all))),
                 (1 | -2, None) => {
                     let value = ValueRef { call: Some(at as u32), index: 0 };

@@ -47,7 +47,6 @@ const GONE: &[(&str, &str, When)] = &[
     ("MultiHeadAttention", "query_shape", When::Always),
     ("MultiHeadAttention", "key_shape", When::Always),
     ("MultiHeadAttention", "value_shape", When::Always),
-    ("LayerNormalization", "rms_scaling", When::False),
     ("", "vocabulary_size", When::Always),
     ("", "has_input_vocabulary", When::Always),
     ("", "autocast", When::Always),
@@ -63,6 +62,22 @@ pub fn may_go(class: &str, key: &str, value: &Value) -> bool {
         When::One => value.is_null() || *value == json!(1),
         When::Zero => value.is_null() || *value == json!(0),
     })
+}
+
+/// (class or empty for any, key, its value when it is left out): keys that earlier versions of Keras 3 do not take.
+const LATER: &[(&str, &str, &str)] = &[
+    ("CategoryEncoding", "sparse", "false"),
+    ("GroupQueryAttention", "flash_attention", "null"),
+    ("GroupQueryAttention", "seed", "null"),
+    ("GroupQueryAttention", "sliding_window", "null"),
+    ("GroupQueryAttention", "use_gate", "false"),
+    ("", "output_padding", "null"),
+];
+
+/// What an option is when a configuration does not say it, if a later Keras 3 than the first came with it.
+pub fn later(class: &str, key: &str) -> Option<Value> {
+    let (_, _, value) = LATER.iter().find(|(of, known, _)| *known == key && (of.is_empty() || *of == class))?;
+    serde_json::from_str(value).ok()
 }
 
 /// (class, its key once, its key now).

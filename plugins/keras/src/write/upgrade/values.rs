@@ -180,7 +180,7 @@ impl Upgrade<'_> {
         }
         // What TensorFlow 1 infers from the inputs is float32.
         let name = name.filter(|name| !matches!(*name, "infer" | "_infer"))?;
-        Some(if self.plain() { json!(name) } else { object("keras", "DTypePolicy", json!({"name": name})) })
+        Some(json!(name))
     }
 }
 
