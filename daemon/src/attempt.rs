@@ -88,7 +88,14 @@ fn failed(finding: Finding) -> Outcome {
     Outcome { report: JobReport::failed(finding), published: None, fatal: None }
 }
 
-fn finish(attempt: Attempt, report: JobReport, started_ms: i64, place: &dyn Place, key: &Key, state: &Path) -> Outcome {
+fn finish(
+    attempt: Attempt,
+    mut report: JobReport,
+    started_ms: i64,
+    place: &dyn Place,
+    key: &Key,
+    state: &Path,
+) -> Outcome {
     if !matches!(report.status, Status::Verified | Status::Unverified) {
         return Outcome { report, published: None, fatal: None };
     }
@@ -96,6 +103,7 @@ fn finish(attempt: Attempt, report: JobReport, started_ms: i64, place: &dyn Plac
     if let Err(finding) = (attempt.recheck)(&report) {
         return spoil(report, finding);
     }
+    report.diagnostics.extend(publish::replaced(&attempt.out, &attempt.spec.name, &report));
     let result = Store::open(state).map_err(PublishError::Lineage).and_then(|mut store| {
         let parent = lineage::parent_of(&report.digest, attempt.source.record.as_deref(), &store)?;
         let job = JobKey { digest: report.digest.clone(), options_digest, name: attempt.spec.name.clone() };

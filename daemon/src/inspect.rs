@@ -2,10 +2,10 @@
 
 use crate::host::Host;
 use crate::job::{Finding, JobSpec};
-use crate::lower::layers_of;
+use crate::lower::{self, layers_of};
 use crate::passes;
 use crate::pipeline::{self, Read};
-use recast_plugin_api::diag::{Code, Findings};
+use recast_plugin_api::diag::Findings;
 use recast_plugin_api::ir::validate::admit;
 use recast_plugin_api::ir::{Graph, Op};
 use recast_plugin_api::messages::Caps;
@@ -111,7 +111,7 @@ fn feasible(target: &str, lowered: Result<&Graph, &Findings>, host: &Host) -> Fe
     let layers_unseen = caps.as_ref().is_ok_and(Caps::writes_layers_alone);
     let found = match lowered {
         Ok(graph) => fits(target, graph, host).err().unwrap_or_default(),
-        Err(found) if layers_unseen && found.iter().all(|diag| diag.code == Code::UnknownLayer) => Findings::new(),
+        Err(found) if layers_unseen && found.iter().all(lower::is_beyond_ops) => Findings::new(),
         Err(found) => found.clone(),
     };
     Feasible {

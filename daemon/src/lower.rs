@@ -73,6 +73,12 @@ pub fn express(model: &mut LayerModel, expressions: &BTreeMap<String, String>) -
     if findings.is_empty() { Ok(()) } else { Err(findings) }
 }
 
+/// Does a finding say that there are no ops for a layer, and nothing against the layer itself? Where layers are all that
+/// is written, it is no obstacle.
+pub fn is_beyond_ops(found: &Diag) -> bool {
+    !found.is_error() || matches!(found.code, Code::UnknownLayer | Code::UnsupportedLayer)
+}
+
 /// The findings for missing classes: what is missing, where, and what to do about it.
 pub fn missing_findings(missing: &[Missing]) -> Findings {
     let finding = |missing: &Missing| {
@@ -189,6 +195,7 @@ impl Lowerer<'_> {
             return inner.owners.lower(&inner, request);
         };
         let (mut graph, inputs) = begin(request, &layer.path)?;
+        let inputs = as_declared(&mut graph, model, inputs, &layer.path)?;
         let outputs = inner.model(model, &mut graph, &inputs)?;
         let output = |val: Val| LoweredOutput { value: val.value.0, mask: val.mask.map(|mask| mask.0) };
         Ok(Lowered { graph: Some(GraphProto::from(&graph)), outputs: outputs.into_iter().map(output).collect() })
@@ -242,6 +249,8 @@ impl Lowerer<'_> {
         let mut kwargs = call.kwargs.clone();
         let Some(values) = resolve(&mut args, &mut kwargs, layer, inputs, results)? else { return Ok(None) };
         if let Some(inner) = &layer.model {
+            let values = inner_inputs(&mut args, &mut kwargs, &values);
+            let values = as_declared(graph, inner, values, &layer.path)?;
             return self.deeper(&layer.path)?.model(inner, graph, &values).map(Some);
         }
         let typed = |val: &Val| LowerInput {
@@ -292,6 +301,34 @@ fn resolve(
         values.push(found);
     }
     Ok(Some(values))
+}
+
+/// What a model inside is called with: the tensors of its arguments, and on them the masks that `mask` names, one for
+/// each tensor in order. Where it names none, a tensor keeps the mask that travels with it.
+fn inner_inputs(args: &mut [Arg], kwargs: &mut [NamedArg], values: &[Val]) -> Vec<Val> {
+    let mut refs: Vec<&mut ValueRef> = Vec::new();
+    args.iter_mut().for_each(|arg| arg.values_mut(&mut refs));
+    let others = kwargs.iter_mut().filter(|named| named.name != "mask").filter_map(|named| named.arg.as_mut());
+    others.for_each(|arg| arg.values_mut(&mut refs));
+    let at = |value: &ValueRef| values.get(value.index as usize).copied();
+    let mut inputs: Vec<Val> = refs.iter().filter_map(|value| at(value)).collect();
+    let mask = kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
+    for (input, mask) in inputs.iter_mut().zip(mask.map(Arg::leaves).unwrap_or_default()) {
+        if let Some(mask) = mask.and_then(at) {
+            input.mask = Some(mask.value);
+        }
+    }
+    inputs
+}
+
+/// What a model inside is called with, cast to the dtypes that its inputs were declared with, as Keras does it.
+fn as_declared(graph: &mut Graph, model: &Model, mut inputs: Vec<Val>, path: &str) -> Result<Vec<Val>, Diag> {
+    for (input, declared) in inputs.iter_mut().zip(&model.inputs) {
+        if let Some(dtype) = DType::from_keras(&declared.dtype) {
+            input.value = graph.cast(path, input.value, dtype)?;
+        }
+    }
+    Ok(inputs)
 }
 
 #[cfg(test)]

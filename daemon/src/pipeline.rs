@@ -49,6 +49,8 @@ struct Job<'a> {
     report: JobReport,
     /// The model as its framework traced it, where the artifact holds that, too.
     witness: Option<Graph>,
+    /// Classes of the layers for which there are no ops, where targets that write layers go without a graph.
+    opaque: Vec<String>,
     known: OnceCell<Result<&'static str, Diag>>,
     /// Files written for checks so far: each gets a directory of its own.
     variants: Mutex<usize>,
@@ -68,8 +70,15 @@ struct Written<'a> {
 /// Runs one job to its report; what the artifact holds never makes it panic.
 pub fn run(spec: &JobSpec, host: &Host) -> JobReport {
     let started = Instant::now();
-    let mut job =
-        Job { host, spec, report: JobReport::blank(), witness: None, known: OnceCell::new(), variants: Mutex::new(0) };
+    let mut job = Job {
+        host,
+        spec,
+        report: JobReport::blank(),
+        witness: None,
+        opaque: Vec::new(),
+        known: OnceCell::new(),
+        variants: Mutex::new(0),
+    };
     let result = if spec.inspect { job.inspect() } else { job.run() };
     let mut findings = host.take_notes();
     findings.extend(result.err().unwrap_or_default());
@@ -178,7 +187,7 @@ impl Job<'_> {
                 self.report.waits_for = missing.iter().map(|m| crate::host::layer_claim(&m.class)).collect();
                 let graph = match self.timed("lower", |_| lower(&model, host)) {
                     Ok(graph) => Some(graph),
-                    Err(found) => self.layers_alone(found)?,
+                    Err(found) => self.layers_alone(&model, found)?,
                 };
                 self.witness = self.timed("lower", |job| job.traced(&model));
                 Ok((model, graph))
@@ -190,18 +199,29 @@ impl Job<'_> {
                 (None, known) => known.clone().unwrap_or_default(),
             };
             let (model, graph) = graph?;
-            self.targets(&model, graph.as_ref())
+            let result = self.targets(&model, graph.as_ref());
+            // The process ends with the job: taking thousands of layers apart is left to the kernel.
+            std::mem::forget((model, graph));
+            result
         })
     }
 
-    /// A class that nothing lowers stops targets of ops, not those that write layers and are read back as such: then
-    /// there is no graph.
-    fn layers_alone(&self, found: Findings) -> Result<Option<Graph>, Findings> {
-        let unknown = found.iter().all(|diag| diag.code == Code::UnknownLayer);
+    /// A layer that nothing lowers stops targets of ops, not those that write layers and are read back as such: then
+    /// there is no graph, and the report says why.
+    fn layers_alone(&mut self, model: &LayerModel, found: Findings) -> Result<Option<Graph>, Findings> {
+        let layers_only = found.iter().all(lower::is_beyond_ops);
         for target in &self.spec.targets {
-            if !unknown || !self.host.capabilities(&target.name)?.writes_layers_alone() {
+            if !layers_only || !self.host.capabilities(&target.name)?.writes_layers_alone() {
                 return Err(found);
             }
+        }
+        self.opaque = lower::missing_classes(model, self.host).into_iter().map(|missing| missing.class).collect();
+        let layers = lower::layers_of(model);
+        for diag in found.into_iter().filter(|diag| diag.code == Code::UnsupportedLayer) {
+            let at = layers.iter().filter(|layer| layer.path == diag.at && !self.opaque.contains(&layer.class));
+            let classes: Vec<String> = at.map(|layer| layer.class.clone()).collect();
+            self.opaque.extend(classes);
+            self.report.diagnostics.push(Finding::from(&diag.note()));
         }
         Ok(None)
     }
@@ -345,7 +365,7 @@ impl Job<'_> {
         if self.spec.verify.policy == Policy::Off {
             return Outcome::none("verification is off", Findings::new());
         }
-        match verify::read_back::layers_by_source(self.host, self.spec, model, file, &caps.read_back) {
+        match verify::read_back::layers_by_source(self.host, self.spec, (model, &self.opaque), file, &caps.read_back) {
             Ok(read_back) => Outcome::structural(read_back),
             Err(findings) => {
                 let reason = findings.first().map_or(String::new(), |diag| diag.detail.clone());

@@ -9,7 +9,7 @@ pub mod place;
 pub use area::Area;
 pub use place::{Atomic, Place, PlaceError, Placed};
 
-use recast_plugin_api::diag::Code;
+use recast_plugin_api::diag::{Code, Diag};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
@@ -270,6 +270,20 @@ fn replace(
         }
         Some(_) | None => Ok(place.exchange(staging, parent, short)?),
     }
+}
+
+/// What readers of the bundle that lies there now will miss: targets that this job has not, and the last one had.
+pub fn replaced(out: &Path, name: &str, report: &JobReport) -> Option<Finding> {
+    let theirs = read_bundle(&bundle_path(out, name, &report.digest))?;
+    let kept = |target: &str| report.outputs.iter().any(|output| output.target == target);
+    let gone = theirs.report.outputs.iter().map(|output| output.target.as_str()).filter(|target| !kept(target));
+    let gone: Vec<&str> = gone.collect();
+    if gone.is_empty() || theirs.report.digest != report.digest {
+        return None;
+    }
+    let detail = format!("the bundle of this artifact held {}, which it holds no more", gone.join(", "));
+    let hint = "name all targets at once to have them together, or give each an output directory of its own";
+    Some(Finding::from(&Diag::new(Code::Replaced, name, detail).hint(hint)))
 }
 
 /// What a published bundle says about itself; None where it is no bundle, or not whole.

@@ -96,6 +96,7 @@ codes! {
     LambdaRecognised = "lambda-recognised", Loss, "A Lambda's code is that of a well-known function.";
     Precision = "precision", Loss, "Values were stored in a narrower dtype.";
     Traced = "traced", Loss, "The graph that the artifact holds beside its layers was used, or could not be.";
+    Replaced = "replaced", Loss, "The bundle takes the place of one of the same artifact that had other outputs.";
     Decomposed = "decomposed", Loss, "An op was checked in a decomposed form.";
 }
 

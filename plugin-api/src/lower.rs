@@ -18,7 +18,7 @@ use crate::messages::{LowerInput, LowerRequest, Lowered, LoweredOutput};
 use crate::model::{Arg, ArgKind, Layer, NamedArg, ValueRef};
 use crate::plugin::LowerCx;
 use serde_json::Value as Json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// A tensor and the Keras mask that travels with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -552,6 +552,25 @@ fn collect(arg: &Arg, inputs: &[Val], out: &mut Vec<Val>) {
     }
 }
 
+/// The fragment with names for the numbers of its words that `graph` does not have yet.
+fn own_words(graph: &Graph, mut fragment: Graph) -> Result<Graph, Diag> {
+    fn words(graph: &Graph) -> Vec<String> {
+        let word = |node: &Node| {
+            if let Op::StringSplit(op) = &node.op { op.words.as_symbol().map(str::to_owned) } else { None }
+        };
+        graph.nodes().iter().filter_map(word).collect()
+    }
+    let taken: HashSet<String> = graph.symbols().into_iter().chain(words(graph)).collect();
+    for word in words(&fragment) {
+        let mut names = std::iter::once(word.clone()).chain((2..).map(|number| format!("{word}_{number}")));
+        let free = names.find(|name| !taken.contains(name)).unwrap_or_default();
+        if free != word {
+            fragment = fragment.bind(&|name| (name == word).then(|| Dim::symbol(&free)))?;
+        }
+    }
+    Ok(fragment)
+}
+
 /// Puts a lowered layer into `graph`; `inputs` as in the request. Returns its outputs as values of `graph`.
 pub fn splice(graph: &mut Graph, lowered: &Lowered, inputs: &[Val], path: &str) -> Result<Vec<Val>, Findings> {
     let broken = |detail: &str| Diag::new(Code::PluginMisbehaved, path, detail);
@@ -561,6 +580,7 @@ pub fn splice(graph: &mut Graph, lowered: &Lowered, inputs: &[Val], path: &str) 
         values.push(input.value);
         values.extend(input.mask);
     }
+    let fragment = own_words(graph, fragment)?;
     let map = graph.splice(&fragment, &values)?;
     let find = |id: u32| map.get(id as usize).copied().flatten().ok_or_else(|| broken("an output that is no value"));
     let output =

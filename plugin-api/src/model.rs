@@ -249,6 +249,18 @@ impl Arg {
             Some(ArgKind::Json(_)) | None => {}
         }
     }
+
+    /// The leaves of this argument, depth first, in order: tensors, and `None` for each constant.
+    pub fn leaves(&self) -> Vec<Option<&ValueRef>> {
+        match &self.kind {
+            Some(ArgKind::Value(value)) => vec![Some(value)],
+            Some(ArgKind::List(list)) => list.items.iter().flat_map(Arg::leaves).collect(),
+            Some(ArgKind::Dict(dict)) => {
+                dict.items.iter().filter_map(|named| named.arg.as_ref()).flat_map(Arg::leaves).collect()
+            }
+            Some(ArgKind::Json(_)) | None => vec![None],
+        }
+    }
 }
 
 impl Layer {

@@ -54,6 +54,22 @@ def build(name):
     return make(**{key: value for key, value in options.items() if key in known})
 
 
+def residual_norms(model):
+    """The last BatchNormalization of every branch that ends in an Add: how much its block adds to what came in."""
+    found = {}
+    for add in (layer for layer in kit.all_layers(model) if isinstance(layer, keras.layers.Add)):
+        for tensor in add.input:
+            while True:
+                history = tensor._keras_history
+                layer = history.layer if hasattr(history, "layer") else history.operation
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    found[layer.name] = layer
+                if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Add, keras.layers.InputLayer)):
+                    break
+                tensor = layer.input[0] if isinstance(layer.input, (list, tuple)) else layer.input
+    return found.values()
+
+
 def prepared(name):
     kit.begin(name)
     rng = np.random.default_rng(kit.seed_of(name))
@@ -74,9 +90,9 @@ def prepared(name):
         moved = max(float(np.abs(a - b).max() / (a.max() - a.min())) for a, b in zip(ys, nudged))
         if moved <= NUDGED_MAX:
             return model, xs, ys
-        for weight in model.weights:
-            if "project_bn" in (path := getattr(weight, "path", None) or weight.name) and "gamma" in path:
-                weight.assign(weight * 0.3)
+        for norm in residual_norms(model):
+            if norm.scale:
+                norm.gamma.assign(norm.gamma * 0.3)
     raise kit.Degenerate(f"inputs moved by {NUDGE} move the outputs by {moved:.2g} of their spread: no number to compare")
 
 

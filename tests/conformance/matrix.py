@@ -18,13 +18,15 @@ import kit
 from kit import keras, np, tf
 import matrix_cases
 import matrix_extra
+import matrix_options
+import matrix_staples
 
 LARGEST = 1_000_000
 
 
 def specs():
     found = {}
-    for spec in [*matrix_cases.existing(), *matrix_extra.specs()]:
+    for spec in [*matrix_cases.existing(), *matrix_extra.specs(), *matrix_options.specs(), *matrix_staples.specs()]:
         assert spec.name not in found, spec.name
         found[spec.name] = spec
     return found
@@ -67,7 +69,8 @@ def make(spec, folder):
     arrays = {f"x{i}": x for i, x in enumerate(xs)}
     arrays.update({f"y{i}": y for i, y in enumerate(ys)})
     np.savez(f"{stem}.want.npz", **arrays)
-    subject = sorted(spec.subject or matrix_cases.classes_in(model))
+    subject = spec.subject() if callable(spec.subject) else spec.subject
+    subject = sorted(subject or matrix_cases.classes_in(model))
     record = {"subject": subject, "containers": made, "size": size}
     record.update({"loose": True} if spec.loose else {})
     record.update({"tolerance": spec.tolerance} if spec.tolerance else {})

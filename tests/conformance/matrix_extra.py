@@ -5,6 +5,7 @@ import numpy as np
 from keras import Model, layers as L
 
 import matrix_ops
+import matrix_ops_more  # noqa: F401  (adds to matrix_ops)
 from kit import KERAS
 from layer_case import Table, floats, given, ints, mask
 from matrix_cases import Spec, layer_model, subject_of, symbolic

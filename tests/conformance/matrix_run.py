@@ -126,7 +126,8 @@ def difference(i, got, wanted, case):
     g, w = got.astype(np.float64), wanted.astype(np.float64)
     if not np.isfinite(g).all():
         raise Wrong(f"output {i}: not finite")
-    rtol, atol = (RTOL_LOOSE, ATOL_LOOSE) if case.get("loose") else (RTOL, max(ATOL, case.get("tolerance", 0)))
+    rtol, atol = (RTOL_LOOSE, ATOL_LOOSE) if case.get("loose") else (RTOL, ATOL)
+    atol = max(atol, case.get("tolerance", 0))
     error = np.abs(g - w)
     if (error > atol + rtol * np.abs(w)).any():
         worst = int(np.argmax(error - rtol * np.abs(w)))

@@ -24,7 +24,19 @@ fn cases() -> Vec<Case> {
     let text = std::fs::read_to_string(dir.join("fixtures/loops.json")).expect("loops.json");
     let loops: Json = serde_json::from_str(&text).expect("loops.json is JSON");
     let mut cases = Vec::new();
-    let fixed = ["keras1", "keras2", "keras3", "containers", "strings", "keras3_versions", "lambda", "legacy", "tfjs"];
+    let fixed = [
+        "keras1",
+        "keras2",
+        "keras3",
+        "containers",
+        "strings",
+        "keras3_versions",
+        "lambda",
+        "legacy",
+        "tfjs",
+        "options_keras2",
+        "options_keras3",
+    ];
     let fixed = fixed.map(|name| format!("fixtures/{name}"));
     let mut folders = fixed.to_vec();
     folders.push("samples".into());

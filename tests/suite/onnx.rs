@@ -1,6 +1,6 @@
 //! The ONNX target, op by op: every op of the table in its forms, static and symbolic, at several opsets.
 
-use crate::onnx_kit::{Case, Inline, all, batched, check, difference, fitted, inputs, written};
+use crate::onnx_kit::{Build, Case, Inline, all, batched, check, difference, fitted, inputs, written};
 use crate::{onnx_basic, onnx_layers, onnx_rnn};
 use recast::verify::runtime::Runtime;
 use recast::verify::runtime::embedded::Embedded;
@@ -159,6 +159,20 @@ fn the_file_says_where_it_comes_from() {
         ["recast", "1.2.3", "recast.source_sha256", "c0ffee", "recast.record", "large.onnx.sigstore.json", "batch"]
     {
         assert!(model.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");
+    }
+}
+
+/// ONNX Runtime up to 1.18 takes a `Pad` of zeros into this attribute of a pool that follows: no zero is the largest of a
+/// window below zero any more.
+#[test]
+fn a_pool_without_padding_has_no_pads() {
+    for (padding, says) in [(Padding::Explicit(0, 0), false), (Padding::Explicit(1, 1), true)] {
+        let mut b = Build::nested();
+        let x = b.input("x", batched(&[6, 6, 2]));
+        let y = b.add(onnx_layers::pool_of(PoolFunction::Max, 2, 3, 2, padding), &[x]);
+        b.graph.output("y", y);
+        let bytes = written(&fitted(&b.graph).expect("it fits"), 17).expect("it is written");
+        assert_eq!(bytes.windows(4).any(|name| name == b"pads"), says, "{padding:?}");
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::onnx_kit::{Build, Case, Runs, batched, check, difference, dims, fitted, inputs, written};
 use crate::onnx_layers::{conv_of, pool_of};
 use crate::{onnx_basic, onnx_layers, onnx_rnn};
-use recast::passes::decompose;
+use recast::passes::{Keep, clean, decompose, is_clean};
 use recast::verify::runtime::embedded_lacks;
 use recast_plugin_api::ir::*;
 use recast_plugin_api::messages::Caps;
@@ -130,6 +130,12 @@ fn fit(graph: &Graph) -> Graph {
     let after = evaluate(&fitted, &given, &Files::none(), &Default::default()).expect("the fitted graph runs");
     if let Some(wrong) = difference(&before, &after, 1e-12) {
         panic!("{}: {wrong}", graph.name);
+    }
+    for graph in [graph, &fitted].into_iter().filter(|graph| is_clean(graph, Keep::default())) {
+        let cleaned = clean(graph, Keep::default()).expect("a clean graph can be cleaned");
+        let ops = |graph: &Graph| -> Vec<Op> { graph.nodes().iter().map(|node| node.op.clone()).collect() };
+        assert!(ops(&cleaned) == ops(graph), "{}: taken to be clean", graph.name);
+        assert_eq!(cleaned.params.len(), graph.params.len(), "{}", graph.name);
     }
     for node in fitted.nodes() {
         let rank = node.inputs.first().copied().flatten().map_or(0, |x| fitted.shape(x).len());
@@ -331,6 +337,7 @@ fn shape_ops_on_weights_become_views() {
     let names: Vec<&str> = fitted.nodes().iter().map(|node| node.op.name()).collect();
     assert_eq!(names, ["matmul", "slice", "binary"]);
     assert_eq!(fitted.params.len(), 2, "two views of one weight");
+    assert!(!is_clean(&b.graph, Keep::default()));
 }
 
 /// Ops that only exist in forms which the embedded runtime lacks, spelled out: the same numbers, and it runs them.

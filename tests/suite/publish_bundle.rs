@@ -1,7 +1,7 @@
 //! Publishing: what the worker says is compared with what lies there, and nothing is ever replaced by something else.
 
 use recast::attempt::{self, Attempt, Source, Workshop};
-use recast::job::{Finding, JobReport, JobSpec, Level, Policy, Status, VerifySpec, WorkerLimits};
+use recast::job::{Finding, JobReport, JobSpec, Level, Output, Policy, Status, VerifySpec, WorkerLimits};
 use recast::lineage::Key;
 use recast::publish::{Area, Atomic, Placed, PublishError, area, read_bundle, recheck};
 use recast::runner::{Cancel, EventSink, ReportFuture, Runner, cancellation};
@@ -20,6 +20,7 @@ struct Writes {
     level: Level,
     status: Status,
     digest: String,
+    target: &'static str,
 }
 
 impl Runner for Writes {
@@ -27,7 +28,8 @@ impl Runner for Writes {
         let this = self.clone();
         Box::pin(async move {
             let mut report = blank(this.status, &this.digest);
-            report.outputs = vec![write_output(&spec.staging, "m.onnx", this.content.as_bytes(), this.level)];
+            let output = write_output(&spec.staging, "m.onnx", this.content.as_bytes(), this.level);
+            report.outputs = vec![Output { target: this.target.into(), ..output }];
             report
         })
     }
@@ -65,7 +67,7 @@ fn publish(home: &Path, writes: Writes, policy: Policy, seed: u64) -> attempt::O
 
 fn writes(content: &'static str) -> Writes {
     let digest = recast::digest::of_bytes(b"the artifact");
-    Writes { content, level: Level::Reference, status: Status::Verified, digest }
+    Writes { content, level: Level::Reference, status: Status::Verified, digest, target: "onnx" }
 }
 
 #[test]
@@ -87,6 +89,20 @@ fn the_same_result_is_left_and_another_one_takes_its_place() {
     assert_eq!(fs::metadata(bundle.join("m.onnx")).expect("there").permissions().mode() & 0o777, 0o644);
     let left: Vec<_> = fs::read_dir(home.path().join("out")).expect("readable").flatten().collect();
     assert_eq!(left.len(), 1, "staging was left behind: {left:?}");
+}
+
+#[test]
+fn targets_that_the_new_bundle_has_not_are_said_to_be_gone() {
+    let home = tempfile::tempdir().expect("a scratch directory");
+    let warned = |target: &'static str| {
+        let outcome = publish(home.path(), Writes { target, ..writes("model") }, Policy::Required, 1);
+        assert!(outcome.published.is_some(), "{:?}", outcome.report.diagnostics);
+        outcome.report.diagnostics.iter().find(|finding| finding.code == "replaced").map(|f| f.detail.clone())
+    };
+    assert_eq!(warned("onnx"), None);
+    assert_eq!(warned("onnx"), None);
+    let detail = warned("torch").expect("the ONNX file is gone");
+    assert!(detail.contains("onnx") && !detail.contains("torch"), "{detail}");
 }
 
 #[test]

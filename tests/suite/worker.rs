@@ -4,12 +4,11 @@
 use crate::strangers::plugin;
 use recast::host::{Events, Finder, Silent, Trust};
 use recast::job::{JobReport, JobSpec, PluginPin, Policy, TargetSpec, VerifySpec, WorkerLimits};
-use recast::worker::{WorkerCommand, run_job};
+use recast::worker::{Entered, WorkerCommand, calls_of, run_job};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Far beyond what any job here takes on a busy machine.
@@ -246,21 +245,20 @@ fn an_artifact_that_is_truncated_while_it_is_read_is_named() {
     assert_eq!(report.diagnostics[0].code, "changed", "{}", text(&report));
 }
 
-struct Recorded {
-    cancel: AtomicBool,
-    calls: Mutex<Vec<String>>,
+/// Cancels once the worker lowers a layer.
+struct CancelsLower {
+    staging: PathBuf,
+    calls: Mutex<Vec<Entered>>,
 }
 
-impl Events for Recorded {
-    fn entering(&self, plugin: &str, call: &str, at: &str) {
-        self.calls.lock().unwrap().push(format!("{plugin} {call} {at}"));
-        if call == "lower" {
-            self.cancel.store(true, Ordering::Relaxed);
-        }
-    }
-
+impl Events for CancelsLower {
     fn is_cancelled(&self) -> bool {
-        self.cancel.load(Ordering::Relaxed)
+        let mut calls = self.calls.lock().unwrap();
+        if calls.is_empty() {
+            *calls = calls_of(&self.staging);
+            calls.retain(|entered| entered.call == "lower");
+        }
+        !calls.is_empty()
     }
 }
 
@@ -268,11 +266,11 @@ fn cancelled(class: &str) -> (JobReport, Duration) {
     let dir = tempfile::tempdir().unwrap();
     let mut spec = job(dir.path(), &[class], "");
     spec.limits.wall_seconds_max = 60;
-    let events = Recorded { cancel: AtomicBool::new(false), calls: Mutex::default() };
+    let events = CancelsLower { staging: spec.staging.clone(), calls: Mutex::default() };
     let started = Instant::now();
     let report = run_job(&command(), &spec, &events);
     let calls = events.calls.into_inner().unwrap();
-    assert_eq!(calls, [format!("{PLUGIN} load "), format!("{PLUGIN} lower model/layer")]);
+    assert_eq!(calls, [Entered { plugin: PLUGIN.into(), call: "lower".into(), at: "model/layer".into() }]);
     (report, started.elapsed())
 }
 

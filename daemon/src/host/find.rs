@@ -8,8 +8,11 @@ use crate::tree;
 use recast_plugin_api::plugin::Manifest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::num::NonZero;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Nothing near it is a plugin.
 pub const PLUGIN_BYTES_MAX: u64 = 1 << 30;
@@ -74,8 +77,11 @@ pub fn search_path(configured: &[PathBuf]) -> Vec<PathBuf> {
 /// Remembers what it saw of files that did not change, so that a daemon can look as often as it likes.
 #[derive(Default)]
 pub struct Finder {
-    seen: BTreeMap<PathBuf, (Identity, Result<Found, Refusal>)>,
+    seen: BTreeMap<PathBuf, Looked>,
 }
+
+/// A file, and what it came to.
+type Looked = (Identity, Result<Found, Refusal>);
 
 /// What changes when a file does.
 #[derive(PartialEq, Clone, Copy)]
@@ -101,8 +107,9 @@ impl Finder {
         let mut taken: BTreeSet<String> = BTreeSet::new();
         for dir in dirs {
             let mut here: BTreeMap<String, Vec<Found>> = BTreeMap::new();
-            for path in libraries(dir) {
-                match self.examine(&path, trust) {
+            let paths = libraries(dir);
+            for (path, looked) in paths.iter().zip(self.look_at_all(&paths, trust)) {
+                match self.remember(path, looked, trust) {
                     Ok(found) => here.entry(found.manifest.id.clone()).or_default().push(found),
                     Err(refusal) if refusal.is_not_a_plugin() => {}
                     Err(refusal) => discovery.refused.push(refusal),
@@ -124,16 +131,43 @@ impl Finder {
 
     /// One file: everything that is checked before any of its code runs.
     pub fn examine(&mut self, path: &Path, trust: &Trust) -> Result<Found, Refusal> {
+        let looked = self.look(path, trust);
+        self.remember(path, looked, trust)
+    }
+
+    /// Several files at a time: a command hashes every plugin, and that takes longer than a small model.
+    fn look_at_all(&self, paths: &[PathBuf], trust: &Trust) -> Vec<Result<Looked, Refusal>> {
+        let at_once = std::thread::available_parallelism().map_or(1, NonZero::get).min(paths.len());
+        let (next, slots): (_, Vec<_>) = (AtomicUsize::new(0), paths.iter().map(|_| OnceLock::new()).collect());
+        std::thread::scope(|scope| {
+            for _ in 0..at_once {
+                scope.spawn(|| {
+                    while let Some((path, slot)) = paths.iter().zip(&slots).nth(next.fetch_add(1, Ordering::Relaxed)) {
+                        slot.get_or_init(|| self.look(path, trust));
+                    }
+                });
+            }
+        });
+        paths
+            .iter()
+            .zip(slots)
+            .map(|(path, slot)| slot.into_inner().unwrap_or_else(|| self.look(path, trust)))
+            .collect()
+    }
+
+    fn look(&self, path: &Path, trust: &Trust) -> Result<Looked, Refusal> {
         let file = open(path)?;
         let meta = file.metadata().map_err(|e| io_refusal(path, &e))?;
         check_trust(path, &meta, trust)?;
         let identity = Identity::of(&meta);
         let known = self.seen.get(path).filter(|(seen, _)| *seen == identity);
-        let result = match known {
-            Some((_, result)) => result.clone(),
-            None => read(path, &file),
-        };
-        self.seen.insert(path.to_owned(), (identity, result.clone()));
+        Ok((identity, known.map_or_else(|| read(path, &file), |(_, result)| result.clone())))
+    }
+
+    fn remember(&mut self, path: &Path, looked: Result<Looked, Refusal>, trust: &Trust) -> Result<Found, Refusal> {
+        let looked = looked?;
+        let result = looked.1.clone();
+        self.seen.insert(path.to_owned(), looked);
         check_digest(result?, trust)
     }
 }

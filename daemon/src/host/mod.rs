@@ -232,11 +232,14 @@ impl Host {
     /// Asks every source whether the artifact is its own. Two that are equally sure are a conflict, unless the
     /// configuration names one of them as the winner of a format.
     pub fn probe(&self, artifact: &Path) -> Result<Probed, Findings> {
+        let artifact_is_dir = artifact.is_dir();
         let (head, name) =
             head_of(artifact).map_err(|e| Diag::new(Code::Io, artifact.display().to_string(), e.to_string()))?;
         let mut answers: Vec<Probed> = Vec::new();
         for (number, plugin) in self.plugins.iter().enumerate() {
-            if plugin.read.manifest.provided(id::SOURCE).is_none() {
+            let Some(source) = plugin.read.manifest.provided(id::SOURCE) else { continue };
+            // To be asked, it has to be loaded.
+            if !artifact_is_dir && !source.formats.iter().any(|format| format.may_be(&head, &name)) {
                 continue;
             }
             let Some(table) = self.loaded(number)?.source else { continue };

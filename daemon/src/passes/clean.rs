@@ -17,6 +17,23 @@ pub fn clean(graph: &Graph, keep: Keep) -> Result<Graph, Diag> {
     drop_unused(&folded)
 }
 
+/// There is nothing to clean, or next to nothing: a graph is built anew for as little as one node.
+pub fn is_clean(graph: &Graph, keep: Keep) -> bool {
+    let mut constant = vec![false; graph.value_count()];
+    graph.params.iter().for_each(|param| constant[param.value.0 as usize] = true);
+    let as_it_is = graph.nodes().iter().all(|node| {
+        if let Op::Constant(_) = &node.op {
+            constant[node.outputs[0].0 as usize] = true;
+        }
+        let of_constant = node.inputs.first().copied().flatten().is_some_and(|input| constant[input.0 as usize]);
+        let may_be_view = of_constant && matches!(&node.op, Op::Transpose(_) | Op::Reshape(_));
+        !may_be_view && returns_input(graph, node, keep).is_none()
+    });
+    let (nodes, values) = used(graph);
+    let all_used = nodes.iter().all(|&used| used) && graph.params.iter().all(|param| values[param.value.0 as usize]);
+    as_it_is && all_used && graph.params_are_settled()
+}
+
 /// Removes what changes nothing and turns shape ops on weights into views.
 fn fold(graph: &Graph, keep: Keep) -> Result<Graph, Diag> {
     let mut out = Rebuild::new(graph);
@@ -100,7 +117,8 @@ fn returns_input(graph: &Graph, node: &Node, keep: Keep) -> Option<ValueId> {
     unchanged.then_some(input)
 }
 
-fn drop_unused(graph: &Graph) -> Result<Graph, Diag> {
+/// The nodes that an output needs, and the values.
+fn used(graph: &Graph) -> (Vec<bool>, Vec<bool>) {
     let mut used = vec![false; graph.value_count()];
     graph.outputs.iter().for_each(|output| used[output.value.0 as usize] = true);
     let mut keep = vec![false; graph.nodes().len()];
@@ -110,6 +128,11 @@ fn drop_unused(graph: &Graph) -> Result<Graph, Diag> {
             node.inputs.iter().flatten().for_each(|input| used[input.0 as usize] = true);
         }
     }
+    (keep, used)
+}
+
+fn drop_unused(graph: &Graph) -> Result<Graph, Diag> {
+    let (keep, used) = used(graph);
     let mut out = Rebuild::new(graph);
     out.copy_inputs();
     out.copy_params_where(|param| used[param.value.0 as usize]);

@@ -7,10 +7,10 @@ mod layout;
 mod recurrent;
 mod widen;
 
-pub use clean::{Keep, clean};
+pub use clean::{Keep, clean, is_clean};
 pub use decompose::{Lacking, decompose};
 pub use layout::{Wanted, layout};
-pub use recurrent::recurrent;
+pub use recurrent::{has_loops, recurrent};
 pub use widen::widen;
 
 use recast_plugin_api::diag::{Diag, Findings};
@@ -34,20 +34,27 @@ pub fn fit(graph: Graph, caps: &Caps) -> Result<Graph, Findings> {
     for narrow in caps.widens.iter().filter_map(|name| DType::parse(name)) {
         graph = checked("widen", widen(&graph, narrow, DType::F32)?)?;
     }
-    let graph = recognised(&graph, caps, keep)?;
+    let graph = recognised(cleaned(graph, keep)?, caps, keep)?;
     if wanted.layout.is_none() && wanted.channels_first_kernel.is_none() {
         return Ok(graph);
     }
-    let graph = checked("layout", layout(&graph, wanted)?)?;
+    cleaned(checked("layout", layout(&graph, wanted)?)?, keep)
+}
+
+fn cleaned(graph: Graph, keep: Keep) -> Result<Graph, Findings> {
+    if is_clean(&graph, keep) {
+        return Ok(graph);
+    }
     checked("clean", clean(&graph, keep)?)
 }
 
-/// Cleaned, with the loops that are recurrent layers as such where the target has them.
-fn recognised(graph: &Graph, caps: &Caps, keep: Keep) -> Result<Graph, Findings> {
-    let graph = checked("clean", clean(graph, keep)?)?;
+/// With the loops that are recurrent layers as such where the target has them.
+fn recognised(graph: Graph, caps: &Caps, keep: Keep) -> Result<Graph, Findings> {
+    if !has_loops(&graph) {
+        return Ok(graph);
+    }
     let writes = |name: &str| caps.ops.iter().any(|op| op == name);
-    let graph = checked("recurrent", recurrent(&graph, &writes)?)?;
-    checked("clean", clean(&graph, keep)?)
+    cleaned(checked("recurrent", recurrent(&graph, &writes)?)?, keep)
 }
 
 /// What a pass leaves must be a whole graph; if not, the pass is to blame.

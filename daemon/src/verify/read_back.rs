@@ -12,13 +12,13 @@ use super::same::{Placed, Sameness, same, signatures_differ};
 use super::structural::as_verdicts;
 use crate::host::{Host, PluginId, TensorStore, format_claim};
 use crate::job::JobSpec;
-use crate::lower::{layers_of, missing_classes};
+use crate::lower::layers_of;
 use crate::pipeline;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Graph, Node, Op, Tensor};
 use recast_plugin_api::messages::Caps;
 use recast_plugin_api::model::LayerModel;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 /// Reads the output at `path`, of the format `caps.read_back`, and compares it with `graph` as it was lowered.
@@ -77,11 +77,12 @@ fn reader(host: &Host, format: &str) -> Result<PluginId, Findings> {
     })
 }
 
-/// As `by_source`, for a model with classes that nothing lowers: there are no outputs to compare, only what is stored.
+/// As `by_source`, for a model with layers of `opaque` classes, for which there are no ops: there are no outputs to
+/// compare, only what is stored. Layers of other classes may come back as what they are in the format.
 pub fn layers_by_source(
     host: &Host,
     spec: &JobSpec,
-    model: &LayerModel,
+    (model, opaque): (&LayerModel, &[String]),
     path: &Path,
     format: &str,
 ) -> Result<ReadBack, Findings> {
@@ -89,34 +90,47 @@ pub fn layers_by_source(
     let scratch = spec.staging.join(pipeline::SCRATCH);
     let other = host.sibling(TensorStore::new(&[path.to_owned()], &scratch, spec.limits.output_bytes_max));
     let found = other.read(plugin, &pipeline::read_request(path, None)?).map_err(as_verdicts)?;
-    let (mine, theirs) = (stored(model, host.tensors())?, stored(&found, other.tensors())?);
+    let (mine, theirs) = (weights(model, host.tensors())?, weights(&found, other.tensors())?);
     if mine != theirs {
-        return Err(Diag::new(Code::Mismatch, "", "read back, it has other layers or other weights").into());
+        return Err(Diag::new(Code::Mismatch, "", "read back, it has other weights").into());
     }
-    let unknown: Vec<String> = missing_classes(model, host).into_iter().map(|missing| missing.class).collect();
+    let (layers, others) = (classes(model), classes(&found));
+    if let Some(class) = opaque.iter().find(|class| layers.get(class.as_str()) != others.get(class.as_str())) {
+        let detail = format!("read back, it has another number of layers of class {class}");
+        return Err(Diag::new(Code::Mismatch, "", detail).into());
+    }
+    let rewritten = layers.iter().filter(|(class, count)| others.get(*class) != Some(count));
+    let rewritten: Vec<&str> = rewritten.map(|(class, _)| *class).collect();
+    let said = match rewritten.is_empty() {
+        true => "identical layers".to_owned(),
+        false => format!("the same layers, but for {}, which are others in this format", rewritten.join(", ")),
+    };
     let note = format!(
-        "identical layers, {} weights bit-identical; nothing here knows what {} computes: no outputs were compared",
-        mine.1.len(),
-        unknown.join(", ")
+        "{said}, {} weights bit-identical; nothing here knows what {} computes: no outputs were compared",
+        mine.len(),
+        opaque.join(", ")
     );
     let by = format!("read back by {}", host.id_of(plugin));
     Ok(ReadBack { by, note, distance: Distance::default(), samples: 0 })
 }
 
-/// Classes of all layers, and all weights by shape and bytes, sorted: a stranger's weights have no names of their own.
-type Stored = (Vec<String>, Vec<(Vec<u64>, String)>);
+/// How many layers there are of each class.
+fn classes(model: &LayerModel) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    layers_of(model).into_iter().for_each(|layer| *counts.entry(layer.class.as_str()).or_default() += 1);
+    counts
+}
 
-fn stored(model: &LayerModel, store: &TensorStore) -> Result<Stored, Findings> {
+/// All weights by shape and bytes, sorted: a stranger's weights have no names of their own.
+fn weights(model: &LayerModel, store: &TensorStore) -> Result<Vec<(Vec<u64>, String)>, Findings> {
     let layers = layers_of(model);
-    let mut classes: Vec<String> = layers.iter().map(|layer| layer.class.clone()).collect();
     let mut weights = Vec::new();
     for tensor in layers.iter().flat_map(|layer| &layer.weights).filter_map(|weight| weight.tensor.as_ref()) {
         let tensor = tensor.decode_tensor()?;
         weights.push((tensor.shape.clone(), digest_of(&tensor, store)?));
     }
-    classes.sort();
     weights.sort();
-    Ok((classes, weights))
+    Ok(weights)
 }
 
 /// Both graphs, evaluated on the same inputs; level `structural` all the same, as no other runtime ran the file.

@@ -102,6 +102,7 @@ fn lacks(node: &Node, cell_state_used: bool) -> bool {
         Op::Pool(op) => op.window.len() > 2,
         // It has no strings.
         Op::StringToIndex(_) | Op::IndexToString(_) => true,
+        Op::StringMap(_) | Op::StringSplit(_) | Op::StringHash(_) => true,
         Op::Resize(op) => op.antialias || !matches!(op.mode, ResizeMode::Nearest | ResizeMode::Linear),
         Op::Unary(_)
         | Op::Activation(_)

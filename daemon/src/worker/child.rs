@@ -2,6 +2,7 @@
 
 use super::ipc::{FromWorker, ToWorker, read_frame, write_frame};
 use super::sandbox;
+use super::trail::{Entered, Trail};
 use crate::host::{Events, Host, HostSettings, TensorStore, tools};
 use crate::job::{CommandRequest, Finding, JobReport, JobSpec};
 use crate::pipeline::SCRATCH;
@@ -14,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -60,12 +61,13 @@ fn work(mut channel: UnixStream, pipeline: Pipeline) -> io::Result<()> {
     die_with(parent)?;
     obey_sigterm();
     let answers = Mutex::new(channel.try_clone()?);
-    let report = Arc::new(Reporter { channel: Mutex::new(channel), answers, progress: Mutex::new(None) });
+    std::fs::create_dir_all(spec.staging.join(SCRATCH))?;
+    let trail = Mutex::new(Trail::create(&spec.staging)?);
+    let report = Arc::new(Reporter { channel: Mutex::new(channel), answers, progress: Mutex::new(None), trail });
     let level = log_level.parse().unwrap_or(tracing::level_filters::LevelFilter::INFO);
     let subscriber = tracing_subscriber::registry().with(Forward(report.clone()).with_filter(level));
     // A test that is its own worker may have one already.
     let _ = tracing::subscriber::set_global_default(subscriber);
-    std::fs::create_dir_all(spec.staging.join(SCRATCH)).ok();
     report.send(&FromWorker::Sandboxed { missing: sandbox::enter(&spec) });
     let result = run(&spec, report.clone(), |spec, host| match &case {
         Some(case) => tools::run_case(case, spec, host),
@@ -129,12 +131,17 @@ struct Reporter {
     /// The same channel, to read from: held from a question to its answer.
     answers: Mutex<UnixStream>,
     progress: Mutex<Option<Instant>>,
+    trail: Mutex<Trail>,
 }
 
 impl Reporter {
     fn try_send(&self, message: &FromWorker) -> io::Result<()> {
         let mut channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
         write_frame(&mut *channel, message)
+    }
+
+    fn trail(&self) -> MutexGuard<'_, Trail> {
+        self.trail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For messages that the job does not depend on.
@@ -149,11 +156,13 @@ impl Events for Reporter {
     }
 
     fn entering(&self, plugin: &str, call: &str, at: &str) {
-        self.send(&FromWorker::Entering { plugin: plugin.into(), call: call.into(), at: at.into() });
+        let entered = Entered { plugin: plugin.into(), call: call.into(), at: at.into() };
+        // Without it, a crash is only told less precisely.
+        let _ = self.trail().enter(&entered);
     }
 
     fn left(&self) {
-        self.send(&FromWorker::Left);
+        let _ = self.trail().leave();
     }
 
     fn progress(&self, done: u64, total: u64, what: &str) {

@@ -40,12 +40,6 @@ pub enum FromWorker {
     Stage {
         name: String,
     },
-    Entering {
-        plugin: String,
-        call: String,
-        at: String,
-    },
-    Left,
     Progress {
         done: u64,
         total: u64,
@@ -128,22 +122,26 @@ impl Frames {
 mod tests {
     use super::*;
 
-    fn left() -> Vec<u8> {
+    fn stage() -> FromWorker {
+        FromWorker::Stage { name: "read".into() }
+    }
+
+    fn framed() -> Vec<u8> {
         let mut bytes = Vec::new();
-        write_frame(&mut bytes, &FromWorker::Left).unwrap();
+        write_frame(&mut bytes, &stage()).unwrap();
         bytes
     }
 
     #[test]
     fn frames_come_whole_however_the_bytes_come() {
-        let bytes = [left(), left()].concat();
+        let bytes = [framed(), framed()].concat();
         for step in 1..bytes.len() {
             let mut frames = Frames::default();
             let mut count = 0;
             for piece in bytes.chunks(step) {
                 frames.push(piece);
                 while let Some(message) = frames.next_message::<FromWorker>().unwrap() {
-                    assert_eq!(message, FromWorker::Left);
+                    assert_eq!(message, stage());
                     count += 1;
                 }
             }

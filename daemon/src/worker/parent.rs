@@ -3,7 +3,8 @@
 use super::command::Commands;
 use super::ipc::{Frames, FromWorker, ToWorker, write_frame};
 use super::output::Printed;
-use super::verdict::{Ended, Entered, Stopped};
+use super::trail::{self, Calls};
+use super::verdict::{Ended, Stopped};
 use crate::host::{Events, Silent};
 use crate::job::{Finding, JobReport, JobSpec};
 use recast_plugin_api::diag::Code;
@@ -81,7 +82,10 @@ struct Running<'s> {
     log: std::fs::File,
     frames: Frames,
     printed: Printed,
-    entered: Vec<Entered>,
+    /// What the worker tells of its calls; none before it is ready.
+    trail: Option<std::fs::File>,
+    /// The calls when it was stopped: what it does afterwards is nobody's fault.
+    stopped_in: Option<Calls>,
     stage: String,
     started: Instant,
     artifact_bytes: u64,
@@ -117,7 +121,8 @@ impl<'s> Running<'s> {
             log: log.into(),
             frames: Frames::default(),
             printed: Printed::default(),
-            entered: Vec::new(),
+            trail: None,
+            stopped_in: None,
             stage: String::new(),
             started: Instant::now(),
             artifact_bytes: artifact_bytes(spec),
@@ -160,9 +165,9 @@ impl<'s> Running<'s> {
             return report;
         }
         let truncated = artifact_bytes(self.spec) < self.artifact_bytes;
-        let (entered, tail) = (self.entered.as_slice(), self.printed.tail().collect());
-        let (spec, stopped, stage) = (self.spec, self.stopped.clone(), self.stage.as_str());
-        Ended { spec, status, stopped, entered, stage, tail, truncated }.report()
+        let calls = self.stopped_in.take().unwrap_or_else(|| self.calls());
+        let (tail, stage) = (self.printed.tail().collect(), self.stage.as_str());
+        Ended { spec: self.spec, status, stopped: self.stopped.clone(), calls, stage, tail, truncated }.report()
     }
 
     /// Waits for the next thing to happen and sees to it; the exit status when the process has ended.
@@ -212,7 +217,7 @@ impl<'s> Running<'s> {
                     Ok(Some(message)) => self.hear(message, events),
                     Ok(None) => break,
                     Err(why) => {
-                        self.stopped = Some(Stopped::Misspoke(why));
+                        self.stop(Stopped::Misspoke(why));
                         self.stop_at(Instant::now());
                     }
                 }
@@ -220,20 +225,24 @@ impl<'s> Running<'s> {
         }
     }
 
+    fn calls(&self) -> Calls {
+        self.trail.as_ref().map(trail::read).unwrap_or_default()
+    }
+
+    fn stop(&mut self, why: Stopped) {
+        self.stopped = Some(why);
+        self.stopped_in = Some(self.calls());
+    }
+
     fn hear(&mut self, message: FromWorker, events: &dyn Events) {
         match message {
-            FromWorker::Sandboxed { missing } => tell_missing(&missing),
+            FromWorker::Sandboxed { missing } => {
+                self.trail = trail::open(&self.spec.staging).ok();
+                tell_missing(&missing);
+            }
             FromWorker::Stage { name } => {
                 events.stage(&name);
                 self.stage = name;
-            }
-            FromWorker::Entering { plugin, call, at } => {
-                events.entering(&plugin, &call, &at);
-                self.entered.push(Entered { plugin, call, at });
-            }
-            FromWorker::Left => {
-                events.left();
-                self.entered.pop();
             }
             FromWorker::Progress { done, total, what } => events.progress(done, total, &what),
             FromWorker::Log { level, target, plugin, message } => {
@@ -244,7 +253,7 @@ impl<'s> Running<'s> {
             }
             FromWorker::Run { request } => {
                 if let Err(why) = self.commands.start(self.spec, request, &self.channel) {
-                    self.stopped = Some(Stopped::Misspoke(why));
+                    self.stop(Stopped::Misspoke(why));
                     self.stop_at(Instant::now());
                 }
             }
@@ -257,13 +266,16 @@ impl<'s> Running<'s> {
 
     fn read_log(&mut self) -> io::Result<()> {
         let mut chunk = vec![0; 16 << 10];
-        let plugin = self.entered.last().map_or("", |entered| entered.plugin.as_str()).to_owned();
         loop {
             match self.log.read(&mut chunk) {
                 Ok(0) => return Ok(()),
-                Ok(read) => self.printed.push(&chunk[..read], |line| {
-                    tracing::info!(target: "recast::printed", plugin = plugin, "{line}");
-                }),
+                Ok(read) => {
+                    let calls = self.trail.as_ref().map(trail::read).unwrap_or_default().going_on;
+                    let plugin = calls.last().map_or("", |call| call.plugin.as_str());
+                    self.printed.push(&chunk[..read], |line| {
+                        tracing::info!(target: "recast::printed", plugin = plugin, "{line}");
+                    });
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -277,7 +289,7 @@ impl<'s> Running<'s> {
         if self.stopped.is_none() && self.done.is_none() {
             let late = now.duration_since(self.started) > wall;
             if late || events.is_cancelled() {
-                self.stopped = Some(if late { Stopped::TimedOut(wall) } else { Stopped::Cancelled });
+                self.stop(if late { Stopped::TimedOut(wall) } else { Stopped::Cancelled });
                 // The group is ours: `process_group(0)`. One that is gone needs no signal.
                 let _ = kill_process_group(self.pid, Signal::TERM);
                 self.stop_at(now + GRACE);
@@ -285,7 +297,7 @@ impl<'s> Running<'s> {
         }
         if self.kill_at.is_some_and(|at| now >= at) {
             if self.stopped.is_none() && self.done.is_none() {
-                self.stopped = Some(Stopped::Misspoke("the channel was closed without a last message".into()));
+                self.stop(Stopped::Misspoke("the channel was closed without a last message".into()));
             }
             self.kill();
             // It dies in its own time; the pidfd tells.

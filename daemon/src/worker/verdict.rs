@@ -1,5 +1,6 @@
 //! Why a worker ended without its last message, and who is to blame.
 
+use super::trail::{Calls, Entered};
 use crate::job::{Finding, JobReport, JobSpec};
 use recast_plugin_api::diag::Code;
 use std::os::unix::process::ExitStatusExt;
@@ -15,20 +16,11 @@ pub(super) enum Stopped {
     Misspoke(String),
 }
 
-/// A call that was going on.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entered {
-    pub plugin: String,
-    pub call: String,
-    pub at: String,
-}
-
 pub(super) struct Ended<'a> {
     pub spec: &'a JobSpec,
     pub status: ExitStatus,
     pub stopped: Option<Stopped>,
-    /// The innermost call last.
-    pub entered: &'a [Entered],
+    pub calls: Calls,
     pub stage: &'a str,
     pub tail: Vec<&'a str>,
     /// The artifact is shorter than when the job began.
@@ -39,8 +31,10 @@ impl Ended<'_> {
     pub(super) fn report(&self) -> JobReport {
         let (code, cause) = self.cause();
         // Where no plugin was at work, a crash is our own.
-        let code = if self.entered.is_empty() && code == Code::PluginCrashed { Code::Bug } else { code };
-        let (at, who) = match self.entered.last() {
+        let code = if self.calls.going_on.is_empty() && code == Code::PluginCrashed { Code::Bug } else { code };
+        // What was said wrong is read some time after it was said.
+        let left = self.calls.left.as_ref().filter(|_| matches!(self.stopped, Some(Stopped::Misspoke(_))));
+        let (at, who) = match self.calls.going_on.last().or(left) {
             Some(Entered { plugin, call, at }) => {
                 let place = if at.is_empty() { String::new() } else { format!(" ({at})") };
                 (plugin.clone(), format!("in the plugin {plugin}, call {call}{place}"))

@@ -122,6 +122,10 @@ impl Array {
             return self.clone();
         }
         match (&self.data, to) {
+            (Data::I(values), DType::Str) if self.dtype == DType::U64 => {
+                Array::strings(shape, values.iter().map(|&v| (v as u64).to_string()).collect())
+            }
+            (Data::I(values), DType::Str) => Array::strings(shape, values.iter().map(i64::to_string).collect()),
             // Inference refuses both.
             (data, DType::Str) => Array::strings(shape, vec![String::new(); data.len()]),
             (Data::S(values), _) => Array::from_numbers(to, shape, vec![f64::NAN; values.len()]),

@@ -5,7 +5,7 @@ use crate::eval::{self, Cx, Ins, Operand, Pool};
 use crate::noise::{self, Noise};
 use crate::weights::{Stored, Weights};
 use recast_plugin_api::diag::{Code, Diag};
-use recast_plugin_api::ir::{Dim, Graph, Node, Op, Param, Type, ValueId};
+use recast_plugin_api::ir::{Dim, Graph, Node, Op, Param, StringSplit, Type, ValueId};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,8 +64,8 @@ pub fn evaluate_observed(
     options: &Options,
     observer: Observer<'_>,
 ) -> Result<Evaluation, Diag> {
-    let graph = bound_to(graph, inputs)?;
     let pool = Pool::new(options.threads)?;
+    let graph = with_words(bound_to(graph, inputs)?, inputs, weights, &pool)?;
     let seed = match options.rounding {
         Rounding::Exact => None,
         Rounding::Perturbed { seed } => Some(seed),
@@ -74,6 +74,32 @@ pub fn evaluate_observed(
     let inputs: Vec<Arc<Array>> = inputs.iter().cloned().map(Arc::new).collect();
     let outputs = walk.graph(&graph, inputs, observer)?;
     Ok(Evaluation { outputs: outputs.into_iter().map(Arc::unwrap_or_clone).collect(), peak_bytes: walk.peak_bytes })
+}
+
+/// The graph with the numbers of words that the texts have in the place of their symbols. What comes before the words
+/// is evaluated for that.
+fn with_words<'g>(
+    mut graph: Cow<'g, Graph>,
+    inputs: &[Array],
+    weights: &(dyn Weights + Sync),
+    pool: &Pool,
+) -> Result<Cow<'g, Graph>, Diag> {
+    fn unbound(node: &Node) -> Option<(&StringSplit, &str)> {
+        let Op::StringSplit(op) = &node.op else { return None };
+        op.words.as_symbol().map(|symbol| (op, symbol))
+    }
+    while let Some(at) = graph.nodes().iter().position(|node| unbound(node).is_some()) {
+        let node = &graph.nodes()[at];
+        let (Some((op, symbol)), Some(Some(texts))) = (unbound(node), node.inputs.first()) else {
+            return Err(Diag::new(Code::Bug, &node.path, "words of no text"));
+        };
+        let mut walk = Walk { weights, pool, seed: None, live_bytes: 0, peak_bytes: 0 };
+        let texts = walk.value(&graph, inputs.iter().cloned().map(Arc::new).collect(), at, *texts)?;
+        let count = eval::most_words(op, &texts)?;
+        let bound = graph.bind(&|name| (name == symbol).then_some(Dim::Known(count)))?;
+        graph = Cow::Owned(bound);
+    }
+    Ok(graph)
 }
 
 fn misfit(name: &str, ty: &Type, array: &Array) -> Diag {
@@ -126,6 +152,15 @@ struct Values<'g> {
     params: Vec<Option<&'g Param>>,
 }
 
+impl<'g> Values<'g> {
+    fn of(graph: &'g Graph) -> Values<'g> {
+        let count = graph.value_count();
+        let mut params = vec![None; count];
+        graph.params.iter().for_each(|param| params[param.value.0 as usize] = Some(param));
+        Values { made: vec![None; count], bytes: vec![0; count], uses: graph.use_counts(), params }
+    }
+}
+
 impl<'a> Walk<'a> {
     /// Evaluates a graph without symbols whose inputs fit.
     pub fn graph(
@@ -134,10 +169,7 @@ impl<'a> Walk<'a> {
         inputs: Vec<Arc<Array>>,
         observer: Observer<'_>,
     ) -> Result<Vec<Arc<Array>>, Diag> {
-        let mut params = vec![None; graph.value_count()];
-        graph.params.iter().for_each(|param| params[param.value.0 as usize] = Some(param));
-        let count = graph.value_count();
-        let mut values = Values { made: vec![None; count], bytes: vec![0; count], uses: graph.use_counts(), params };
+        let mut values = Values::of(graph);
         for (input, array) in graph.inputs.iter().zip(inputs) {
             self.keep(input.value, array, &mut values);
         }
@@ -155,6 +187,25 @@ impl<'a> Walk<'a> {
         let outputs: Vec<Arc<Array>> = outputs.collect::<Result<_, Diag>>()?;
         self.live_bytes -= values.bytes.iter().sum::<u64>();
         Ok(outputs)
+    }
+
+    /// A value that the nodes before the one at `before` make.
+    fn value(
+        &mut self,
+        graph: &Graph,
+        inputs: Vec<Arc<Array>>,
+        before: usize,
+        wanted: ValueId,
+    ) -> Result<Arc<Array>, Diag> {
+        let mut values = Values::of(graph);
+        for (input, array) in graph.inputs.iter().zip(inputs) {
+            self.keep(input.value, array, &mut values);
+        }
+        for (index, node) in graph.nodes().iter().take(before).enumerate() {
+            let outputs = self.node(graph, index, node, &mut values)?;
+            node.outputs.iter().zip(outputs).for_each(|(value, array)| self.keep(*value, array, &mut values));
+        }
+        self.output(wanted, &values)
     }
 
     fn keep(&mut self, value: ValueId, array: Arc<Array>, values: &mut Values<'_>) {

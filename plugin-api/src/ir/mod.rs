@@ -159,6 +159,11 @@ impl Graph {
         self.param(path, &name, tensor)
     }
 
+    /// No param has a name of `param_view`.
+    pub fn params_are_settled(&self) -> bool {
+        self.params.iter().all(|param| !param.role.contains(VIEW_MARK))
+    }
+
     /// Gives params that are the only one left of their weight the weight's own name again.
     pub fn settle_param_names(&mut self) {
         let taken: HashSet<(String, String)> = self.params.iter().map(|p| (p.path.clone(), p.role.clone())).collect();

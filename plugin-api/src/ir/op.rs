@@ -225,6 +225,38 @@ words! {
     }
 }
 
+words! {
+    /// Of texts; all but the letters and signs of ASCII stay.
+    StringFunction {
+        Lower = "lower",
+        /// Without what is neither letter, digit nor space.
+        StripPunctuation = "strip_punctuation",
+    }
+}
+
+words! {
+    /// What a text is cut into.
+    SplitFunction {
+        /// What stands between runs of space, tab and U+000A to U+000D; none of them is empty.
+        Whitespace = "whitespace",
+        /// Characters of Unicode.
+        Characters = "characters",
+    }
+}
+
+words! {
+    /// A number of 64 bits for each element.
+    HashFunction {
+        /// FarmHash's Fingerprint64 of a string's bytes; no key.
+        Fingerprint64 = "fingerprint64",
+        /// SipHash-2-4 of a string's bytes under a key of two numbers.
+        SipHash = "sip_hash",
+        /// Of several inputs: begins with the one number of the key, and mixes in the Fingerprint64 of each string, and
+        /// each number as it is, as TensorFlow's FingerprintCat64 does.
+        Cross = "cross",
+    }
+}
+
 words! { Direction { Forward = "forward", Backward = "backward" } }
 
 /// Padding of one spatial axis.
@@ -332,7 +364,8 @@ ops! {
     Clip = "clip" { min: Option<f64>, max: Option<f64> }
     elementwise: /// condition (bool), a, b -> condition ? a : b; numpy broadcasting over all three
     Where = "where" {}
-    elementwise [carries]: /// x -> x as `to`; float to integer truncates toward zero, anything to bool is x != 0
+    elementwise [carries]: /// x -> x as `to`; float to integer truncates toward zero, anything to bool is x != 0,
+    /// integers to strings are decimal numbers
     Cast = "cast" { to: DType }
 
     elementwise [carries]: /// x -> x. While training, one draw of `function` for each element; those that differ
@@ -422,6 +455,15 @@ ops! {
     StringToIndex = "string_to_index" { keys: Vec<String>, values: Vec<i64>, fallback: i64 }
     strings: /// x (i64) -> str: the string beside x where it is one of `keys` (all unlike), else `fallback`
     IndexToString = "index_to_string" { keys: Vec<i64>, values: Vec<String>, fallback: String }
+
+    strings: /// x (str) -> f(x)
+    StringMap = "string_map" { function: StringFunction }
+    strings: /// x (str) (...) -> str (..., words): what each text is cut into, behind each other for each of `ngrams` the
+    /// runs of so many of them with spaces between, and empty strings up to `words`, which is a symbol of its own: the
+    /// most that any text has
+    StringSplit = "string_split" { by: SplitFunction, ngrams: Vec<u64>, words: Dim }
+    strings: /// xs... (str; for `cross` also i64, all of one shape) -> i64: the hash (unsigned) modulo `buckets`
+    StringHash = "string_hash" { function: HashFunction, key: Vec<u64>, buckets: u64 }
 
     resize: /// x -> `axes` resampled to `sizes`
     Resize = "resize" {

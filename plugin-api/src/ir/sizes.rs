@@ -1,15 +1,23 @@
 //! Sizes that are known only when the model runs, for targets whose graphs compute them.
 
 use super::dim::Atom;
-use super::{Dim, Graph, ValueId};
+use super::{Dim, Graph, Op, ValueId};
 use crate::diag::{Code, Diag};
 
 impl Graph {
-    /// The input, and the axis of it, that has this size; `at` is who asks.
+    /// The input, or the words of a text, and the axis of it, that has this size; `at` is who asks.
     pub fn symbol_axis(&self, symbol: &str, at: &str) -> Result<(ValueId, usize), Diag> {
         let found = self.inputs.iter().find_map(|input| {
             let axis = self.shape(input.value).iter().position(|dim| dim.as_symbol() == Some(symbol))?;
             Some((input.value, axis))
+        });
+        let found = found.or_else(|| {
+            let mut splits = self
+                .nodes()
+                .iter()
+                .filter(|node| matches!(&node.op, Op::StringSplit(split) if split.words.as_symbol() == Some(symbol)));
+            let words = *splits.next()?.outputs.first()?;
+            Some((words, self.shape(words).len() - 1))
         });
         found.ok_or_else(|| {
             let detail =

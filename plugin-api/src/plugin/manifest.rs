@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 /// Room for a plugin with some thousand classes; nothing near it is honest.
 pub const MANIFEST_BYTES_MAX: usize = 64 << 10;
 
-/// A format that a source reads.
+/// A format that a source reads. A source is asked about a file that has one of its suffixes or begins with one of its
+/// magics, and about every directory.
 #[derive(Debug, Clone, Copy)]
 pub struct Format {
     /// `keras-h5`; what two plugins may not both claim.
@@ -71,6 +72,21 @@ pub struct FormatClaim {
     /// Hex.
     #[serde(default)]
     pub magic: String,
+}
+
+impl FormatClaim {
+    /// Is the source to be asked about the file of this name that begins with `head`?
+    pub fn may_be(&self, head: &[u8], name: &str) -> bool {
+        let name = name.to_lowercase();
+        let magic = unhex(&self.magic).is_some_and(|magic| !magic.is_empty() && head.starts_with(&magic));
+        let nothing_said = self.magic.is_empty() && self.suffixes.is_empty();
+        nothing_said || magic || self.suffixes.iter().any(|suffix| name.ends_with(&suffix.to_lowercase()))
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |c: u8| char::from(c).to_digit(16).map(|digit| digit as u8);
+    text.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 impl Manifest {
@@ -253,6 +269,25 @@ pub mod constant {
 mod tests {
     use super::constant::*;
     use super::*;
+
+    #[test]
+    fn a_source_is_asked_about_what_it_claims() {
+        let claim = |suffixes: &[&str], magic: &str| FormatClaim {
+            name: "x".into(),
+            suffixes: suffixes.iter().map(|&suffix| suffix.into()).collect(),
+            magic: magic.into(),
+        };
+        for (claim, head, name, asked) in [
+            (claim(&[".H5"], "89"), &b""[..], "Model.h5", true),
+            (claim(&[".h5"], "8948"), b"\x89Hx", "model", true),
+            (claim(&[".h5"], "8948"), b"\x89", "model", false),
+            (claim(&["/"], ""), b"x", "model.h5", false),
+            (claim(&[".h5"], "nonsense"), b"nonsense", "model", false),
+            (claim(&[], ""), b"", "model", true),
+        ] {
+            assert_eq!(claim.may_be(head, name), asked, "{claim:?} {name}");
+        }
+    }
 
     #[test]
     fn a_constant_manifest_parses_to_what_was_written() {

@@ -1,10 +1,11 @@
 //! Image augmentations. At inference the random ones leave images as they are; `AutoContrast` is not random.
 
-use crate::core::{ignore_seeds, is_training};
+use crate::core::ignore_seeds;
 use crate::policy::{compute_dtype, one, version};
 use crate::resample::{image, narrowed, resized, smart_resized, target, window};
 use crate::table::{Masks, Row};
-use recast_plugin_api::diag::{Code, Diag, Findings};
+use crate::training::refuse_training;
+use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::{BinaryFunction, Clip, Dim, ReduceFunction, UnaryFunction, ValueId, Where};
 use recast_plugin_api::lower::{Lowering, Val};
 use serde_json::Value as Json;
@@ -111,14 +112,6 @@ fn still(l: &mut Lowering<'_>) -> Result<ValueId, Diag> {
     ignore_seeds(l);
     refuse_training(l)?;
     Ok(l.input()?.value)
-}
-
-fn refuse_training(l: &Lowering<'_>) -> Result<(), Diag> {
-    if !is_training(l)? {
-        return Ok(());
-    }
-    let detail = format!("{} is called with training=True: its outputs are random on every run", l.layer.class);
-    Err(l.error(Code::RandomAtInference, detail).hint("save the model with that argument removed"))
 }
 
 /// At inference Keras up to 2.6 resizes so that the target fits in, and cuts it out of the middle; up to 3.5 it crops

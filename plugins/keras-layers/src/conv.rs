@@ -163,15 +163,20 @@ struct Fit {
 }
 
 /// The output is (n - 1) stride + tail long. It is what a convolution of that length would have come from, so `same`
-/// cuts half of what is too long (the smaller half) before it.
+/// cuts half of what is too long (the smaller half) before it; on Theano it was half of the window, which is odd.
 fn fit(edge: Edge, reach: u64, stride: u64, output_padding: Option<u64>) -> Fit {
     let tail = match (edge, output_padding) {
-        (Edge::Same, None) => stride,
+        (Edge::Same | Edge::Theano, None) => stride,
         (Edge::Same, Some(extra)) => reach % 2 + extra,
         (_, None) => reach.max(stride),
         (_, Some(extra)) => reach + extra,
     };
-    let before = if edge == Edge::Same { reach.saturating_sub(tail) / 2 } else { 0 };
+    let before = match edge {
+        Edge::Same => reach.saturating_sub(tail) / 2,
+        // The window of the convolution that it comes from begins there.
+        Edge::Theano => reach / 2,
+        _ => 0,
+    };
     let rest = reach - before;
     Fit { cropping: (before, rest.saturating_sub(tail)), extra: tail.saturating_sub(rest) }
 }
@@ -241,6 +246,8 @@ mod tests {
         assert_eq!(length(Edge::Valid, 2, 3, None), 15);
         assert_eq!(length(Edge::Same, 3, 2, Some(0)), 9);
         assert_eq!(length(Edge::Valid, 3, 2, Some(1)), 12);
+        assert_eq!(length(Edge::Theano, 3, 2, None), 10);
         assert_eq!(fit(Edge::Same, 4, 1, None), Fit { cropping: (1, 2), extra: 0 });
+        assert_eq!(fit(Edge::Theano, 3, 2, None), Fit { cropping: (1, 0), extra: 0 });
     }
 }

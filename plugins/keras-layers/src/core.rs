@@ -3,6 +3,7 @@
 use crate::activations::{self, Activation};
 use crate::policy::{as_float, compute_dtype, float_input, mask, one, version, weight};
 use crate::table::{Masks, Row};
+use crate::training::refuse_training;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{BinaryFunction, Clip, DType, Dim, Dropout, DropoutFunction, Einsum, Gather, MatMul};
 use recast_plugin_api::ir::{ReduceFunction, UnaryFunction, ValueId, Where};
@@ -19,7 +20,7 @@ pub const ROWS: &[Row] = &[
     Row::new("EinsumDense", CORE, Masks::Drop, einsum_dense, ""),
     Row::new("Embedding", CORE, Masks::Own, embedding, "mask_zero makes a mask").raw(),
     Row::new("ReversibleEmbedding", CORE, Masks::Own, reversible_embedding, "both directions").raw(),
-    Row::new("Identity", CORE, Masks::PassIn3, identity, "").raw(),
+    Row::new("Identity", CORE, Masks::PassIn3, identity, ""),
     Row::new("Masking", CORE, Masks::Own, masking, "masked steps become zero"),
     Row::new("Activation", ACTIVATION, Masks::Pass, activation, ""),
     Row::new("ELU", ACTIVATION, Masks::Pass, activation_layer, ""),
@@ -229,10 +230,18 @@ fn activation(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
 }
 
 fn activation_layer(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
-    let x = float_input(l)?;
+    let given = l.input()?.value;
+    let dtype = l.ty(given).dtype;
+    // Of whole numbers, ReLU makes whole numbers; its bounds are computed in a float that holds them.
+    let whole = l.layer.class == "ReLU" && dtype.is_int();
+    let x = match whole {
+        true => l.cast(given, if dtype.size() > 2 { DType::F64 } else { DType::F32 })?,
+        false => float_input(l)?,
+    };
     let activation = activations::from_layer(&l.layer.class, &l.config, l.keras_major())?;
     let activation = activation.ok_or_else(|| l.error(Code::Bug, "no activation layer"))?;
-    Ok(one(activation.apply(l, x)?))
+    let y = activation.apply(l, x)?;
+    Ok(one(if whole { l.cast(y, dtype)? } else { y }))
 }
 
 /// max(x, 0) + alpha min(x, 0), alpha of the input's shape without the batch, 1 along shared axes.
@@ -338,9 +347,8 @@ fn training_only(
 /// The identity, unless the model calls the layer with `training=True` and it has any effect then.
 pub fn identity_unless_random(l: &mut Lowering<'_>, strength: f64) -> Result<Vec<Val>, Findings> {
     ignore_seeds(l);
-    if strength != 0.0 && is_training(l)? {
-        let detail = format!("{} is called with training=True: its outputs are random on every run", l.layer.class);
-        return Err(l.error(Code::RandomAtInference, detail).hint("save the model with that argument removed").into());
+    if strength != 0.0 {
+        refuse_training(l)?;
     }
     let x = l.input()?;
     Ok(vec![x])
@@ -351,19 +359,6 @@ pub fn ignore_seeds(l: &mut Lowering<'_>) {
     let seeds = |role: &&str| role.rsplit('/').next().is_some_and(|name| name.starts_with("seed"));
     let roles: Vec<&str> = l.layer.weights.iter().map(|weight| weight.role.as_str()).filter(seeds).collect();
     roles.into_iter().for_each(|role| l.ignore(role));
-}
-
-/// Whether the call runs as in training although the model runs for inference. Keras 2 obeys a `training=True` that the
-/// call itself says. A model of Keras 3 overrides it by its own (and writes it even where nobody said it: the random
-/// layers have it as their default).
-pub fn is_training(l: &Lowering<'_>) -> Result<bool, Diag> {
-    if l.keras_major() >= 3 {
-        return Ok(false);
-    }
-    if !l.kwarg_values("training").is_empty() {
-        return Err(l.unsupported("'training' is computed by the model"));
-    }
-    Ok(l.kwarg_json("training")?.is_some_and(|value| value.as_bool().or(value.as_i64().map(|n| n != 0)) == Some(true)))
 }
 
 /// Known sizes as dimensions.

@@ -37,6 +37,10 @@ pub enum Edge {
     Same,
     /// As many zeros before as the window reaches back: no output sees what comes later.
     Causal,
+    /// What `same` was on Theano: as many outputs, and half of the window before the first element.
+    Theano,
+    /// The same for its pooling, with as much before the first element as a window can be.
+    TheanoPool,
 }
 
 pub fn edge(l: &Lowering<'_>) -> Result<Edge, Diag> {
@@ -44,16 +48,26 @@ pub fn edge(l: &Lowering<'_>) -> Result<Edge, Diag> {
         "valid" => Ok(Edge::Valid),
         "same" => Ok(Edge::Same),
         "causal" => Ok(Edge::Causal),
+        // The source's word for a file that was written there.
+        "theano" => Ok(Edge::Theano),
         _ => Err(l.config.bad("padding", "valid, same or causal")),
     }
 }
 
 /// The padding of each spatial axis.
 pub fn padding(edge: Edge, window: &[u64], dilations: &[u64]) -> Vec<Padding> {
-    let one = |(size, dilation): (&u64, &u64)| match edge {
-        Edge::Valid => Padding::Explicit(0, 0),
-        Edge::Same => Padding::Same,
-        Edge::Causal => Padding::Explicit(size.saturating_sub(1).saturating_mul(*dilation), 0),
+    // Padded by one less than the window reaches, n elements give as many outputs as `same` does, whatever the stride.
+    let split = |reach: u64, before: u64| Padding::Explicit(before, reach - before);
+    let one = |(size, dilation): (&u64, &u64)| {
+        let reach = size.saturating_sub(1).saturating_mul(*dilation);
+        match edge {
+            Edge::Valid => Padding::Explicit(0, 0),
+            Edge::Same => Padding::Same,
+            Edge::Causal => Padding::Explicit(reach, 0),
+            Edge::Theano => split(reach, reach.div_ceil(2)),
+            // Theano wants less than a window of padding: Keras took one less, or two less of an odd window.
+            Edge::TheanoPool => split(reach, if reach % 2 == 0 { reach.saturating_sub(1) } else { reach }),
+        }
     };
     window.iter().zip(dilations).map(one).collect()
 }
@@ -87,7 +101,11 @@ impl Window {
             Some(_) => l.config.u64s("strides", n)?,
             None => sizes.clone(),
         };
-        Window { sizes, strides, dilations: vec![1; n], edge: edge(l)?, layout: layout(l)? }.checked(l)
+        let edge = match edge(l)? {
+            Edge::Theano => Edge::TheanoPool,
+            other => other,
+        };
+        Window { sizes, strides, dilations: vec![1; n], edge, layout: layout(l)? }.checked(l)
     }
 
     pub fn checked(self, l: &Lowering<'_>) -> Result<Window, Diag> {

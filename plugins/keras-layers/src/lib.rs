@@ -28,6 +28,8 @@ mod resample;
 mod reshape;
 pub mod table;
 mod taps;
+mod text;
+mod training;
 mod wrappers;
 
 use recast_plugin_api::diag::{Code, Diag, Findings};

@@ -7,12 +7,12 @@ use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::types::INLINE_BYTES_MAX;
 use recast_plugin_api::ir::{
-    BinaryFunction, Conv, DType, Dim, Einsum, KernelOrder, Layout, MatMul, Padding, Tensor, ValueId,
+    BinaryFunction, Conv, DType, Dim, Einsum, Gather, KernelOrder, Layout, MatMul, Padding, Tensor, ValueId,
 };
 use recast_plugin_api::lower::{Lowering, Val};
 
 const LOCAL: &str = "locally connected";
-const STORED: &str = "implementations 1 and 2";
+const STORED: &str = "every implementation";
 
 pub const ROWS: &[Row] = &[
     Row::new("LocallyConnected1D", LOCAL, Masks::Drop, local1d, STORED),
@@ -53,6 +53,7 @@ fn local(l: &mut Lowering<'_>, n: usize) -> Outcome {
     let y = match l.config.u64_or("implementation", 1)? {
         1 => by_patches(l, x, &it)?,
         2 => by_matrix(l, x, &it)?,
+        3 => by_list(l, x, &it)?,
         other => return Err(l.unsupported(format!("implementation {other}")).into()),
     };
     let y = biased(l, y, &it)?;
@@ -143,6 +144,44 @@ fn by_matrix(l: &mut Lowering<'_>, x: ValueId, it: &Local) -> Result<ValueId, Di
     let flat = vec![l.shape(x)[0].clone(), Dim::Known(inside * it.channels)];
     let flat = l.reshape(x, flat)?;
     let y = l.add(MatMul {}, &[flat, kernel])?;
+    let shape = shaped(l, x, it, &it.outer, it.filters);
+    l.reshape(y, shape)
+}
+
+/// Implementation 3: the same matrix, of which the file holds what a window reaches: row by row of the output's
+/// elements, in the order of the input's.
+fn by_list(l: &mut Lowering<'_>, x: ValueId, it: &Local) -> Result<ValueId, Diag> {
+    let (inside, outside): (u64, u64) = (it.inner.iter().product(), it.outer.iter().product());
+    let (from, to) = (inside * it.channels, outside * it.filters);
+    if from * to * 8 > INLINE_BYTES_MAX as u64 {
+        return Err(l.unsupported(format!("{from} by {to} elements in implementation 3")));
+    }
+    let place = |element: u64, channels: u64, positions: u64| match it.window.layout {
+        Layout::ChannelsLast => element / channels,
+        Layout::ChannelsFirst => element % positions,
+    };
+    let reached = reached(it);
+    let (mut stored, mut there, mut at) = (Vec::new(), Vec::new(), 0_u64);
+    for output in 0..to {
+        for input in 0..from {
+            let pair = place(input, it.channels, inside) * outside + place(output, it.filters, outside);
+            let has = reached[pair as usize] == 1.0;
+            stored.push(if has { at as f64 } else { 0.0 });
+            there.push(f64::from(has));
+            at += u64::from(has);
+        }
+    }
+    let kernel = l.param_shaped("kernel", &[Some(at)])?;
+    let dtype = compute_dtype(l)?;
+    let kernel = l.cast(kernel, dtype)?;
+    let stored = l.constant(Tensor::from_numbers(DType::I64, &[to, from], &stored))?;
+    let there = l.constant(Tensor::from_numbers(dtype, &[to, from], &there))?;
+    let matrix = l.add(Gather { axis: 0 }, &[kernel, stored])?;
+    let matrix = l.binary(BinaryFunction::Mul, matrix, there)?;
+    let matrix = l.transpose(matrix, &[1, 0])?;
+    let flat = vec![l.shape(x)[0].clone(), Dim::Known(from)];
+    let flat = l.reshape(x, flat)?;
+    let y = l.add(MatMul {}, &[flat, matrix])?;
     let shape = shaped(l, x, it, &it.outer, it.filters);
     l.reshape(y, shape)
 }

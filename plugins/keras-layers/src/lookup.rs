@@ -3,6 +3,7 @@
 use crate::policy::{compute_dtype, one};
 use crate::preprocess::{Encoding, PREPROCESSING, config_numbers, encoded};
 use crate::table::{Masks, Row};
+use crate::text::{bucket, salt};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{
     BinaryFunction, Clip, DType, Gather, IndexToString, ReduceFunction, StringToIndex, Tensor, ValueId, Where,
@@ -10,7 +11,8 @@ use recast_plugin_api::ir::{
 use recast_plugin_api::lower::{Lowering, Val};
 use serde_json::Value as Json;
 
-const NOTE: &str = "int, one_hot, multi_hot, count, tf_idf; invert; one index for unknown tokens";
+const NOTE: &str = "int, one_hot, multi_hot, count, tf_idf; invert; unknown tokens told apart by remainder or hash, \
+                    which ONNX has not";
 
 pub const ROWS: &[Row] = &[
     Row::new("IntegerLookup", PREPROCESSING, Masks::Drop, integer_lookup, NOTE).raw(),
@@ -66,20 +68,30 @@ impl<T: Clone + PartialEq> Book<T> {
 
     /// The index of the mask's token; one out of range is left out.
     fn mask_index(&self) -> i64 {
-        if self.mode == "int" { 0 } else { -1 }
+        if self.mode == "int" { 0 } else { MASKED_OUT }
     }
 
     /// The index of a token that is not in the vocabulary.
     fn unknown_index(&self) -> i64 {
-        if self.unknown == 0 { -1 } else { self.masked() as i64 }
+        if self.unknown == 1 { self.masked() as i64 } else { -1 }
     }
 
-    /// Refuses what tells unknown tokens apart.
-    fn one_unknown(&self, l: &Lowering<'_>) -> Result<(), Diag> {
-        match self.unknown {
-            0 | 1 => Ok(()),
-            _ => Err(l.unsupported("num_oov_indices above one: no target has the hash that tells them apart")),
+    /// With an index for each unknown token among several.
+    fn apart(&self, l: &mut Lowering<'_>, x: ValueId, indices: ValueId) -> Result<ValueId, Diag> {
+        if self.unknown < 2 {
+            return Ok(indices);
         }
+        let by_number = l.ty(x).dtype != DType::Str && l.config.str_or("oov_method", "floormod")? == "floormod";
+        let which = match by_number {
+            true => l.binary_scalar(BinaryFunction::Mod, x, self.unknown as f64)?,
+            false => {
+                let salt = salt(l)?;
+                bucket(l, x, self.unknown, salt)?
+            }
+        };
+        let which = l.binary_scalar(BinaryFunction::Add, which, self.masked() as f64)?;
+        let unknown = l.binary_scalar(BinaryFunction::Equal, indices, -1.0)?;
+        l.add(Where {}, &[unknown, which, indices])
     }
 
     /// The layer's output, from the index of each token.
@@ -131,6 +143,9 @@ impl<T: Clone + PartialEq> Book<T> {
     }
 }
 
+/// The index of a token that is left out; minus one is that of one that is unknown.
+const MASKED_OUT: i64 = -2;
+
 /// Weights that a lookup with `tf_idf` stores: those of all indices.
 const IDF_ROLES: [&str; 2] = ["idf_weights", "vars/idf_weights"];
 
@@ -156,8 +171,8 @@ fn integer_lookup(l: &mut Lowering<'_>) -> Outcome {
     if l.config.bool_or("invert", false)? {
         return Ok(one(tokens_at(l, x, &book, unknown_token)?));
     }
-    book.one_unknown(l)?;
     let mut y = position(l, x, &book.tokens, book.first(), book.unknown_index() as f64)?;
+    y = book.apart(l, x, y)?;
     if let Some(token) = book.mask {
         let token = l.constant(Tensor::from_i64(&[], &[token]))?;
         let is_mask = l.binary(BinaryFunction::Equal, x, token)?;
@@ -242,11 +257,22 @@ fn string_lookup(l: &mut Lowering<'_>) -> Outcome {
         let keys = (0..values.len() as i64).collect();
         return Ok(one(l.add(IndexToString { keys, values, fallback: unknown_token.clone() }, &[x])?));
     }
-    book.one_unknown(l)?;
+    Ok(one(places(l, x, &book)?))
+}
+
+/// The words of a TextVectorization, where an empty one is none.
+pub fn words_of_texts(l: &mut Lowering<'_>, x: ValueId) -> Result<ValueId, Diag> {
+    let book = Book::read(l, words(l)?, Some(String::new()), Some(&"[UNK]".to_owned()))?;
+    places(l, x, &book)
+}
+
+/// What the layer gives for words.
+fn places(l: &mut Lowering<'_>, x: ValueId, book: &Book<String>) -> Result<ValueId, Diag> {
     let tokens = book.tokens.iter().cloned().zip(book.first() as i64..);
     let (keys, values) = book.mask.iter().map(|mask| (mask.clone(), book.mask_index())).chain(tokens).unzip();
     let indices = l.add(StringToIndex { keys, values, fallback: book.unknown_index() }, &[x])?;
-    Ok(one(book.output(l, indices)?))
+    let indices = book.apart(l, x, indices)?;
+    book.output(l, indices)
 }
 
 #[cfg(test)]
@@ -307,7 +333,6 @@ mod tests {
     #[test]
     fn what_is_refused_says_why() {
         for (config, why) in [
-            (json!({"name": "l", "vocabulary": ["a"], "num_oov_indices": 2}), "hash"),
             (json!({"name": "l", "vocabulary": ["a"], "sparse": true, "output_mode": "count"}), "sparse"),
             (json!({"name": "l"}), "vocabulary is not in the file"),
             (json!({"name": "l", "vocabulary": [1]}), "a list of texts"),

@@ -1,9 +1,9 @@
 //! Normalization over batches, layers, groups and vectors. Keras computes these in at least f32 and casts the result to
 //! the compute dtype.
 
-use crate::core::is_training;
 use crate::policy::{as_float, compute_dtype, float_input, mask, one, version};
 use crate::table::{Masks, Row};
+use crate::training::is_training;
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::{
     BatchNorm, BinaryFunction, Clip, DType, GroupNorm, LayerNorm, ReduceFunction, RmsNorm, UnaryFunction, ValueId,
@@ -206,16 +206,21 @@ fn unsaid_rms_scaling(l: &Lowering<'_>) -> Result<bool, Diag> {
     Ok(early && lacks_beta && l.config.bool_or("center", true)?)
 }
 
-/// x gamma / sqrt(variance + epsilon): Keras divides by the deviation from the mean, but leaves the mean in.
-fn rms_scaled(l: &mut Lowering<'_>, x: ValueId, axes: &[usize], sizes: &[u64], epsilon: f64) -> Result<ValueId, Diag> {
-    let gamma = wide_weight(l, "gamma", sizes, x)?;
+/// x / sqrt(variance + epsilon)
+pub fn deviation_scaled(l: &mut Lowering<'_>, x: ValueId, axes: &[usize], epsilon: f64) -> Result<ValueId, Diag> {
     let mean = l.reduce(ReduceFunction::Mean, x, axes, true)?;
     let off = l.binary(BinaryFunction::Sub, x, mean)?;
     let square = l.unary(UnaryFunction::Square, off)?;
     let variance = l.reduce(ReduceFunction::Mean, square, axes, true)?;
     let variance = l.binary_scalar(BinaryFunction::Add, variance, epsilon)?;
     let scale = l.unary(UnaryFunction::Rsqrt, variance)?;
-    let y = l.binary(BinaryFunction::Mul, x, scale)?;
+    l.binary(BinaryFunction::Mul, x, scale)
+}
+
+/// x gamma / sqrt(variance + epsilon): Keras divides by the deviation from the mean, but leaves the mean in.
+fn rms_scaled(l: &mut Lowering<'_>, x: ValueId, axes: &[usize], sizes: &[u64], epsilon: f64) -> Result<ValueId, Diag> {
+    let gamma = wide_weight(l, "gamma", sizes, x)?;
+    let y = deviation_scaled(l, x, axes, epsilon)?;
     let broadcast: Vec<u64> =
         (0..l.rank(x)).map(|axis| axes.iter().position(|&other| other == axis).map_or(1, |at| sizes[at])).collect();
     let gamma = l.reshape(gamma, crate::core::dims(&broadcast))?;

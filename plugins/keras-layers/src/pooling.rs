@@ -4,7 +4,7 @@ use crate::geometry::{Edge, Window, channel_axis, layout, spatial_axes};
 use crate::policy::{as_float, float_input, mask, one};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Diag, Findings};
-use recast_plugin_api::ir::{BinaryFunction, Concat, Dim, Layout, Padding, Pool, PoolFunction, ReduceFunction};
+use recast_plugin_api::ir::{BinaryFunction, Concat, DType, Dim, Layout, Padding, Pool, PoolFunction, ReduceFunction};
 use recast_plugin_api::lower::{Lowering, Val};
 
 const POOLING: &str = "pooling";
@@ -106,10 +106,18 @@ pub fn pool(l: &mut Lowering<'_>, n: usize, function: PoolFunction) -> Outcome {
     if window.edge == Edge::Causal {
         return Err(l.config.bad("padding", "valid or same").into());
     }
-    let x = float_input(l)?;
+    let given = l.input()?.value;
+    let dtype = l.ty(given).dtype;
+    // The largest of whole numbers is a whole number; runtimes pool floats.
+    let whole = function == PoolFunction::Max && dtype.is_int();
+    let x = match whole {
+        true => l.cast(given, if dtype.size() > 2 { DType::F64 } else { DType::F32 })?,
+        false => as_float(l, given)?,
+    };
     let padding = window.padding();
     let op = Pool { function, window: window.sizes, strides: window.strides, padding, layout: window.layout };
-    Ok(one(l.add(op, &[x])?))
+    let y = l.add(op, &[x])?;
+    Ok(one(if whole { l.cast(y, dtype)? } else { y }))
 }
 
 fn want_rank(l: &Lowering<'_>, rank: usize, n: usize) -> Result<(), Diag> {

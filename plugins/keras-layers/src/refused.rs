@@ -18,18 +18,9 @@ pub const ROWS: &[Row] = &[
     ),
     Row::new("FeatureSpace", REFUSED, Masks::Drop, refuse, "refused: it looks up and hashes strings"),
     Row::new("FlaxLayer", REFUSED, Masks::Drop, code, "refused: it wraps a Flax module, which is code"),
-    Row::new("HashedCrossing", REFUSED, Masks::Drop, refuse, "refused: no target has its hash of strings"),
-    Row::new("Hashing", REFUSED, Masks::Drop, refuse, "refused: no target has its hash of strings"),
     Row::new("JaxLayer", REFUSED, Masks::Drop, code, "refused: it wraps a JAX function, which is code"),
     Row::new("SequenceFeatures", REFUSED, Masks::Drop, refuse, "refused: as DenseFeatures"),
     Row::new("TFSMLayer", REFUSED, Masks::Drop, refuse, "refused: it runs a SavedModel that lies elsewhere"),
-    Row::new(
-        "TextVectorization",
-        REFUSED,
-        Masks::Drop,
-        refuse,
-        "refused: it splits strings, which no target does alike",
-    ),
     Row::new("TorchModuleWrapper", REFUSED, Masks::Drop, code, "refused: it wraps a pickled module, which is code"),
     calls("ops.core.AssociativeScan"),
     calls("ops.core.Cond"),
@@ -39,6 +30,8 @@ pub const ROWS: &[Row] = &[
     calls("ops.core.Switch"),
     calls("ops.core.VectorizedMap"),
     calls("ops.core.WhileLoop"),
+    Row::new("ops.image.ElasticTransform", REFUSED, Masks::Drop, refuse, "refused: it moves pixels at random"),
+    calls("ops.linalg.JVP"),
     iterates("ops.linalg.CholeskyInverse"),
     iterates("ops.linalg.Eig"),
     iterates("ops.linalg.Eigh"),
@@ -48,6 +41,11 @@ pub const ROWS: &[Row] = &[
     iterates("ops.linalg.Pinv"),
     iterates("ops.linalg.Qr"),
     iterates("ops.linalg.SVD"),
+    complex("ops.math.ViewAsComplex"),
+    complex("ops.math.ViewAsReal"),
+    sized("ops.nn.CTCDecode"),
+    Row::new("ops.nn.CTCLoss", REFUSED, Masks::Drop, refuse, "refused: a loss, which only training has"),
+    complex("ops.nn.Polar"),
     Row::new(
         "ops.numpy.Argpartition",
         REFUSED,
@@ -56,8 +54,14 @@ pub const ROWS: &[Row] = &[
         "refused: each of Keras' backends has an order of its own",
     ),
     sized("ops.numpy.Bincount"),
+    sized("ops.numpy.Histogram"),
+    bits("ops.numpy.Nextafter"),
     sized("ops.numpy.Nonzero"),
     sized("ops.numpy.Unique"),
+    bits("ops.numpy.View"),
+    Row::new("tf.einsum", REFUSED, Masks::Drop, refuse, "refused: Keras 2 does not store its operands"),
+    complex("tf.math.imag"),
+    complex("tf.math.real"),
 ];
 
 const fn calls(class: &'static str) -> Row {
@@ -70,6 +74,14 @@ const fn iterates(class: &'static str) -> Row {
 
 const fn sized(class: &'static str) -> Row {
     Row::new(class, REFUSED, Masks::Drop, refuse, "refused: the size of its result depends on the values")
+}
+
+const fn complex(class: &'static str) -> Row {
+    Row::new(class, REFUSED, Masks::Drop, refuse, "refused: no target has complex numbers")
+}
+
+const fn bits(class: &'static str) -> Row {
+    Row::new(class, REFUSED, Masks::Drop, refuse, "refused: no target has the bits of numbers")
 }
 
 type Outcome = Result<Vec<Val>, Findings>;

@@ -21,7 +21,7 @@ pub const ROWS: &[Row] = &[
     Row::new("UpSampling1D", RESAMPLE, Masks::Drop, up_sampling1d, ""),
     Row::new("UpSampling2D", RESAMPLE, Masks::Drop, up_sampling2d, "nearest, bilinear, bicubic, lanczos, area"),
     Row::new("UpSampling3D", RESAMPLE, Masks::Drop, up_sampling3d, ""),
-    Row::new("Resizing", RESAMPLE, Masks::Drop, resizing, "every interpolation but gaussian and mitchellcubic"),
+    Row::new("Resizing", RESAMPLE, Masks::Drop, resizing, "every interpolation"),
     Row::new("CenterCrop", RESAMPLE, Masks::Drop, center_crop, "small images are resized, as Keras does"),
 ];
 
@@ -102,8 +102,10 @@ fn up_sampling2d(l: &mut Lowering<'_>) -> Outcome {
     let sizes = if early { early_sizes(l, &shape)? } else { sizes };
     let free = axes.iter().any(|&axis| shape[axis].known().is_none());
     let y = match interpolation.as_str() {
-        "lanczos3" if free && !early => phased(l, x, &axes, 3)?,
-        "lanczos5" if free && !early => phased(l, x, &axes, 5)?,
+        "lanczos3" if free && !early => phased(l, x, &axes, Kernel::Lanczos(3.0))?,
+        "lanczos5" if free && !early => phased(l, x, &axes, Kernel::Lanczos(5.0))?,
+        "gaussian" if free && !early => phased(l, x, &axes, GAUSSIAN)?,
+        "mitchellcubic" if free && !early => phased(l, x, &axes, Kernel::Mitchell)?,
         _ => resized(l, x, axes, sizes, &interpolation, false)?,
     };
     // Keras 2 leaves the f32 of TensorFlow's resize as it is, whatever the policy.
@@ -116,9 +118,13 @@ fn early_sizes(l: &Lowering<'_>, shape: &[Dim]) -> Result<Vec<Dim>, Diag> {
     Ok(vec![shape[3].times(&Dim::Known(by[0])), shape[1].times(&Dim::Known(by[1]))])
 }
 
-/// Whole factors by Lanczos of this radius, whatever the lengths: a convolution gives the elements that come out of
+/// TensorFlow's.
+const GAUSSIAN: Kernel = Kernel::Gaussian(1.5);
+
+/// Whole factors by this kernel, whatever the lengths: a convolution gives the elements that come out of
 /// each one, and the same one over ones what their weights add up to at the edges.
-fn phased(l: &mut Lowering<'_>, x: ValueId, axes: &[usize], radius: u64) -> Result<ValueId, Diag> {
+fn phased(l: &mut Lowering<'_>, x: ValueId, axes: &[usize], kernel: Kernel) -> Result<ValueId, Diag> {
+    let reach = kernel.reach();
     let mut y = if l.ty(x).dtype == DType::F64 { x } else { l.cast(x, DType::F32)? };
     for (&axis, factor) in axes.iter().zip(factors(l, 2)?) {
         if factor == 1 {
@@ -131,14 +137,14 @@ fn phased(l: &mut Lowering<'_>, x: ValueId, axes: &[usize], radius: u64) -> Resu
         let length = shape[rank - 1].clone();
         let rows = vec![element_count(&shape[..rank - 1]), length.clone(), Dim::Known(1)];
         let rows = l.reshape(y, rows)?;
-        let weights = Tensor::from_numbers(l.ty(y).dtype, &[2 * radius + 1, 1, factor], &phases(radius, factor));
+        let weights = Tensor::from_numbers(l.ty(y).dtype, &[2 * reach + 1, 1, factor], &phases(kernel, factor));
         let weights = l.constant(weights)?;
         let unit = l.scalar_like(y, 1.0)?;
         let ones = l.add(BroadcastTo { shape: vec![Dim::Known(1), length.clone(), Dim::Known(1)] }, &[unit])?;
         let op = Conv {
             strides: vec![1],
             dilations: vec![1],
-            padding: vec![Padding::Explicit(radius, radius)],
+            padding: vec![Padding::Explicit(reach, reach)],
             groups: 1,
             layout: Layout::ChannelsLast,
             kernel: KernelOrder::Hwio,
@@ -174,6 +180,14 @@ pub fn resized(
     interpolation: &str,
     antialias: bool,
 ) -> Result<ValueId, Diag> {
+    let smooth = match interpolation.to_ascii_lowercase().as_str() {
+        "gaussian" => Some(GAUSSIAN),
+        "mitchellcubic" => Some(Kernel::Mitchell),
+        _ => None,
+    };
+    if let Some(kernel) = smooth {
+        return smoothed(l, x, &axes, &sizes, kernel, antialias);
+    }
     let mode = match interpolation.to_ascii_lowercase().as_str() {
         "nearest" => ResizeMode::Nearest,
         "bilinear" => ResizeMode::Linear,
@@ -215,7 +229,8 @@ pub fn resized(
         coordinates: coordinates(l),
         rounding: NearestRounding::HalfUp,
         cubic_a: -0.5,
-        antialias,
+        // There is nothing to smooth where one pixel is taken.
+        antialias: antialias && mode != ResizeMode::Nearest,
     };
     if !turned {
         return l.add(op, &[x]);
@@ -223,6 +238,26 @@ pub fn resized(
     let first = l.transpose(x, &[0, 3, 1, 2])?;
     let y = l.add(op, &[first])?;
     l.transpose(y, &[0, 2, 3, 1])
+}
+
+/// Kernels that no target has a word for, on known sizes.
+fn smoothed(
+    l: &mut Lowering<'_>,
+    x: ValueId,
+    axes: &[usize],
+    sizes: &[Dim],
+    kernel: Kernel,
+    antialias: bool,
+) -> Result<ValueId, Diag> {
+    let targets: Option<Vec<u64>> = sizes.iter().map(Dim::known).collect();
+    let targets = targets.ok_or_else(|| l.unsupported("this interpolation to a size that is not known"))?;
+    for (&axis, &size) in axes.iter().zip(&targets) {
+        if l.known(x, axis)?.saturating_mul(size) > MATRIX_MAX {
+            return Err(l.unsupported(format!("this interpolation of {}", l.ty(x))));
+        }
+    }
+    let x = if l.ty(x).dtype == DType::F64 { x } else { l.cast(x, DType::F32)? };
+    multiplied(l, x, axes, &targets, kernel, antialias)
 }
 
 /// Elements of a constant resampling matrix.
@@ -239,23 +274,34 @@ fn multiplied(
 ) -> Result<ValueId, Diag> {
     let mut y = x;
     for (&axis, &size) in axes.iter().zip(targets) {
-        let shape = l.shape(y);
         let length = l.known(y, axis)?;
-        if length == size {
+        if length == size && kernel.keeps() {
             continue;
         }
         let weights = matrix(kernel, length, size, antialias);
-        let weights = l.constant(Tensor::from_numbers(l.ty(y).dtype, &[size, length], &weights))?;
-        // (size, length) times (..., length, everything behind it).
-        let (lead, tail) = shape.split_at(axis);
-        let flat: Vec<Dim> = lead.iter().cloned().chain([tail[0].clone(), element_count(&tail[1..])]).collect();
-        let flat = l.reshape(y, flat)?;
-        let product = l.add(MatMul {}, &[weights, flat])?;
-        let mut resized = shape;
-        resized[axis] = Dim::Known(size);
-        y = l.reshape(product, resized)?;
+        y = multiply_axis(l, y, axis, size, &weights)?;
     }
     Ok(y)
+}
+
+/// An axis multiplied by `weights` (size, length).
+pub fn multiply_axis(
+    l: &mut Lowering<'_>,
+    x: ValueId,
+    axis: usize,
+    size: u64,
+    weights: &[f64],
+) -> Result<ValueId, Diag> {
+    let mut shape = l.shape(x);
+    let length = l.known(x, axis)?;
+    let weights = l.constant(Tensor::from_numbers(l.ty(x).dtype, &[size, length], weights))?;
+    // (size, length) times (..., length, everything behind it).
+    let (lead, tail) = shape.split_at(axis);
+    let flat: Vec<Dim> = lead.iter().cloned().chain([tail[0].clone(), element_count(&tail[1..])]).collect();
+    let flat = l.reshape(x, flat)?;
+    let product = l.add(MatMul {}, &[weights, flat])?;
+    shape[axis] = Dim::Known(size);
+    l.reshape(product, shape)
 }
 
 pub fn narrowed(l: &mut Lowering<'_>, y: ValueId) -> Result<ValueId, Diag> {
@@ -334,7 +380,12 @@ pub fn window(l: &Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) 
 }
 
 /// That window, from the middle of the image.
-fn cropped_to_aspect(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Result<ValueId, Diag> {
+pub fn cropped_to_aspect(
+    l: &mut Lowering<'_>,
+    x: ValueId,
+    axes: [usize; 2],
+    target: [u64; 2],
+) -> Result<ValueId, Diag> {
     let mut y = x;
     for (axis, kept) in axes.into_iter().zip(window(l, x, axes, target)?) {
         let start = (l.known(x, axis)?.saturating_sub(kept)) / 2;
@@ -349,7 +400,7 @@ fn scaled(size: u64, over: u64, by: u64) -> u64 {
 }
 
 /// Equal borders of `fill_value` around the image, up to the target's proportions.
-fn padded_to_aspect(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Result<ValueId, Diag> {
+pub fn padded_to_aspect(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Result<ValueId, Diag> {
     let (height, width) = (l.known(x, axes[0])?, l.known(x, axes[1])?);
     let mut padding = vec![(0, 0); l.rank(x)];
     for (axis, size, wanted) in

@@ -3,7 +3,7 @@
 
 use crate::{
     attention, audio, augmentation, conv, core, equalize, lambda, legacy, local, lookup, merge, norm, pooling,
-    preprocess, recurrent, refused, resample, reshape, wrappers,
+    preprocess, recurrent, refused, resample, reshape, text, wrappers,
 };
 use recast_plugin_api::diag::Findings;
 use recast_plugin_api::lower::{Lowering, Val};
@@ -75,6 +75,7 @@ const FAMILIES: &[&[Row]] = &[
     refused::ROWS,
     resample::ROWS,
     reshape::ROWS,
+    text::ROWS,
     wrappers::ROWS,
     crate::ops::APPLICATIONS,
     crate::ops::ROWS,

@@ -1,6 +1,7 @@
 //! Layers around another layer, which may be of any plugin, or a whole model.
 
 use crate::table::{Masks, Row};
+use crate::training::{handed_on, is_training};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::types::element_count;
 use recast_plugin_api::ir::{DType, Dim, ReduceFunction, ValueId};
@@ -28,9 +29,21 @@ fn spectral(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     for weight in &l.layer.weights {
         l.ignore(&weight.role);
     }
+    if is_training(l)? {
+        let detail = "called with training=True: it normalizes its kernel on each call";
+        return Err(l.unsupported(detail).hint("save the model with that argument removed").into());
+    }
     let child = l.child("layer")?;
     let inputs = l.positional();
-    l.lower_child(child, &inputs, &[], &[])
+    let mut outputs = l.lower_child(child, &inputs, &[], &[])?;
+    // Keras 3 gives back the dtype that it was given, of whole numbers too.
+    if let (true, Some(first)) = (l.keras_major() >= 3, inputs.first()) {
+        let to = l.ty(first.value).dtype;
+        for output in &mut outputs {
+            output.value = l.cast(output.value, to)?;
+        }
+    }
+    Ok(outputs)
 }
 
 /// The wrapped layer on every step at once: (batch, time, ...) is seen as (batch * time, ...).
@@ -55,7 +68,7 @@ fn time_distributed(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
         steps.push(Val { value, mask: own });
     }
     let child = l.child("layer")?;
-    let outputs = l.lower_child(child, &steps, &[], &[])?;
+    let outputs = l.lower_child(child, &steps, &handed_on(l), &[])?;
     let mut back = Vec::new();
     for output in outputs {
         let value = split_time(l, output.value, &lead)?;

@@ -1,4 +1,4 @@
-"""The models of Keras 1: (how it is built, vocabulary of its inputs or 0 for numbers) by name."""
+"""The models of Keras 1 by name: (how it is built, vocabulary of its inputs or 0 for numbers). For Python 2.7, too."""
 from keras.layers import *  # noqa: F403  the names of Keras 1, all of them
 from keras import backend as K
 from keras.models import Model, Sequential
@@ -11,9 +11,9 @@ def case(name, build, integers=0):
     CASES[name] = (build, integers)
 
 
-def first(name, *makers, integers=0):
+def first(name, *makers, **options):
     """Layers, built only when asked for; the first brings its own shape, as Keras 1 models mostly do."""
-    case(name, lambda: Sequential([make() for make in makers]), integers)
+    case(name, lambda: Sequential([make() for make in makers]), **options)
 
 
 first("dense", lambda: Dense(4, input_dim=5, activation="tanh"), lambda: Dense(3, bias=False))
@@ -21,15 +21,15 @@ first("dense_activations", lambda: Dense(6, input_shape=(5,)), lambda: Activatio
       lambda: Dropout(0.5), lambda: Dense(4, activation="softplus"), lambda: Activation("softmax"))
 for ordering, shape in (("tf", (8, 7, 3)), ("th", (3, 8, 7))):
     conv = dict(dim_ordering=ordering)
-    first(f"conv2d_{ordering}", lambda shape=shape, conv=conv: Convolution2D(4, 3, 2, input_shape=shape, **conv),
+    first("conv2d_" + ordering, lambda shape=shape, conv=conv: Convolution2D(4, 3, 2, input_shape=shape, **conv),
           lambda: Activation("relu"), lambda: Flatten(), lambda: Dense(3))
-    first(f"conv2d_same_{ordering}",
+    first("conv2d_same_" + ordering,
           lambda shape=shape, conv=conv: Convolution2D(4, 3, 3, border_mode="same", input_shape=shape, **conv))
-    first(f"conv2d_strides_{ordering}",
+    first("conv2d_strides_" + ordering,
           lambda shape=shape, conv=conv: Convolution2D(4, 3, 2, subsample=(2, 1), bias=False, input_shape=shape, **conv))
-    first(f"atrous_conv2d_{ordering}",
+    first("atrous_conv2d_" + ordering,
           lambda shape=shape, conv=conv: AtrousConvolution2D(4, 2, 2, atrous_rate=(2, 2), input_shape=shape, **conv))
-    first(f"small_cnn_{ordering}",
+    first("small_cnn_" + ordering,
           lambda shape=shape, conv=conv: ZeroPadding2D((1, 2), input_shape=shape, **conv),
           lambda conv=conv: Convolution2D(4, 3, 3, activation="relu", **conv),
           lambda conv=conv, o=ordering: BatchNormalization(axis=1 if o == "th" else -1),
@@ -39,18 +39,18 @@ for ordering, shape in (("tf", (8, 7, 3)), ("th", (3, 8, 7))):
           lambda conv=conv: SpatialDropout2D(0.2, **conv),
           lambda conv=conv: AveragePooling2D((2, 2), **conv),
           lambda: Flatten(), lambda: Dense(3))
-    first(f"global_average_pooling_{ordering}",
+    first("global_average_pooling_" + ordering,
           lambda shape=shape, conv=conv: GlobalAveragePooling2D(input_shape=shape, **conv), lambda: Dense(2))
-    first(f"zero_padding_sides_{ordering}",
+    first("zero_padding_sides_" + ordering,
           lambda shape=shape, conv=conv: ZeroPadding2D((1, 0, 2, 1), input_shape=shape, **conv),
           lambda conv=conv: Convolution2D(2, 2, 2, **conv))
-    first(f"locally_connected_2d_{ordering}",
+    first("locally_connected_2d_" + ordering,
           lambda shape=shape, conv=conv: LocallyConnected2D(2, 3, 2, input_shape=shape, **conv))
-    first(f"deconvolution_{ordering}",
+    first("deconvolution_" + ordering,
           lambda shape=shape, conv=conv, o=ordering: Deconvolution2D(
               4, 3, 2, output_shape=(None, 4, 17, 14) if o == "th" else (None, 17, 14, 4), subsample=(2, 2),
               input_shape=shape, **conv))
-    first(f"global_max_pooling_{ordering}", lambda shape=shape, conv=conv: GlobalMaxPooling2D(input_shape=shape, **conv),
+    first("global_max_pooling_" + ordering, lambda shape=shape, conv=conv: GlobalMaxPooling2D(input_shape=shape, **conv),
           lambda: Dense(2))
 first("conv3d_tf", lambda: Convolution3D(2, 2, 2, 3, input_shape=(5, 4, 5, 2), dim_ordering="tf"))
 first("conv3d_th", lambda: Convolution3D(2, 2, 2, 3, input_shape=(2, 5, 4, 5), dim_ordering="th"),
@@ -67,13 +67,13 @@ first("sequence_shapes", lambda: ZeroPadding1D(2, input_shape=(6, 3)), lambda: C
 first("locally_connected_1d", lambda: LocallyConnected1D(3, 2, input_shape=(6, 3)))
 for kind in (LSTM, GRU, SimpleRNN):
     low = kind.__name__.lower()
-    first(f"{low}", lambda kind=kind: kind(4, input_shape=(6, 3)))
-    first(f"{low}_sequences", lambda kind=kind: kind(4, input_dim=3, input_length=6, return_sequences=True),
+    first(low, lambda kind=kind: kind(4, input_shape=(6, 3)))
+    first(low + "_sequences", lambda kind=kind: kind(4, input_dim=3, input_length=6, return_sequences=True),
           lambda kind=kind: kind(3, go_backwards=True))
-    first(f"{low}_gpu", lambda kind=kind: kind(4, input_shape=(6, 3), consume_less="gpu", activation="relu"))
-    first(f"{low}_mem", lambda kind=kind: kind(4, input_shape=(6, 3), consume_less="mem", inner_activation="sigmoid")
+    first(low + "_gpu", lambda kind=kind: kind(4, input_shape=(6, 3), consume_less="gpu", activation="relu"))
+    first(low + "_mem", lambda kind=kind: kind(4, input_shape=(6, 3), consume_less="mem", inner_activation="sigmoid")
           if kind is not SimpleRNN else kind(4, input_shape=(6, 3), consume_less="mem"))
-    first(f"bidirectional_{low}", lambda kind=kind: Bidirectional(kind(3, return_sequences=True), input_shape=(6, 3)),
+    first("bidirectional_" + low, lambda kind=kind: Bidirectional(kind(3, return_sequences=True), input_shape=(6, 3)),
           lambda kind=kind: Bidirectional(kind(2), merge_mode="sum"))
 first("embedding_lstm", lambda: Embedding(9, 4, input_length=6, mask_zero=True), lambda: LSTM(3), integers=9)
 first("embedding_conv", lambda: Embedding(9, 4, input_length=8, dropout=0.2), lambda: Convolution1D(3, 3),
@@ -115,7 +115,7 @@ for mode in ("sum", "mul", "concat", "ave", "max", "dot", "cos"):
             model.add(Flatten())
         model.add(Dense(3))
         return model
-    case(f"merge_{mode}", branches)
+    case("merge_" + mode, branches)
 
 
 def merged_thrice():

@@ -8,7 +8,7 @@ mod resize;
 mod scan;
 mod window;
 
-use super::{Keep, recognised};
+use super::{Keep, cleaned, recognised};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Dim, Graph, Node, Op, Rebuild, ValueId};
 use recast_plugin_api::messages::Caps;
@@ -26,7 +26,7 @@ pub type Lacking = fn(&Graph) -> Vec<bool>;
 /// Nodes whose results nobody uses are gone before `lacking` is asked: what they would need does not count. Loops are
 /// what the target is given in their place, so what is checked is what is written.
 pub fn decompose(graph: &Graph, caps: &Caps, lacking: Lacking) -> Result<Option<Graph>, Findings> {
-    let graph = &recognised(graph, caps, Keep::default())?;
+    let graph = &recognised(cleaned(graph.clone(), Keep::default())?, caps, Keep::default())?;
     let mut found: Option<Graph> = None;
     for _ in 0..ROUNDS_MAX {
         match round(found.as_ref().unwrap_or(graph), lacking)? {

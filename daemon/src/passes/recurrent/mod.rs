@@ -42,6 +42,11 @@ impl Kind {
     }
 }
 
+/// Is there anything for `recurrent` to look at?
+pub fn has_loops(graph: &Graph) -> bool {
+    graph.nodes().iter().any(|node| matches!(&node.op, Op::Scan(_)))
+}
+
 /// `writes` says which ops the target has, by name.
 pub fn recurrent(graph: &Graph, writes: &dyn Fn(&str) -> bool) -> Result<Graph, Diag> {
     let mut out = Rebuild::new(graph);

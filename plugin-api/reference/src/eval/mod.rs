@@ -6,6 +6,7 @@ mod conv;
 mod conv_transpose;
 pub(crate) mod elementwise;
 mod gemm;
+mod hash;
 mod matmul;
 mod norm;
 mod pool;
@@ -14,6 +15,8 @@ pub(crate) mod reduce;
 mod resize;
 mod shape;
 mod strings;
+
+pub use strings::most_words;
 
 use crate::array::{Array, Data};
 use crate::noise::Noise;
@@ -272,6 +275,9 @@ pub(crate) fn node(op: &Op, ins: &mut Ins<'_>, cx: &Cx<'_>, walk: &mut Walk<'_>)
         Op::Triangle(op) => shape::triangle(op, ins, cx),
         Op::StringToIndex(op) => strings::string_to_index(op, ins, cx),
         Op::IndexToString(op) => strings::index_to_string(op, ins, cx),
+        Op::StringMap(op) => strings::string_map(op, ins, cx),
+        Op::StringSplit(op) => strings::string_split(op, ins, cx),
+        Op::StringHash(op) => strings::string_hash(op, ins, cx),
         Op::Resize(op) => resize::resize(op, ins, cx),
         Op::Lstm(op) => recurrent::lstm(op, ins, cx),
         Op::Gru(op) => recurrent::gru(op, ins, cx),

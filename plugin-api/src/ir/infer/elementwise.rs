@@ -92,8 +92,12 @@ pub fn select(ins: &mut Ins) -> Inferred {
 
 pub fn cast(op: &Cast, ins: &Ins) -> Inferred {
     ins.count(1, 1)?;
-    if op.to == DType::Str || ins.get(0)?.dtype == DType::Str {
-        return Err("strings have no numeric value".into());
+    let from = ins.get(0)?.dtype;
+    if from == DType::Str || (op.to == DType::Str && !from.is_int()) {
+        return Err(format!(
+            "{from} as {}: only whole numbers have a form as strings, and these none as numbers",
+            op.to
+        ));
     }
     Ok(vec![ins.get(0)?.with_dtype(op.to)])
 }

@@ -118,6 +118,9 @@ impl Op {
             Op::Reverse(op) => shape::reverse(op, perm),
             Op::StringToIndex(op) => Permuted::all(op.clone(), 1, perm),
             Op::IndexToString(op) => Permuted::all(op.clone(), 1, perm),
+            Op::StringMap(op) => Permuted::all(op.clone(), 1, perm),
+            Op::StringHash(op) => Permuted::all(op.clone(), ins.len(), perm),
+            Op::StringSplit(_) => None,
             Op::Resize(op) => shape::resize(op, perm),
             Op::Lstm(_) | Op::Gru(_) | Op::SimpleRnn(_) | Op::Attention(_) | Op::Scan(_) => None,
             Op::Constant(_) | Op::DimSize(_) | Op::Iota(_) => None,
@@ -139,6 +142,7 @@ impl Op {
             Op::Reshape(_) | Op::Transpose(_) | Op::Concat(_) | Op::Slice(_) | Op::Pad(_) | Op::Tile(_) => None,
             Op::BroadcastTo(_) | Op::Gather(_) | Op::GatherElements(_) | Op::Reverse(_) | Op::OneHot(_) => None,
             Op::Triangle(_) | Op::StringToIndex(_) | Op::IndexToString(_) => None,
+            Op::StringMap(_) | Op::StringSplit(_) | Op::StringHash(_) => None,
             Op::Lstm(_) | Op::Gru(_) | Op::SimpleRnn(_) | Op::Attention(_) | Op::Scan(_) => None,
             Op::Constant(_) | Op::DimSize(_) | Op::Iota(_) => None,
         }

@@ -2,6 +2,7 @@
 
 use super::{both, causal, mask_bias};
 use crate::policy;
+use crate::training::refuse_dropout;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{
     Attention, BinaryFunction, DType, MatMul, ReduceFunction, Softmax, UnaryFunction, ValueId, Where,
@@ -22,6 +23,7 @@ struct Call {
 
 impl Call {
     fn read(l: &mut Lowering<'_>) -> Result<Call, Findings> {
+        refuse_dropout(l)?;
         let inputs: Vec<Val> = l.positional().into_iter().filter(|val| l.ty(val.value).dtype != DType::Bool).collect();
         let (query, value, key) = match inputs[..] {
             [query, value] => (query, value, value),

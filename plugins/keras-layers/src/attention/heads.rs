@@ -5,6 +5,7 @@ use super::{both, causal, mask_bias, near};
 use crate::core::ZEROED_SINCE;
 use crate::policy;
 use crate::recurrent::version_of;
+use crate::training::refuse_dropout;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{
     Attention, BinaryFunction, DType, Dim, MatMul, ReduceFunction, Shape, UnaryFunction, ValueId, Where,
@@ -124,6 +125,7 @@ fn attention_axes(l: &Lowering<'_>, rank: usize) -> Result<Vec<usize>, Diag> {
 
 impl Call {
     fn read(l: &mut Lowering<'_>) -> Result<Call, Findings> {
+        refuse_dropout(l)?;
         let newer = l.keras_major() >= 3;
         // Keras 3 takes the three masks before attention_mask.
         let after_key = if newer { 6 } else { 3 };

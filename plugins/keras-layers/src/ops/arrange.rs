@@ -40,10 +40,12 @@ pub fn diagonal(l: &mut Lowering<'_>) -> Outcome {
     let x = tensor(l)?;
     let rank = l.rank(x);
     unless(l, rank < 2, "a vector")?;
-    let (a, b) = (axis(l, &["axis1"], rank, 0)?, axis(l, &["axis2"], rank, 1)?);
+    // TensorFlow's matrices are the last two axes.
+    let (first, second) = if super::args::is_tf(l) { (-2, -1) } else { (0, 1) };
+    let (a, b) = (axis(l, &["axis1"], rank, first)?, axis(l, &["axis2"], rank, second)?);
     let y = diagonal_of(l, x, integer(l, &["offset"])?.unwrap_or(0), a, b)?;
     let last = l.rank(y) - 1;
-    Ok(one(if word(l) == "Trace" { l.reduce(R::Sum, y, &[last], false)? } else { y }))
+    Ok(one(if word(l).eq_ignore_ascii_case("trace") { l.reduce(R::Sum, y, &[last], false)? } else { y }))
 }
 
 /// A vector on the diagonal of a matrix of zeros; of a matrix, its diagonal.
@@ -244,25 +246,6 @@ pub fn vdot(l: &mut Lowering<'_>) -> Outcome {
     let (a, b) = (flat(l, a)?, flat(l, b)?);
     let product = l.binary(B::Mul, a, b)?;
     Ok(one(l.reduce(R::Sum, product, &[0], false)?))
-}
-
-/// Of vectors of three along the last axis.
-pub fn cross(l: &mut Lowering<'_>) -> Outcome {
-    let (a, b) = pair(l)?;
-    let last = l.rank(a).max(1) - 1;
-    for key in ["axisa", "axisb", "axisc", "axis"] {
-        unless(l, integer(l, &[key])?.is_some_and(|axis| axis != -1 && axis != last as i64), "another axis")?;
-    }
-    unless(l, l.rank(a) != l.rank(b) || l.rank(a) == 0, "vectors of different ranks")?;
-    unless(l, l.known(a, last)? != 3 || l.known(b, last)? != 3, "vectors that are not of three")?;
-    let turned = |l: &mut Lowering<'_>, x: ValueId, by: [i64; 3]| {
-        let at = l.constant(Tensor::from_i64(&[3], &by))?;
-        l.add(Gather { axis: last }, &[x, at])
-    };
-    let (a1, b2) = (turned(l, a, [1, 2, 0])?, turned(l, b, [2, 0, 1])?);
-    let (a2, b1) = (turned(l, a, [2, 0, 1])?, turned(l, b, [1, 2, 0])?);
-    let (plus, minus) = (l.binary(B::Mul, a1, b2)?, l.binary(B::Mul, a2, b1)?);
-    Ok(one(l.binary(B::Sub, plus, minus)?))
 }
 
 /// Every element of the one times the whole other.

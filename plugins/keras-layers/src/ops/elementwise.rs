@@ -101,7 +101,9 @@ pub fn log_softmax(l: &mut Lowering<'_>) -> Outcome {
 pub fn round(l: &mut Lowering<'_>) -> Outcome {
     let x = tensor(l)?;
     let decimals = integers(l, &["decimals"])?.unwrap_or_default();
-    unless(l, decimals.iter().any(|&n| n != 0), "decimals other than zero")?;
+    if let Some(&places) = decimals.first().filter(|&&places| places != 0) {
+        return Ok(one(super::series::rounded(l, x, places)?));
+    }
     if !l.ty(x).dtype.is_float() {
         return Ok(one(x));
     }

@@ -106,9 +106,18 @@ pub fn rfft(l: &mut Lowering<'_>) -> Outcome {
 
 /// Back to a real signal: every bin but the first and the middle one stands for two.
 pub fn irfft(l: &mut Lowering<'_>) -> Outcome {
-    let (real, imaginary) = pair(l)?;
-    let (_, have) = last(l, real)?;
+    let given = operands(l, &["x"])?;
+    let have = match given.first() {
+        Some(super::args::Operand::Value(x)) => last(l, *x)?.1,
+        _ => return Err(l.unsupported("parts that the file holds").into()),
+    };
     let size = length(l, 2 * (have - 1))?;
+    Ok(one(real_again(l, size)?))
+}
+
+/// The real signals of this length whose transforms the first argument holds.
+pub fn real_again(l: &mut Lowering<'_>, size: u64) -> Result<ValueId, Diag> {
+    let (real, imaginary) = pair(l)?;
     let bins = size / 2 + 1;
     let (real, imaginary) = (fitted(l, real, bins)?, fitted(l, imaginary, bins)?);
     let single = |bin: u64| bin == 0 || 2 * bin == size;
@@ -120,7 +129,7 @@ pub fn irfft(l: &mut Lowering<'_>) -> Outcome {
     let (real, imaginary) = (l.binary(B::Mul, real, of_real)?, l.binary(B::Mul, imaginary, of_imaginary)?);
     let (cos, sin) = audio::turns(l, dtype, (bins, size), size)?;
     let (real, imaginary) = (product(l, real, cos)?, product(l, imaginary, sin)?);
-    Ok(one(l.binary(B::Sub, real, imaginary)?))
+    l.binary(B::Sub, real, imaginary)
 }
 
 /// Windows of the last axis, transformed: (..., frames, bins) twice.

@@ -9,12 +9,16 @@ mod elementwise;
 mod fourier;
 mod index;
 mod matrices;
+mod missing;
 mod nets;
 mod numbers;
 mod order;
+mod overlap;
 mod products;
 mod reduce;
+mod sampling;
 mod scale;
+mod series;
 mod shapes;
 mod special;
 mod windows;
@@ -108,7 +112,8 @@ const OPS: &[(Run, &[&str])] = &[
     (Call(elementwise::erfc), &["ops.math.Erfc", "tf.math.erfc"]),
     (Binary(B::Add), &["ops.numpy.Add", "tf.__operators__.add", "tf.math.add"]),
     (Binary(B::Sub), &["ops.numpy.Subtract", "tf.math.subtract"]),
-    (Binary(B::Mul), &["ops.numpy.Multiply", "tf.math.multiply", "tf.math.scalar_mul"]),
+    (Binary(B::Mul), &["ops.numpy.Multiply", "tf.math.multiply"]),
+    (Binary(B::Mul), &["tf.math.scalar_mul", "tf.compat.v1.math.scalar_mul"]),
     (Binary(B::FloorDiv), &["ops.numpy.FloorDivide", "tf.math.floordiv", "tf.compat.v1.floor_div"]),
     (Binary(B::Mod), &["ops.numpy.Mod", "tf.math.floormod"]),
     (Binary(B::Pow), &["ops.numpy.Power", "tf.math.pow"]),
@@ -144,7 +149,7 @@ const OPS: &[(Run, &[&str])] = &[
     (Call(special::i0), &["ops.numpy.I0"]),
     (Call(special::erfinv), &["ops.math.Erfinv"]),
     (Call(special::common_divisor), &["ops.numpy.Gcd", "ops.numpy.Lcm"]),
-    (Call(special::counts), &["ops.numpy.Ndim", "ops.numpy.Size"]),
+    (Call(special::counts), &["ops.numpy.Ndim", "ops.numpy.Size", "tf.rank", "tf.size", "tf.compat.v1.size"]),
     (Call(special::angle), &["ops.numpy.Angle"]),
     (Call(special::binary_crossentropy), &["ops.nn.BinaryCrossentropy"]),
     (Call(special::crossentropy), &["ops.nn.CategoricalCrossentropy", "ops.nn.SparseCategoricalCrossentropy"]),
@@ -176,14 +181,15 @@ const OPS: &[(Run, &[&str])] = &[
     (Call(numbers::real_part), &["ops.numpy.Real", "ops.numpy.Imag", "ops.numpy.Isreal"]),
     (Call(numbers::real_part), &["ops.numpy.Conj", "ops.numpy.Conjugate"]),
     (Call(numbers::nan_to_num), &["ops.numpy.NanToNum"]),
-    (Call(numbers::saturate_cast), &["ops.core.SaturateCast"]),
-    (Call(numbers::convert), &["ops.core.ConvertToTensor"]),
+    (Call(numbers::saturate_cast), &["ops.core.SaturateCast", "tf.dtypes.saturate_cast"]),
+    (Call(numbers::convert), &["ops.core.ConvertToTensor", "ops.numpy.Array"]),
     (Call(numbers::full_like), &["ops.numpy.FullLike"]),
     (Call(numbers::select), &["ops.numpy.Select"]),
     (Call(numbers::digitize), &["ops.numpy.Digitize", "ops.numpy.SearchSorted"]),
     (Call(numbers::distances), &["ops.math.CDist"]),
-    (Call(order::sort), &["ops.numpy.Sort", "ops.numpy.Argsort"]),
+    (Call(order::sort), &["ops.numpy.Sort", "ops.numpy.Argsort", "tf.sort", "tf.argsort"]),
     (Call(order::quantile), &["ops.numpy.Median", "ops.numpy.Quantile", "ops.numpy.Percentile"]),
+    (Call(order::quantile), &["ops.numpy.Nanmedian", "ops.numpy.Nanquantile", "ops.numpy.Nanpercentile"]),
     (Call(order::range), &["ops.numpy.Ptp"]),
     (Call(order::count_nonzero), &["ops.numpy.CountNonzero"]),
     (Call(order::average), &["ops.numpy.Average"]),
@@ -192,7 +198,7 @@ const OPS: &[(Run, &[&str])] = &[
     (Call(order::differences), &["ops.numpy.Diff"]),
     (Call(order::trapezoid), &["ops.numpy.Trapezoid"]),
     (Call(order::in_top_k), &["ops.math.InTopK"]),
-    (Call(arrange::diagonal), &["ops.numpy.Diagonal", "ops.numpy.Trace"]),
+    (Call(arrange::diagonal), &["ops.numpy.Diagonal", "ops.numpy.Trace", "tf.linalg.trace"]),
     (Call(arrange::diag), &["ops.numpy.Diag", "ops.numpy.Diagflat"]),
     (Call(arrange::rot90), &["ops.numpy.Rot90"]),
     (Call(arrange::flip_one), &["ops.numpy.Fliplr", "ops.numpy.Flipud"]),
@@ -203,7 +209,24 @@ const OPS: &[(Run, &[&str])] = &[
     (Call(arrange::slice_update), &["ops.core.SliceUpdate"]),
     (Call(arrange::inner), &["ops.numpy.Inner"]),
     (Call(arrange::vdot), &["ops.numpy.Vdot"]),
-    (Call(arrange::cross), &["ops.numpy.Cross"]),
+    (Call(series::cross), &["ops.numpy.Cross"]),
+    (Call(series::spaced), &["ops.numpy.Linspace", "ops.numpy.Logspace", "ops.numpy.Geomspace"]),
+    (Call(series::unravel), &["ops.numpy.UnravelIndex"]),
+    (Call(series::corrcoef), &["ops.numpy.Corrcoef"]),
+    (Call(series::all_close), &["ops.numpy.AllClose"]),
+    (Call(series::empty_like), &["ops.numpy.EmptyLike"]),
+    (Call(series::band), &["tf.linalg.band_part"]),
+    (Call(series::clip_by_norm), &["tf.clip_by_norm"]),
+    (Call(series::both_parts), &["tf.nn.crelu", "tf.compat.v1.nn.crelu"]),
+    (Call(series::scatter), &["ops.core.Scatter"]),
+    (Call(missing::arg), &["ops.numpy.Nanargmax", "ops.numpy.Nanargmin"]),
+    (Call(overlap::fold), &["ops.nn.Fold"]),
+    (Call(overlap::istft), &["ops.math.ISTFT"]),
+    (Call(overlap::ssim), &["ops.image.SSIM"]),
+    (Call(sampling::affine), &["ops.image.AffineTransform"]),
+    (Call(sampling::perspective), &["ops.image.PerspectiveTransform"]),
+    (Call(sampling::map_coordinates), &["ops.image.MapCoordinates"]),
+    (Call(sampling::scale_and_translate), &["ops.image.ScaleAndTranslate"]),
     (Call(arrange::kron), &["ops.numpy.Kron"]),
     (Call(arrange::sequences), &["ops.math.ExtractSequences"]),
     (Call(arrange::is_in), &["ops.numpy.IsIn"]),

@@ -5,12 +5,13 @@ use super::args::{float_tensor, number};
 use super::{Outcome, unless, word};
 use crate::conv::{conv_transpose_op, convolve};
 use crate::geometry::{Edge, Window, channel_axis, edge, layout, spatial_axes};
+use crate::norm::deviation_scaled;
 use crate::policy::one;
 use crate::pooling::{adaptive, pool};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
-    Attention, BatchNorm, BinaryFunction as B, Concat, DType, Dim, LayerNorm, Layout, OneHot, Pad, PadMode,
-    PoolFunction, ReduceFunction as R, RmsNorm, Tensor, UnaryFunction as U, ValueId, Where,
+    Attention, BatchNorm, BinaryFunction as B, Concat, DType, Dim, Einsum, Iota, LayerNorm, Layout, OneHot, Pad,
+    PadMode, PoolFunction, ReduceFunction as R, RmsNorm, Softmax, Tensor, UnaryFunction as U, ValueId, Where,
 };
 use recast_plugin_api::lower::Lowering;
 
@@ -116,7 +117,13 @@ pub fn layer_norm(l: &mut Lowering<'_>) -> Outcome {
         let scale = opt_beside(l, 1, "scale", x)?;
         return Ok(one(l.add_node(RmsNorm { axes: over, epsilon }, &[Some(x), scale])?[0]));
     }
-    unless(l, flag(l, &["rms_scaling"], false)?, "rms_scaling")?;
+    if flag(l, &["rms_scaling"], false)? {
+        let y = deviation_scaled(l, x, &over, epsilon)?;
+        return Ok(one(match opt_beside(l, 1, "gamma", x)? {
+            Some(gamma) => l.binary(B::Mul, y, gamma)?,
+            None => y,
+        }));
+    }
     let (scale, offset) = (opt_beside(l, 1, "gamma", x)?, opt_beside(l, 2, "beta", x)?);
     Ok(one(l.add_node(LayerNorm { axes: over, epsilon }, &[Some(x), scale, offset])?[0]))
 }
@@ -124,7 +131,6 @@ pub fn layer_norm(l: &mut Lowering<'_>) -> Outcome {
 pub fn attention(l: &mut Lowering<'_>) -> Outcome {
     let query = float_tensor_named(l, "query")?;
     let (key, value) = (beside(l, 1, "key", query)?, beside(l, 2, "value", query)?);
-    unless(l, opt_operand(l, 3, &["bias"])?.is_some(), "a bias of the scores")?;
     unless(l, setting(l, &["attn_logits_soft_cap"])?.is_some(), "a cap of the scores")?;
     unless(l, l.rank(query) != 4, "a query that is not of rank 4")?;
     let mask = match opt_operand(l, 4, &["mask"])? {
@@ -137,8 +143,40 @@ pub fn attention(l: &mut Lowering<'_>) -> Outcome {
         None => Some(1.0 / (l.known(query, 3)? as f64).sqrt()),
     };
     let scale = scale.ok_or_else(|| l.unsupported("a scale that the model computes"))?;
-    let op = Attention { scale, causal: flag(l, &["is_causal"], false)?, mask_bias: -1e9 };
+    let causal = flag(l, &["is_causal"], false)?;
+    if let Some(bias) = opt_beside(l, 3, "bias", query)? {
+        return biased_attention(l, [query, key, value], (scale, bias), mask, causal);
+    }
+    let op = Attention { scale, causal, mask_bias: -1e9 };
     Ok(one(l.add_node(op, &[Some(query), Some(key), Some(value), mask])?[0]))
+}
+
+/// Scores with a bias, step by step: what is masked or comes later gets the least number of the dtype.
+fn biased_attention(
+    l: &mut Lowering<'_>,
+    [query, key, value]: [ValueId; 3],
+    (scale, bias): (f64, ValueId),
+    mask: Option<ValueId>,
+    causal: bool,
+) -> Outcome {
+    let scores = l.add(Einsum { equation: "bthd,bshd->bhts".into() }, &[query, key])?;
+    let scores = l.binary_scalar(B::Mul, scores, scale)?;
+    let mut scores = l.binary(B::Add, scores, bias)?;
+    let least = l.scalar_like(scores, super::numbers::largest(l.ty(scores).dtype) * -0.7)?;
+    let shape = l.shape(scores);
+    let later = if causal {
+        let rows = l.add(Iota { dim: shape[2].clone(), dtype: DType::I64 }, &[])?;
+        let columns = l.add(Iota { dim: shape[3].clone(), dtype: DType::I64 }, &[])?;
+        let rows = l.expand(rows, 1)?;
+        Some(l.binary(B::GreaterEqual, rows, columns)?)
+    } else {
+        None
+    };
+    for seen in [mask, later].into_iter().flatten() {
+        scores = l.add(Where {}, &[seen, scores, least])?;
+    }
+    let shares = l.add(Softmax { axes: vec![3] }, &[scores])?;
+    Ok(one(l.add(Einsum { equation: "bhts,bshd->bthd".into() }, &[shares, value])?))
 }
 
 fn float_tensor_named(l: &mut Lowering<'_>, name: &str) -> Result<ValueId, Diag> {
@@ -217,21 +255,22 @@ pub fn framed(l: &mut Lowering<'_>) -> Outcome {
     Ok(one(l.add(Pad { padding, mode: PadMode::Constant }, &[y])?))
 }
 
-/// Patches of an image as the channels of their place: a convolution with the identity.
+/// Patches of an image or a volume as the channels of their place: a convolution with the identity.
 pub fn patches(l: &mut Lowering<'_>) -> Outcome {
     let x = float_tensor(l)?;
-    unless(l, l.rank(x) != 4, "an input that is no batch of images")?;
-    let layout = layout(l)?;
-    let sizes = l.config.u64s("size", 2)?;
-    let strides = if l.config.get("strides").is_some() { l.config.u64s("strides", 2)? } else { sizes.clone() };
-    let channels = l.known(x, channel_axis(layout, 4))?;
-    let features = sizes[0].saturating_mul(sizes[1]).saturating_mul(channels);
+    let rank = l.rank(x);
+    unless(l, !(4..=5).contains(&rank), "an input that is no batch of images")?;
+    let (layout, n) = (layout(l)?, rank - 2);
+    let sizes = l.config.u64s("size", n)?;
+    let strides = if l.config.get("strides").is_some() { l.config.u64s("strides", n)? } else { sizes.clone() };
+    let channels = l.known(x, channel_axis(layout, rank))?;
+    let features = sizes.iter().fold(channels, |all, &size| all.saturating_mul(size));
     unless(l, features == 0 || features > 400, "patches of this size")?;
     let mut identity = vec![0.0; (features * features) as usize];
     (0..features).for_each(|i| identity[(i * features + i) as usize] = 1.0);
-    let shape = [sizes[0], sizes[1], channels, features];
+    let shape = [&sizes[..], &[channels, features]].concat();
     let kernel = l.constant(Tensor::from_numbers(l.ty(x).dtype, &shape, &identity))?;
-    let dilations = l.config.u64s_or("dilation_rate", 2, 1)?;
+    let dilations = l.config.u64s_or("dilation_rate", n, 1)?;
     let window = Window { sizes, strides, dilations, edge: edge(l)?, layout }.checked(l)?;
     Ok(one(convolve(l, x, kernel, None, &window, 1)?))
 }

@@ -109,17 +109,38 @@ pub fn of_two(l: &mut Lowering<'_>) -> Outcome {
     }))
 }
 
-/// |a - b| <= atol + rtol |b|
+/// |a - b| <= atol + rtol |b|; of numbers without end, `allclose` finds only equal ones close.
 pub fn is_close(l: &mut Lowering<'_>) -> Outcome {
     let (a, b) = pair(l)?;
     let (a, b) = (as_float(l, a)?, as_float(l, b)?);
-    unless(l, flag(l, &["equal_nan"], false)?, "equal_nan")?;
+    let (rtol, atol) = (tolerance(l, 2, "rtol", 1e-5)?, tolerance(l, 3, "atol", 1e-8)?);
     let apart = l.binary(B::Sub, a, b)?;
     let apart = l.unary(U::Abs, apart)?;
     let size = l.unary(U::Abs, b)?;
-    let bound = l.binary_scalar(B::Mul, size, real(l, &["rtol"], 1e-5)?)?;
-    let bound = l.binary_scalar(B::Add, bound, real(l, &["atol"], 1e-8)?)?;
-    Ok(one(l.binary(B::LessEqual, apart, bound)?))
+    let bound = l.binary_scalar(B::Mul, size, rtol)?;
+    let bound = l.binary_scalar(B::Add, bound, atol)?;
+    let mut close = l.binary(B::LessEqual, apart, bound)?;
+    if word(l) == "AllClose" {
+        let (some_a, some_b) = (l.unary(U::IsFinite, a)?, l.unary(U::IsFinite, b)?);
+        let (same, some) = (l.binary(B::Equal, a, b)?, l.binary(B::And, some_a, some_b)?);
+        close = l.binary(B::And, close, some)?;
+        close = l.binary(B::Or, close, same)?;
+    }
+    if flag(l, &["equal_nan"], false)? {
+        let (no_a, no_b) = (l.unary(U::IsNan, a)?, l.unary(U::IsNan, b)?);
+        let neither = l.binary(B::And, no_a, no_b)?;
+        close = l.binary(B::Or, close, neither)?;
+    }
+    Ok(one(close))
+}
+
+/// A tolerance by its place among the arguments, or as a setting.
+fn tolerance(l: &Lowering<'_>, at: usize, name: &str, default: f64) -> Result<f64, Diag> {
+    match super::args::opt_operand(l, at, &[name])? {
+        None => real(l, &[name], default),
+        Some(Operand::Constant(json, _)) if json.is_number() => Ok(json.as_f64().unwrap_or(default)),
+        Some(_) => Err(l.unsupported(format!("a '{name}' that is no number"))),
+    }
 }
 
 /// Whole numbers, bit by bit.
@@ -144,7 +165,7 @@ pub fn real_part(l: &mut Lowering<'_>) -> Outcome {
     Ok(one(l.add(BroadcastTo { shape }, &[value])?))
 }
 
-fn largest(dtype: DType) -> f64 {
+pub fn largest(dtype: DType) -> f64 {
     match dtype {
         DType::F16 => 65504.0,
         DType::BF16 => f64::from(f32::from_bits(0x7f7f_0000)),

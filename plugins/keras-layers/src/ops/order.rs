@@ -14,7 +14,7 @@ use recast_plugin_api::lower::{Lowering, Val};
 use serde_json::Value as Json;
 
 /// Ascending along `axis`: the values and where they were.
-fn sorted(l: &mut Lowering<'_>, x: ValueId, axis: usize) -> Result<(ValueId, ValueId), Diag> {
+pub fn sorted(l: &mut Lowering<'_>, x: ValueId, axis: usize) -> Result<(ValueId, ValueId), Diag> {
     let k = l.shape(x)[axis].clone();
     let found = l.add_node(TopK { axis, k, largest: false }, &[Some(x)])?;
     Ok((found[0], found[1]))
@@ -28,8 +28,11 @@ pub fn sort(l: &mut Lowering<'_>) -> Outcome {
         x = flat(l, x)?;
     }
     let axis = axis(l, &["axis"], l.rank(x), -1)?;
-    let (values, places) = sorted(l, x, axis)?;
-    Ok(one(if word(l) == "Argsort" { l.cast(places, DType::I32)? } else { values }))
+    let largest = text(l, &["direction"], "ASCENDING")? == "DESCENDING";
+    let k = l.shape(x)[axis].clone();
+    let found = l.add_node(TopK { axis, k, largest }, &[Some(x)])?;
+    let places = matches!(word(l), "Argsort" | "argsort");
+    Ok(one(if places { l.cast(found[1], DType::I32)? } else { found[0] }))
 }
 
 /// Median, quantile and percentile over one axis or several of known size.
@@ -50,14 +53,14 @@ pub fn quantile(l: &mut Lowering<'_>) -> Outcome {
     let rows = l.reshape(turned, folded)?;
     let last = l.rank(rows) - 1;
     let (values, _) = sorted(l, rows, last)?;
-    // The operation of Keras 3.15 stores its `method` and computes the linear one all the same; the function does not.
-    if text(l, &["method"], "linear")? != "linear" {
-        let detail = "its 'method' is not used: as a node of a model, Keras computes the linear one";
-        l.report(&Diag::new(Code::OptionIgnored, &l.layer.path, detail).note());
-    }
+    let method = method(l)?;
     let mut outputs = Vec::new();
     for share in shares {
-        let y = at_share(l, values, last, share * (count.max(1) - 1) as f64)?;
+        let y = if word(l).starts_with("Nan") {
+            super::missing::at_share(l, rows, share, method)?
+        } else {
+            at_share(l, values, last, share * (count.max(1) - 1) as f64, method)?
+        };
         let y = if keep {
             let shape: Vec<Dim> = shape
                 .iter()
@@ -73,12 +76,40 @@ pub fn quantile(l: &mut Lowering<'_>) -> Outcome {
     Ok(one(if single { outputs[0] } else { l.add(recast_plugin_api::ir::Concat { axis: 0 }, &outputs)? }))
 }
 
+/// What stands for a place between two elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    Linear,
+    Lower,
+    Higher,
+    Midpoint,
+    Nearest,
+}
+
+fn method(l: &Lowering<'_>) -> Result<Method, Diag> {
+    let given = text(l, &["method"], "linear")?;
+    // Of Keras 3.15, this operation stores its `method` and computes the linear one all the same.
+    if word(l) == "Quantile" && given != "linear" {
+        let detail = "its 'method' is not used: as a node of a model, Keras computes the linear one";
+        l.report(&Diag::new(Code::OptionIgnored, &l.layer.path, detail).note());
+        return Ok(Method::Linear);
+    }
+    Ok(match given.as_str() {
+        "linear" => Method::Linear,
+        "lower" => Method::Lower,
+        "higher" => Method::Higher,
+        "midpoint" => Method::Midpoint,
+        "nearest" => Method::Nearest,
+        other => return Err(l.unsupported(format!("the method '{other}'"))),
+    })
+}
+
 /// The shares asked for, and whether it was one number.
 fn shares(l: &Lowering<'_>) -> Result<(Vec<f64>, bool), Diag> {
-    if word(l) == "Median" {
+    if matches!(word(l), "Median" | "Nanmedian") {
         return Ok((vec![0.5], true));
     }
-    let scale = if word(l) == "Percentile" { 0.01 } else { 1.0 };
+    let scale = if word(l).to_lowercase().ends_with("percentile") { 0.01 } else { 1.0 };
     let given = match opt_operand(l, 1, &["q"])? {
         Some(Operand::Constant(Json::Array(items), _)) => {
             (items.iter().map(Json::as_f64).collect::<Option<Vec<_>>>(), false)
@@ -92,15 +123,24 @@ fn shares(l: &Lowering<'_>) -> Result<(Vec<f64>, bool), Diag> {
 }
 
 /// The element at a place between two, along `axis`.
-fn at_share(l: &mut Lowering<'_>, x: ValueId, axis: usize, place: f64) -> Result<ValueId, Diag> {
+fn at_share(l: &mut Lowering<'_>, x: ValueId, axis: usize, place: f64, method: Method) -> Result<ValueId, Diag> {
     let pick = |l: &mut Lowering<'_>, at: f64| {
         let at = l.constant(Tensor::from_i64(&[], &[at as i64]))?;
         l.add(Gather { axis }, &[x, at])
     };
     let (below, above) = (place.floor(), place.ceil());
-    let share = place - below;
-    if below == above {
+    let share = match method {
+        Method::Linear => place - below,
+        Method::Midpoint => 0.5,
+        Method::Lower => 0.0,
+        Method::Higher => 1.0,
+        Method::Nearest => place.round_ties_even() - below,
+    };
+    if below == above || share == 0.0 {
         return pick(l, below);
+    }
+    if share == 1.0 {
+        return pick(l, above);
     }
     let (low, high) = (pick(l, below)?, pick(l, above)?);
     let low = l.binary_scalar(B::Mul, low, 1.0 - share)?;

@@ -108,6 +108,9 @@ pub fn einsum(l: &mut Lowering<'_>) -> Outcome {
     let dtype = common(l, &items.iter().collect::<Vec<_>>());
     let values: Vec<ValueId> = items.iter().map(|item| place(l, item, dtype)).collect::<Result<_, _>>()?;
     let given = text(l, &["subscripts", "equation"], "")?;
+    let terms = given.split("->").next().unwrap_or("").split(',').map(str::trim);
+    let twice = |term: &str| term.char_indices().any(|(at, c)| c.is_ascii_alphabetic() && term[at + 1..].contains(c));
+    unless(l, terms.into_iter().any(twice), "a diagonal: one letter twice in one term")?;
     let ranks: Vec<usize> = values.iter().map(|&value| l.rank(value)).collect();
     let equation = spelled_out(&given, &ranks).ok_or_else(|| l.unsupported(format!("the contraction '{given}'")))?;
     Ok(one(l.add(Einsum { equation }, &values)?))

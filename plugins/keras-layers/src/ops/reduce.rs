@@ -41,7 +41,8 @@ pub fn plain(l: &mut Lowering<'_>, function: R) -> Outcome {
     let mut x = tensor(l)?;
     let axes = over(l, l.rank(x))?;
     let keep = flag(l, KEEP, false)?;
-    unless(l, setting(l, &["initial"])?.is_some(), "an initial value")?;
+    let initial = setting(l, &["initial"])?;
+    unless(l, initial.is_some() && !matches!(function, R::Max | R::Min), "an initial value")?;
     let given = l.ty(x).dtype;
     let mut function = function;
     match function {
@@ -58,7 +59,12 @@ pub fn plain(l: &mut Lowering<'_>, function: R) -> Outcome {
         R::Min if given == DType::Bool => function = R::All,
         R::Max | R::Min => {}
     }
-    Ok(one(reduced(l, function, x, &axes, keep)?))
+    let mut y = reduced(l, function, x, &axes, keep)?;
+    if initial.is_some() {
+        let initial = l.scalar_like(y, number(l, &["initial"], 0.0)?)?;
+        y = l.binary(if function == R::Max { B::Max } else { B::Min }, y, initial)?;
+    }
+    Ok(one(y))
 }
 
 /// The mean, and the mean of the squared distance to it. Half precision is too narrow for the squares.
@@ -108,9 +114,43 @@ pub fn norm(l: &mut Lowering<'_>) -> Outcome {
         "2" | "2.0" if axes.len() == 1 || is_tf(l) || setting(l, &["ord"])?.is_none() => root(l, x, &axes, keep)?,
         "1" | "1.0" if axes.len() == 1 => reduced(l, R::Sum, size, &axes, keep)?,
         "inf" | "infinity" if axes.len() == 1 => reduced(l, R::Max, size, &axes, keep)?,
-        other => return Err(l.unsupported(format!("the norm of order {other}")).into()),
+        other => match (other.trim_end_matches("inity").replace("infinity", "inf").as_str(), &axes[..]) {
+            ("-inf", [_]) => reduced(l, R::Min, size, &axes, keep)?,
+            ("0" | "0.0", [_]) => {
+                let some = l.binary_scalar(B::NotEqual, x, 0.0)?;
+                let some = l.cast(some, l.ty(x).dtype)?;
+                reduced(l, R::Sum, some, &axes, keep)?
+            }
+            (matrix @ ("1" | "1.0" | "inf" | "-inf"), [_, _]) => of_matrix(l, size, matrix, keep)?,
+            (order, [_]) => match order.parse::<f64>() {
+                Ok(order) => powered(l, size, order, &axes, keep)?,
+                Err(_) => return Err(l.unsupported(format!("the norm of order {other}")).into()),
+            },
+            _ => return Err(l.unsupported(format!("the norm of order {other}")).into()),
+        },
     };
     Ok(one(y))
+}
+
+/// (sum size^order)^(1 / order)
+fn powered(l: &mut Lowering<'_>, size: ValueId, order: f64, axes: &[usize], keep: bool) -> Result<ValueId, Diag> {
+    let powers = l.binary_scalar(B::Pow, size, order)?;
+    let total = reduced(l, R::Sum, powers, axes, keep)?;
+    l.binary_scalar(B::Pow, total, 1.0 / order)
+}
+
+/// The largest sum of a column (order 1), or the largest or smallest of a row, in the order of the axes as given.
+fn of_matrix(l: &mut Lowering<'_>, size: ValueId, order: &str, keep: bool) -> Result<ValueId, Diag> {
+    let given = axes(l, AXIS, l.rank(size))?.unwrap_or_else(|| vec![0, 1]);
+    let (rows, columns) = (given[0], given[1]);
+    let (first, then) = if order.starts_with('1') { (rows, columns) } else { (columns, rows) };
+    let sums = l.reduce(R::Sum, size, &[first], true)?;
+    let found = l.reduce(if order == "-inf" { R::Min } else { R::Max }, sums, &[then], true)?;
+    if keep {
+        return Ok(found);
+    }
+    let found = l.squeeze(found, rows.max(columns))?;
+    l.squeeze(found, rows.min(columns))
 }
 
 fn root(l: &mut Lowering<'_>, x: ValueId, axes: &[usize], keep: bool) -> Result<ValueId, Diag> {
@@ -140,7 +180,13 @@ pub fn normalize(l: &mut Lowering<'_>) -> Outcome {
             let total = l.binary(B::Max, total, floor)?;
             Ok(one(l.binary(B::Div, x, total)?))
         }
-        order => Err(l.unsupported(format!("the norm of order {order}")).into()),
+        order => {
+            let size = l.unary(U::Abs, x)?;
+            let total = powered(l, size, order, &[axis], true)?;
+            let floor = l.scalar_like(total, epsilon)?;
+            let total = l.binary(B::Max, total, floor)?;
+            Ok(one(l.binary(B::Div, x, total)?))
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Layers that `keras.applications` brings along.
 
-use crate::core::is_training;
 use crate::policy::{compute_dtype, float_input, one};
 use crate::table::{Masks, Row};
+use crate::training::is_training;
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::BinaryFunction;
 use recast_plugin_api::lower::{Lowering, Val};

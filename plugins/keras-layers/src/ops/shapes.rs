@@ -4,10 +4,12 @@ use super::args::{axes, axis, common, flag, integer, integers, is_tf, number, op
 use super::reduce::flat;
 use super::{Outcome, unless, word};
 use crate::policy::one;
-use crate::resample::resized;
+use crate::resample::{cropped_to_aspect, padded_to_aspect, resized};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::types::element_count;
-use recast_plugin_api::ir::{BroadcastTo, Concat, DType, Dim, DimSize, Pad, PadMode, Reverse, Tile, Triangle, ValueId};
+use recast_plugin_api::ir::{
+    BroadcastTo, Concat, DType, Dim, DimSize, Gather, Pad, PadMode, Reverse, Tensor, Tile, Triangle, ValueId,
+};
 use recast_plugin_api::lower::{Lowering, Val, resolve_axis};
 use recast_plugin_api::model::ArgKind;
 use serde_json::Value as Json;
@@ -253,12 +255,25 @@ fn paddings(l: &Lowering<'_>, rank: usize) -> Result<Vec<(u64, u64)>, Diag> {
 /// Each element so many times in a row.
 pub fn repeat(l: &mut Lowering<'_>) -> Outcome {
     let mut x = tensor(l)?;
-    let times = integer(l, &["repeats"])?.and_then(|times| u64::try_from(times).ok());
-    let times = times.ok_or_else(|| l.unsupported("repeats that differ from element to element"))?;
     if setting(l, &["axis"])?.is_none() {
         x = flat(l, x)?;
     }
     let axis = axis(l, &["axis"], l.rank(x), 0)?;
+    let given = integers(l, &["repeats"])?.unwrap_or_default();
+    let given: Option<Vec<u64>> = given.into_iter().map(|times| u64::try_from(times).ok()).collect();
+    let times = match given.as_deref() {
+        Some([times]) => *times,
+        Some(each) => {
+            // Of each element as often as its own number says.
+            let fits = each.len() as u64 == l.known(x, axis)? && each.iter().sum::<u64>() < 1 << 16;
+            unless(l, !fits, "as many repeats as elements")?;
+            let at = each.iter().enumerate().flat_map(|(i, &times)| std::iter::repeat_n(i as i64, times as usize));
+            let at: Vec<i64> = at.collect();
+            let at = l.constant(Tensor::from_i64(&[at.len() as u64], &at))?;
+            return Ok(one(l.add(Gather { axis }, &[x, at])?));
+        }
+        None => return Err(l.unsupported("repeats below zero").into()),
+    };
     let mut shape = l.shape(x);
     let expanded = l.expand(x, axis + 1)?;
     let mut repeats = vec![Dim::Known(1); shape.len() + 1];
@@ -341,14 +356,28 @@ pub fn shape(l: &mut Lowering<'_>) -> Outcome {
     Ok(one(l.cast(sizes, to)?))
 }
 
-/// An image batch and the block size.
+/// An image batch, channels last, its shape and the block size.
 fn blocks(l: &mut Lowering<'_>) -> Result<(ValueId, Vec<Dim>, u64), Diag> {
-    let x = tensor(l)?;
-    let format = text(l, &["data_format"], "NHWC")?;
-    unless(l, !matches!(format.as_str(), "NHWC" | "channels_last"), "channels before the image")?;
+    let mut x = tensor(l)?;
     unless(l, l.rank(x) != 4, "an input that is no batch of images")?;
+    if channels_before(l)? {
+        x = l.transpose(x, &[0, 2, 3, 1])?;
+    }
     let block = integer(l, &["block_size"])?.and_then(|block| u64::try_from(block).ok()).filter(|&block| block > 0);
     Ok((x, l.shape(x), block.ok_or_else(|| l.unsupported("called without a block size"))?))
+}
+
+fn channels_before(l: &Lowering<'_>) -> Result<bool, Diag> {
+    match text(l, &["data_format"], "NHWC")?.as_str() {
+        "NHWC" | "channels_last" => Ok(false),
+        "NCHW" | "channels_first" => Ok(true),
+        other => Err(l.unsupported(format!("data_format '{other}'"))),
+    }
+}
+
+/// Back to the order of axes that the input had.
+fn as_given(l: &mut Lowering<'_>, y: ValueId) -> Outcome {
+    Ok(one(if channels_before(l)? { l.transpose(y, &[0, 3, 1, 2])? } else { y }))
 }
 
 pub fn depth_to_space(l: &mut Lowering<'_>) -> Outcome {
@@ -358,7 +387,8 @@ pub fn depth_to_space(l: &mut Lowering<'_>) -> Outcome {
         [shape[0].clone(), shape[1].clone(), shape[2].clone(), Dim::Known(block), Dim::Known(channels)];
     let split = l.reshape(x, vec![b.clone(), h.clone(), w.clone(), r.clone(), r.clone(), c.clone()])?;
     let moved = l.transpose(split, &[0, 1, 3, 2, 4, 5])?;
-    Ok(one(l.reshape(moved, vec![b, h.times(&r), w.times(&r), c])?))
+    let y = l.reshape(moved, vec![b, h.times(&r), w.times(&r), c])?;
+    as_given(l, y)
 }
 
 pub fn space_to_depth(l: &mut Lowering<'_>) -> Outcome {
@@ -368,23 +398,28 @@ pub fn space_to_depth(l: &mut Lowering<'_>) -> Outcome {
     let (b, h, w, c) = (shape[0].clone(), part(&shape[1])?, part(&shape[2])?, shape[3].clone());
     let split = l.reshape(x, vec![b.clone(), h.clone(), r.clone(), w.clone(), r.clone(), c.clone()])?;
     let moved = l.transpose(split, &[0, 1, 3, 2, 4, 5])?;
-    Ok(one(l.reshape(moved, vec![b, h, w, c.times(&Dim::Known(block * block))])?))
+    let y = l.reshape(moved, vec![b, h, w, c.times(&Dim::Known(block * block))])?;
+    as_given(l, y)
 }
 
 /// Images to another size; other than nearest gives floats.
 pub fn resize(l: &mut Lowering<'_>) -> Outcome {
-    let x = tensor(l)?;
+    let mut x = tensor(l)?;
     let rank = l.rank(x);
     unless(l, rank != 3 && rank != 4, "an input that is no image or batch of images")?;
-    for name in ["crop_to_aspect_ratio", "pad_to_aspect_ratio", "preserve_aspect_ratio"] {
-        unless(l, flag(l, &[name], false)?, name)?;
-    }
+    unless(l, flag(l, &["preserve_aspect_ratio"], false)?, "preserve_aspect_ratio")?;
     let format = text(l, &["data_format"], "channels_last")?;
     let last = resolve_axis(if format == "channels_first" { -1 } else { -2 }, rank).unwrap_or(1);
     let sizes = match integers(l, &["size"])?.as_deref() {
-        Some([h, w]) if *h > 0 && *w > 0 => vec![Dim::Known(*h as u64), Dim::Known(*w as u64)],
+        Some([h, w]) if *h > 0 && *w > 0 => [*h as u64, *w as u64],
         _ => return Err(l.unsupported("a size that is no height and width").into()),
     };
+    if flag(l, &["crop_to_aspect_ratio"], false)? {
+        x = cropped_to_aspect(l, x, [last - 1, last], sizes)?;
+    } else if flag(l, &["pad_to_aspect_ratio"], false)? {
+        x = padded_to_aspect(l, x, [last - 1, last], sizes)?;
+    }
+    let sizes = sizes.map(Dim::Known).to_vec();
     let method = text(l, &["interpolation", "method"], "bilinear")?;
     unless(l, !is_tf(l) && !l.ty(x).dtype.is_float() && method != "nearest", "whole numbers")?;
     let antialias = flag(l, &["antialias"], false)?;

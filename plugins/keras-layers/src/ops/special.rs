@@ -137,7 +137,7 @@ pub fn common_divisor(l: &mut Lowering<'_>) -> Outcome {
 /// How many axes, and how many elements, there are.
 pub fn counts(l: &mut Lowering<'_>) -> Outcome {
     let x = tensor(l)?;
-    if word(l) == "Ndim" {
+    if matches!(word(l), "Ndim" | "rank") {
         let rank = Tensor::from_numbers(DType::I32, &[], &[l.rank(x) as f64]);
         return Ok(one(l.constant(rank)?));
     }
@@ -244,7 +244,7 @@ const UPDATES_MAX: usize = 256;
 pub fn scatter_update(l: &mut Lowering<'_>) -> Outcome {
     let first = operand(l, 0, &["inputs"])?;
     let dtype = super::args::dtype_of(l, &first);
-    let mut y = place(l, &first, dtype)?;
+    let y = place(l, &first, dtype)?;
     let places = match opt_operand(l, 1, &["indices"])? {
         Some(Operand::Constant(Json::Array(rows), _)) => {
             let numbers = |row: &Json| row.as_array()?.iter().map(Json::as_u64).collect::<Option<Vec<u64>>>();
@@ -253,18 +253,29 @@ pub fn scatter_update(l: &mut Lowering<'_>) -> Outcome {
         _ => None,
     };
     let places = places.ok_or_else(|| l.unsupported("places that the model computes"))?;
+    let reduction = super::args::text(l, &["reduction"], "")?;
+    let updates = operand(l, 2, &["updates"])?;
+    let updates = place(l, &updates, dtype)?;
+    Ok(one(scattered(l, y, updates, places, &reduction)?))
+}
+
+/// `updates` put (or added, ..) in `y` at these places of its first axes, one after the other.
+pub fn scattered(
+    l: &mut Lowering<'_>,
+    mut y: ValueId,
+    updates: ValueId,
+    places: Vec<Vec<u64>>,
+    reduction: &str,
+) -> Result<ValueId, Diag> {
     let depth = places.first().map_or(0, Vec::len);
     let even = places.iter().all(|place| place.len() == depth) && (1..=l.rank(y)).contains(&depth);
     unless(l, !even || places.len() > UPDATES_MAX, "places like these")?;
-    let reduction = super::args::text(l, &["reduction"], "")?;
-    unless(l, !matches!(reduction.as_str(), "" | "add" | "max" | "min" | "mul"), "this reduction")?;
-    let updates = operand(l, 2, &["updates"])?;
-    let updates = place(l, &updates, dtype)?;
+    unless(l, !matches!(reduction, "" | "add" | "max" | "min" | "mul"), "this reduction")?;
     unless(l, l.rank(updates) != l.rank(y) - depth + 1, "updates of another rank")?;
     for (number, place) in places.into_iter().enumerate() {
         let piece = l.slice(updates, 0, Dim::Known(number as u64), Dim::Known(number as u64 + 1))?;
         let piece = l.squeeze(piece, 0)?;
-        let new = match reduction.as_str() {
+        let new = match reduction {
             "add" => l.binary(B::Add, y, piece)?,
             "max" => l.binary(B::Max, y, piece)?,
             "min" => l.binary(B::Min, y, piece)?,
@@ -274,7 +285,7 @@ pub fn scatter_update(l: &mut Lowering<'_>) -> Outcome {
         let here = chosen(l, y, &place)?;
         y = l.add(Where {}, &[here, new, y])?;
     }
-    Ok(one(y))
+    Ok(y)
 }
 
 /// Which elements of `x` lie at this place of its first axes.

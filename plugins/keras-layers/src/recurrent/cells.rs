@@ -5,7 +5,7 @@ use super::cell::{self, Cell};
 use super::scan::{self, Walk};
 use super::{Call, Options, Ran, check_states, run, width};
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::ir::{BinaryFunction, ValueId};
+use recast_plugin_api::ir::{BinaryFunction, ValueId, Where};
 use recast_plugin_api::lower::{Config, Lowering};
 use recast_plugin_api::model::Layer;
 
@@ -15,7 +15,11 @@ const DEPTH_MAX: usize = 32;
 /// Cells with their weights taken.
 enum Part {
     Standard(Box<Cell>),
-    Stack(Vec<Part>),
+    Stack {
+        parts: Vec<Part>,
+        /// The states of the last cell come first.
+        reversed: bool,
+    },
     Residual(Box<Part>),
 }
 
@@ -39,9 +43,9 @@ fn read(l: &mut Lowering<'_>, cell: &Layer, input: u64, depth: usize) -> Result<
     let refused = |detail: String| Diag::new(Code::UnsupportedLayer, &cell.path, detail);
     match cell.class.as_str() {
         "StackedRNNCells" if depth > 0 => {
-            if config.bool_or("reverse_state_order", false)? {
-                return Err(refused("reverse_state_order".into()).into());
-            }
+            // Before Keras 2.2, always.
+            let always = super::is_multi_backend(l) && cell::version_of(&l.request.keras_version) < (2, 2);
+            let reversed = always || config.bool_or("reverse_state_order", false)?;
             let parts = cell.children.iter().filter(|child| child.attribute.starts_with("cells/"));
             let (mut stack, mut size) = (Vec::new(), input);
             for child in parts.filter_map(|child| child.layer.as_ref()) {
@@ -52,7 +56,7 @@ fn read(l: &mut Lowering<'_>, cell: &Layer, input: u64, depth: usize) -> Result<
             if stack.is_empty() {
                 Err(refused("a stack without cells".into()).into())
             } else {
-                Ok((Part::Stack(stack), size))
+                Ok((Part::Stack { parts: stack, reversed }, size))
             }
         }
         "ResidualWrapper" if depth > 0 => {
@@ -78,7 +82,7 @@ impl Part {
     fn states(&self) -> usize {
         match self {
             Part::Standard(cell) => cell.kind.states(),
-            Part::Stack(parts) => parts.iter().map(Part::states).sum(),
+            Part::Stack { parts, .. } => parts.iter().map(Part::states).sum(),
             Part::Residual(part) => part.states(),
         }
     }
@@ -96,15 +100,7 @@ impl Part {
                 let own: Vec<ValueId> = states.take(cell.kind.states()).collect();
                 run(l, cell, &call.on(call.x, own), options.backwards, options.zero_masked)
             }
-            Part::Stack(parts) => {
-                let mut ran = Ran { sequence: call.x, last: None, states: Vec::new() };
-                for part in parts {
-                    let next = part.run(l, &call.on(ran.sequence, Vec::new()), options, states)?;
-                    ran.states.extend(next.states);
-                    (ran.sequence, ran.last) = (next.sequence, next.last);
-                }
-                Ok(ran)
-            }
+            Part::Stack { parts, reversed } => run_stack(l, parts, *reversed, call, options, states),
             Part::Residual(part) => {
                 let ran = part.run(l, call, options, states)?;
                 let sum = l.binary(BinaryFunction::Add, call.x, ran.sequence)?;
@@ -115,10 +111,48 @@ impl Part {
     }
 }
 
+/// Cells on top of each other. `states` are taken, and given, in the order of the cells, or of the cells from the last to
+/// the first.
+fn run_stack(
+    l: &mut Lowering<'_>,
+    parts: &[Part],
+    reversed: bool,
+    call: &Call,
+    options: &Options,
+    states: &mut std::vec::IntoIter<ValueId>,
+) -> Result<Ran, Findings> {
+    let turned =
+        |count: usize| -> Vec<usize> { if reversed { (0..count).rev().collect() } else { (0..count).collect() } };
+    let mut own: Vec<Vec<ValueId>> = vec![Vec::new(); parts.len()];
+    for index in turned(parts.len()) {
+        own[index] = states.take(parts[index].states()).collect();
+    }
+    let mut ran = Ran { sequence: call.x, last: None, states: Vec::new() };
+    let (mut given, mut first) = (Vec::new(), None);
+    for (part, own) in parts.iter().zip(own) {
+        let next = part.run(l, &call.on(ran.sequence, Vec::new()), options, &mut own.into_iter())?;
+        given.push(next.states);
+        first.get_or_insert(next.sequence);
+        (ran.sequence, ran.last) = (next.sequence, next.last);
+    }
+    // The first state is another cell's: its sequence is what the skipped steps give.
+    if let (true, false, Some(mask), Some(first)) = (call.gives_state, reversed, call.mask, first)
+        && parts.len() > 1
+    {
+        let mask = l.expand(mask, 2)?;
+        ran.sequence = l.add(Where {}, &[mask, ran.sequence, first])?;
+        ran.last = None;
+    }
+    for index in turned(given.len()) {
+        ran.states.append(&mut given[index]);
+    }
+    Ok(ran)
+}
+
 impl Call {
     /// The same call on another sequence.
     fn on(&self, x: ValueId, states: Vec<ValueId>) -> Call {
-        Call { x, mask: self.mask, passed: self.passed, states }
+        Call { x, states, ..*self }
     }
 }
 

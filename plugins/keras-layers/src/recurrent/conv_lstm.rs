@@ -6,6 +6,7 @@ use super::cell::{self, Cell, Kind};
 use super::scan::{self, Walk};
 use super::{Call, Options, Ran};
 use crate::activations;
+use crate::geometry::{self, Edge};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::types::element_count;
 use recast_plugin_api::ir::{Conv, Dim, KernelOrder, Layout, Padding, ValueId};
@@ -35,7 +36,8 @@ struct Shape {
 
 /// x (batch, time, spatial..., channels), or channels before the spatial axes.
 fn conv_lstm(l: &mut Lowering<'_>, axes: usize) -> Result<Vec<Val>, Findings> {
-    let options = Options::read(&l.config)?;
+    // Keras 2 takes `time_major` here and makes nothing of it.
+    let options = Options { time_major: false, ..Options::read(&l.config)? };
     let mut call = Call::read(l)?;
     super::prepare(l, &options, &mut call)?;
     if l.rank(call.x) != axes + 3 {
@@ -67,8 +69,12 @@ fn conv_lstm(l: &mut Lowering<'_>, axes: usize) -> Result<Vec<Val>, Findings> {
         backwards: options.backwards,
         zero_masked: options.zero_masked,
     };
+    let theano = l.config.bool_or("legacy_theano", false)?;
     let walked = scan::walk(l, &walk, |l, step| {
-        let same = shape.window.iter().map(|&size| same_padding(size)).collect();
+        let same = match theano {
+            true => geometry::padding(Edge::Theano, &shape.window, &vec![1; axes]),
+            false => shape.window.iter().map(|&size| same_padding(size)).collect(),
+        };
         let recurrent = l.add(shape.conv(vec![1; axes], vec![1; axes], same), &[step.states[0], step.fixed[0]])?;
         let sum = l.binary(recast_plugin_api::ir::BinaryFunction::Add, step.inputs[0], recurrent)?;
         let mut gates = Vec::new();
@@ -146,6 +152,10 @@ fn padding(l: &Lowering<'_>, config: &Config, shape: &Shape) -> Result<Vec<Paddi
     match config.get("padding").and_then(Json::as_str).unwrap_or("valid") {
         "valid" => Ok(vec![Padding::Explicit(0, 0); shape.axes]),
         "same" => Ok(vec![Padding::Same; shape.axes]),
+        "theano" => {
+            let dilations = config.u64s_or("dilation_rate", shape.axes, 1)?;
+            Ok(geometry::padding(Edge::Theano, &shape.window, &dilations))
+        }
         other => Err(l.error(Code::BadConfig, format!("padding '{other}'"))),
     }
 }

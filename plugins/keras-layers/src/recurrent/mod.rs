@@ -13,6 +13,7 @@ mod scan;
 
 use crate::policy;
 use crate::table::{Masks, Row};
+use crate::training::refuse_dropout;
 use cell::Cell;
 pub use cell::version_of;
 pub use cells::run_cells;
@@ -62,6 +63,9 @@ pub struct Options {
     /// (time, batch, ...) in and out: Keras 2 alone.
     pub time_major: bool,
     pub stateful: bool,
+    unroll: bool,
+    /// The file was written on Theano.
+    theano: bool,
 }
 
 impl Options {
@@ -73,7 +77,15 @@ impl Options {
             zero_masked: config.bool_or("zero_output_for_mask", false)?,
             time_major: config.bool_or("time_major", false)?,
             stateful: config.bool_or("stateful", false)?,
+            unroll: config.bool_or("unroll", false)?,
+            theano: config.bool_or("legacy_theano", false)?,
         })
+    }
+
+    /// Whether a masked step gives the first state. So it was in the loop of TensorFlow before Keras took tf.keras' (2.3);
+    /// Theano, and TensorFlow without a loop, always repeated the output of the step before.
+    fn masked_gives_state(&self, l: &Lowering<'_>) -> bool {
+        is_multi_backend(l) && cell::version_of(&l.request.keras_version) < (2, 3) && !self.unroll && !self.theano
     }
 }
 
@@ -85,6 +97,9 @@ pub struct Call {
     /// Which steps the layers behind it skip, if it returns sequences.
     pub passed: Option<ValueId>,
     pub states: Vec<ValueId>,
+    /// A skipped step gives the first state, not the output of the step before: they differ where a state is given at the
+    /// beginning, or where the output is that of another cell.
+    pub gives_state: bool,
 }
 
 impl Call {
@@ -113,7 +128,8 @@ impl Call {
         let mask = explicit.or(if unseen { None } else { sequence.mask });
         let passed = explicit.or(sequence.mask);
         let x = policy::as_float(l, sequence.value)?;
-        let mut call = Call { x, mask, passed, states: floats.into_iter().map(|state| state.value).collect() };
+        let states = floats.into_iter().map(|state| state.value).collect();
+        let mut call = Call { x, mask, passed, states, gives_state: false };
         if let Some(mask) = call.mask {
             call.mask = Some(l.cast(mask, DType::Bool)?);
         }
@@ -142,19 +158,25 @@ pub fn run(
     check_states(l, call.states.len(), cell.kind.states())?;
     let Some(op) = cell.op(l, &[direction], zero_masked) else {
         let walked = scan::standard(l, cell, call.x, call.mask, &call.states, backwards, zero_masked)?;
-        return Ok(Ran { sequence: walked.sequence, last: Some(walked.last), states: walked.states });
+        let ran = Ran { sequence: walked.sequence, last: Some(walked.last), states: walked.states };
+        return begin_with_state(l, ran, call, backwards);
     };
     let inputs: Vec<Option<ValueId>> =
         [Some(call.x), call.mask].into_iter().chain(cell.op_inputs(&call.states)).collect();
     let outputs = l.add_node(op, &inputs)?;
-    let mut sequence = l.squeeze(outputs[0], 2)?;
+    let sequence = l.squeeze(outputs[0], 2)?;
     let states: Vec<ValueId> = outputs[1..].iter().map(|&state| l.squeeze(state, 1)).collect::<Result<_, _>>()?;
-    let mut last = last_is_state(call, zero_masked).then_some(states[0]);
-    if let (true, Some(mask), Some(&initial)) = (is_multi_backend(l), call.mask, call.states.first()) {
-        sequence = begin_with(l, sequence, mask, initial, backwards)?;
-        last = Some(states[0]);
+    let last = last_is_state(call, zero_masked).then_some(states[0]);
+    begin_with_state(l, Ran { sequence, last, states }, call, backwards)
+}
+
+/// What ran, with the initial state in the place of the zeros before the first step, where skipped steps give the state.
+fn begin_with_state(l: &mut Lowering<'_>, mut ran: Ran, call: &Call, backwards: bool) -> Result<Ran, Findings> {
+    if let (true, Some(mask), Some(&initial)) = (call.gives_state, call.mask, call.states.first()) {
+        ran.sequence = begin_with(l, ran.sequence, mask, initial, backwards)?;
+        ran.last = ran.states.first().copied();
     }
-    Ok(Ran { sequence, last, states })
+    Ok(ran)
 }
 
 /// Whether the last output is the last state. Not so where the whole row may be masked: its output is then zeros, its
@@ -163,7 +185,7 @@ fn last_is_state(call: &Call, zero_masked: bool) -> bool {
     call.mask.is_none() || (!zero_masked && call.states.is_empty())
 }
 
-/// Keras before it became a part of TensorFlow: no `zero_output_for_mask`, and a masked step gives the state.
+/// Keras before it became a part of TensorFlow: no `zero_output_for_mask`.
 pub fn is_multi_backend(l: &Lowering<'_>) -> bool {
     let version = &l.request.keras_version;
     !version.contains("tf") && cell::version_of(version) < (2, 4)
@@ -240,10 +262,12 @@ fn swap_time(l: &mut Lowering<'_>, x: ValueId) -> Result<ValueId, Diag> {
 
 /// Brings the call into (batch, time, ...) and says what a stateful layer loses.
 pub fn prepare(l: &mut Lowering<'_>, options: &Options, call: &mut Call) -> Result<(), Findings> {
+    refuse_dropout(l)?;
     if options.time_major {
         call.x = swap_time(l, call.x)?;
         call.mask = call.mask.map(|mask| swap_time(l, mask)).transpose()?;
     }
+    call.gives_state = call.mask.is_some() && options.masked_gives_state(l);
     if options.stateful && call.states.is_empty() {
         let detail = "stateful: every run of the converted model starts from zeros, as Keras does after reset_states()";
         l.report(&Diag::new(Code::OptionIgnored, &l.layer.path, detail));
@@ -280,6 +304,7 @@ fn rnn(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
 
 /// A cell that is called by itself, on (batch, in) and states: a sequence of one step. Gives the output and the states.
 fn one_step(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
+    refuse_dropout(l)?;
     let mut call = Call::read(l)?;
     if l.rank(call.x) != 2 {
         return Err(l.unsupported(format!("called on {}", l.ty(call.x))).into());

@@ -14,6 +14,7 @@ use recast_keras_model::config::keras1;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Layer, Model};
 use serde_json::{Value, json};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 /// Who wrote the arrays.
@@ -26,7 +27,15 @@ pub struct Origin {
 /// What of a layer the conversion looks at.
 struct Kind {
     class: String,
-    config: Value,
+    text: String,
+    /// Most layers are never asked for theirs.
+    config: OnceCell<Value>,
+}
+
+impl Kind {
+    fn config(&self) -> &Value {
+        self.config.get_or_init(|| serde_json::from_str(&self.text).unwrap_or(Value::Null))
+    }
 }
 
 /// Settles every weight; layers of cuDNN become the ones that compute the same.
@@ -38,13 +47,15 @@ pub fn settle<'t>(
 ) -> (Vec<Taken<'t>>, Findings) {
     let mut kinds = HashMap::new();
     each(root, &mut |layer| {
-        let config = serde_json::from_str(&layer.config).unwrap_or(Value::Null);
-        kinds.insert(layer.path.clone(), Kind { class: layer.class.clone(), config });
+        let (class, text) = (layer.class.clone(), layer.config.clone());
+        kinds.insert(layer.path.clone(), Kind { class, text, config: OnceCell::new() });
     });
-    let mut settled = if origin.keras_1 { joined(taken, &kinds) } else { taken };
+    let of_keras_1 = |path: &str| origin.keras_1 || kinds.get(path).is_some_and(|kind| keras1::is_kept(&kind.class));
+    let (old, mut settled): (Vec<_>, Vec<_>) = taken.into_iter().partition(|weight| of_keras_1(&weight.path));
+    settled.extend(joined(old, &kinds));
     let mut findings = Findings::new();
     if origin.theano {
-        let mut odd: Vec<(&String, &Kind)> = kinds.iter().filter(|(_, kind)| pads_otherwise(kind)).collect();
+        let mut odd: Vec<(&String, &Kind)> = kinds.iter().filter(|(_, kind)| pads_unlike_any(kind)).collect();
         odd.sort_by_key(|(path, _)| path.as_str());
         findings.extend(odd.into_iter().map(|(path, kind)| theano_padding(path, kind)));
     }
@@ -57,7 +68,12 @@ pub fn settle<'t>(
     if let Err(diag) = from_cudnn(&mut settled, &kinds, limits) {
         findings.push(diag);
     }
-    each(root, &mut |layer| today(layer, origin));
+    each(root, &mut |layer| {
+        if origin.theano && kinds.get(&layer.path).is_some_and(pads_otherwise) {
+            set(layer, &json!({"padding": "theano"}));
+        }
+        today(layer, origin);
+    });
     (settled, findings)
 }
 
@@ -108,7 +124,8 @@ fn settle_one(weight: &mut Taken<'_>, kind: &Kind, origin: Origin, limits: &Limi
     let kernels: &[&str] = match kind.class.as_str() {
         "Conv1D" | "Conv2D" | "Conv3D" | "Conv2DTranspose" => &["kernel"],
         "ConvLSTM2D" => &["kernel", "recurrent_kernel"],
-        "SeparableConv2D" => &["depthwise_kernel", "pointwise_kernel"],
+        "SeparableConv1D" | "SeparableConv2D" => &["depthwise_kernel", "pointwise_kernel"],
+        "DepthwiseConv2D" => &["depthwise_kernel"],
         _ => return Ok(()),
     };
     if !kernels.contains(&weight.role.as_str()) {
@@ -121,8 +138,7 @@ fn settle_one(weight: &mut Taken<'_>, kind: &Kind, origin: Origin, limits: &Limi
     } else if turned(kind, &dims) {
         weight.each.push(Step::Transpose(vec![3, 2, 0, 1]));
     }
-    // Keras' own conversion leaves separable kernels alone, which Theano never had.
-    if origin.theano && kind.class != "SeparableConv2D" {
+    if origin.theano {
         let rank = if kind.class == "Conv1D" { 3 } else { dims.len() };
         weight.each.push(Step::Flip((0..rank.saturating_sub(2)).collect()));
     }
@@ -130,7 +146,7 @@ fn settle_one(weight: &mut Taken<'_>, kind: &Kind, origin: Origin, limits: &Limi
 }
 
 fn axes_of_keras_1(kind: &Kind, dims: &[u64]) -> Vec<Step> {
-    let first = kind.config.get("data_format").and_then(Value::as_str) == Some("channels_first");
+    let first = kind.config().get("data_format").and_then(Value::as_str) == Some("channels_first");
     let turn = |perm: &[usize]| vec![Step::Transpose(perm.to_vec())];
     match (kind.class.as_str(), first, dims) {
         // Up to Keras 1.1: (filters, channels, length, 1).
@@ -148,7 +164,7 @@ fn axes_of_keras_1(kind: &Kind, dims: &[u64]) -> Vec<Step> {
 
 /// A size of the configuration; 0 when it is not there.
 fn number(kind: &Kind, key: &str, at: usize) -> u64 {
-    let value = kind.config.get(key).unwrap_or(&Value::Null);
+    let value = kind.config().get(key).unwrap_or(&Value::Null);
     value.get(at).unwrap_or(value).as_u64().unwrap_or(0)
 }
 
@@ -165,27 +181,45 @@ fn turned(kind: &Kind, dims: &[u64]) -> bool {
     !fits(d0, d1, d2, d3) && fits(d3, d2, d0, d1)
 }
 
-/// Theano pads half a window on both sides and cuts what is too much at the end: with an even window, or with strides,
-/// that is not what `same` means since.
-fn pads_otherwise(kind: &Kind) -> bool {
-    let same = kind.config.get("padding").and_then(Value::as_str) == Some("same");
-    let list = |key: &str| match kind.config.get(key) {
+/// The numbers of a list, or the one number.
+fn numbers(kind: &Kind, key: &str) -> Vec<u64> {
+    match kind.config().get(key) {
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_u64).collect(),
-        Some(value) => value.as_u64().into_iter().collect::<Vec<u64>>(),
+        Some(value) => value.as_u64().into_iter().collect(),
         None => Vec::new(),
-    };
-    let stepped = list("strides").iter().any(|&stride| stride != 1);
-    match kind.class.as_str() {
-        "Conv1D" | "Conv2D" | "Conv3D" | "Conv2DTranspose" | "ConvLSTM2D" => {
-            same && (stepped || list("kernel_size").iter().any(|size| size % 2 == 0))
-        }
-        class => same && class.contains("Pooling"),
     }
+}
+
+fn is_padded(kind: &Kind) -> bool {
+    kind.config().get("padding").and_then(Value::as_str) == Some("same")
+}
+
+fn has_even_window(kind: &Kind) -> bool {
+    numbers(kind, "kernel_size").iter().any(|size| size % 2 == 0)
+}
+
+/// Theano pads half a window on both sides and cuts what is too much at the end: with an even window, or with strides,
+/// that is not what `same` means since. Pooling pads more.
+fn pads_otherwise(kind: &Kind) -> bool {
+    let stepped = numbers(kind, "strides").iter().any(|&stride| stride != 1);
+    match kind.class.as_str() {
+        "Conv1D" | "Conv2D" | "Conv3D" | "Conv2DTranspose" | "ConvLSTM2D" | "DepthwiseConv2D" | "SeparableConv1D"
+        | "SeparableConv2D" => is_padded(kind) && (stepped || has_even_window(kind)),
+        class => is_padded(kind) && class.contains("Pooling"),
+    }
+}
+
+/// Keras refused the one on Theano, and forgot to cut what the other makes too long.
+fn pads_unlike_any(kind: &Kind) -> bool {
+    let class = kind.class.as_str();
+    is_padded(kind)
+        && has_even_window(kind)
+        && matches!(class, "Conv2DTranspose" | "SeparableConv1D" | "SeparableConv2D")
 }
 
 fn theano_padding(path: &str, kind: &Kind) -> Diag {
     let detail = format!(
-        "the file was written on Theano, which pads a {} of `padding=\"same\"` otherwise than Keras does since",
+        "the file was written on Theano, where no length comes out of a {} of `padding=\"same\"` and an even window",
         kind.class
     );
     Diag::new(Code::UnsupportedLayer, path, detail).hint("put a ZeroPadding layer before it, and `padding=\"valid\"`")
@@ -225,7 +259,7 @@ fn from_cudnn(settled: &mut [Taken<'_>], kinds: &HashMap<String, Kind>, limits: 
     Ok(())
 }
 
-/// cuDNN's layers have fixed activations, and are today's layers with these.
+/// cuDNN's layers have fixed activations, and are today's layers with these; what only old files mean, is written out.
 fn today(layer: &mut Layer, origin: Origin) {
     let (class, fixed) = match layer.class.as_str() {
         "CuDNNLSTM" => ("LSTM", json!({"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": true})),
@@ -235,12 +269,22 @@ fn today(layer: &mut Layer, origin: Origin) {
         ),
         // Its two backends differ.
         "SReLU" => ("SReLU", json!({"legacy_theano": origin.theano})),
+        // In what masked steps give.
+        class @ ("LSTM" | "GRU" | "SimpleRNN" | "RNN" | "ConvLSTM2D") if origin.theano => {
+            (class, json!({"legacy_theano": true}))
+        }
         _ => return,
     };
+    let class = class.to_owned();
+    set(layer, &fixed);
+    layer.class = class;
+}
+
+/// Puts keys into a layer's configuration.
+fn set(layer: &mut Layer, keys: &Value) {
     let Ok(Value::Object(mut config)) = serde_json::from_str::<Value>(&layer.config) else { return };
-    for (key, value) in fixed.as_object().into_iter().flatten() {
+    for (key, value) in keys.as_object().into_iter().flatten() {
         config.insert(key.clone(), value.clone());
     }
-    layer.class = class.into();
     layer.config = Value::Object(config).to_string();
 }

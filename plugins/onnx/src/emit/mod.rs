@@ -49,7 +49,7 @@ pub fn graph(graph: &Graph, opset: u32) -> Result<Emitted, Findings> {
 /// Is there an arm for the op of this name?
 pub fn writes(name: &str) -> bool {
     // Training is nothing that these files are for: the passes take it away.
-    Op::NAMES.contains(&name) && name != "dropout"
+    Op::NAMES.contains(&name) && !matches!(name, "dropout" | "string_hash")
 }
 
 fn op<'a>(node: &'a Node, e: &mut Emit<'a>) -> Emitting {
@@ -90,6 +90,9 @@ fn op<'a>(node: &'a Node, e: &mut Emit<'a>) -> Emitting {
         Op::Triangle(op) => shape::triangle(op, node, e),
         Op::StringToIndex(op) => strings::string_to_index(op, node, e),
         Op::IndexToString(op) => strings::index_to_string(op, node, e),
+        Op::StringMap(op) => strings::string_map(op, node, e),
+        Op::StringSplit(op) => strings::string_split(op, node, e),
+        Op::StringHash(_) => Err(unsupported(node, "ONNX has no hash of strings")),
         Op::Resize(op) => resize::resize(op, node, e),
         Op::Lstm(op) => recurrent::lstm(op, node, e),
         Op::Gru(op) => recurrent::gru(op, node, e),

@@ -15,6 +15,9 @@ pub fn pool(op: &Pool, node: &Node, e: &mut Emit) -> Emitting {
     };
     let build = build.ints("kernel_shape", signed(&op.window));
     let build = match pads {
+        // ONNX Runtime up to 1.18 takes a `Pad` of zeros before it into the attribute where there is one, and then the
+        // largest of a window below zero is no longer the zero.
+        Pads::Explicit(pads) if pads.iter().all(|&pad| pad == 0) => build,
         Pads::Explicit(pads) => build.ints("pads", pads),
         Pads::SameUpper => build.str("auto_pad", "SAME_UPPER"),
     };

@@ -1,5 +1,8 @@
 use super::{Emit, Emitting};
-use recast_plugin_api::ir::{IndexToString, Node, StringToIndex};
+use super::{needs_opset, unsupported};
+use recast_plugin_api::ir::{
+    IndexToString, Node, SplitFunction, StringFunction, StringMap, StringSplit, StringToIndex,
+};
 
 /// The domain of ONNX' ops of classical machine learning, which alone has tables, and its version that has these.
 pub const ML: (&str, i64) = ("ai.onnx.ml", 2);
@@ -17,6 +20,43 @@ pub fn index_to_string(op: &IndexToString, node: &Node, e: &mut Emit) -> Emittin
     build.ints("keys_int64s", op.keys.iter().copied()).strs("values_strings", &op.values).to(node.outputs[0]);
     Ok(())
 }
+
+/// ONNX' normalizer takes vectors. Under the locale "C" it knows the letters of ASCII alone.
+pub fn string_map(op: &StringMap, node: &Node, e: &mut Emit) -> Emitting {
+    if op.function == StringFunction::StripPunctuation {
+        return Err(unsupported(node, "ONNX takes nothing out of strings")
+            .hint("set standardize=None or \"lower\", and take the punctuation out before the model"));
+    }
+    let x = e.arg(node, 0)?;
+    let shape = e.graph().shape(node.outputs[0]).to_vec();
+    let vector = e.ints(&[-1]);
+    let flat = e.call("Reshape", &[&x, &vector]);
+    let lower = e.op("StringNormalizer", &[&flat]).str("case_change_action", "LOWER").str("locale", "C").tmp();
+    let target = e.shape_vector(&shape)?;
+    e.op("Reshape", &[&lower, &target]).to(node.outputs[0]);
+    Ok(())
+}
+
+/// What splits texts in ONNX pads with empty strings, too.
+pub fn string_split(op: &StringSplit, node: &Node, e: &mut Emit) -> Emitting {
+    match op.by {
+        SplitFunction::Characters => return Err(unsupported(node, "ONNX does not cut texts into characters")),
+        SplitFunction::Whitespace if op.ngrams != [1] => {
+            return Err(unsupported(node, "ONNX has no ngrams of words that are as many as the longest text has"));
+        }
+        SplitFunction::Whitespace if e.opset < STRING_SPLIT_OPSET => {
+            return Err(needs_opset(node, "what splits strings", STRING_SPLIT_OPSET));
+        }
+        SplitFunction::Whitespace => {}
+    }
+    let x = e.arg(node, 0)?;
+    // How many words each text has comes out, too.
+    let found = e.op("StringSplit", &[&x]).tmps(&[true, true]);
+    e.op("Identity", &[&found[0]]).to(node.outputs[0]);
+    Ok(())
+}
+
+const STRING_SPLIT_OPSET: u32 = 20;
 
 #[cfg(test)]
 mod tests {

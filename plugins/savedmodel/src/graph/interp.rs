@@ -116,6 +116,9 @@ impl<'a> Interp<'a> {
         if inputs.iter().any(|val| matches!(val, Val::Nothing)) && !row.is_lenient() && !self.deciding {
             return Ok(vec![Val::Nothing]);
         }
+        if inputs.iter().any(|val| matches!(val, Val::Ragged(_))) && !row.is_lenient() {
+            return self.settled(|interp| ops::ragged::node(interp, node, inputs));
+        }
         self.settled(|interp| (row.lower)(interp, node, inputs))
     }
 
@@ -217,6 +220,8 @@ impl<'a> Interp<'a> {
             Val::List(_) => Err(node.unsupported("a list of tensors where a tensor is needed")),
             Val::Drawn(drawn) => Err(drawn.refused()),
             Val::Below(_) => Err(node.unsupported("a loop's condition as a value")),
+            Val::Ragged(_) => Err(node.unsupported("words of texts, of which each has another number")),
+            Val::Filled(_) => Err(node.unsupported("the places of a sparse tensor as a value")),
             Val::Nothing => Err(node.unsupported("the result of a branch that is not taken")),
             Val::Failed => Err(Diag::new(Code::Bug, node.name, "a value that could not be lowered")),
         }
@@ -320,6 +325,7 @@ impl<'a> Interp<'a> {
             Val::Texts(_) => Some(DType::Str),
             Val::Drawn(drawn) => Some(drawn.dtype),
             Val::Table(_) | Val::List(_) | Val::Below(_) | Val::Nothing | Val::Failed => None,
+            Val::Ragged(_) | Val::Filled(_) => None,
         }
     }
 
@@ -336,9 +342,13 @@ impl<'a> Interp<'a> {
             },
             Val::Texts(texts) => Ok(known(&texts.shape)),
             Val::Drawn(drawn) => drawn.shape.clone().ok_or_else(|| drawn.refused()),
-            Val::Table(_) | Val::List(_) | Val::Below(_) | Val::Nothing | Val::Failed => {
-                Err(node.unsupported("this has no shape"))
-            }
+            Val::Table(_)
+            | Val::List(_)
+            | Val::Below(_)
+            | Val::Ragged(_)
+            | Val::Filled(_)
+            | Val::Nothing
+            | Val::Failed => Err(node.unsupported("this has no shape")),
         }
     }
 
@@ -355,6 +365,8 @@ impl<'a> Interp<'a> {
             | Val::Counter(_)
             | Val::Drawn(_)
             | Val::Below(_)
+            | Val::Ragged(_)
+            | Val::Filled(_)
             | Val::Nothing
             | Val::Failed => None,
         }

@@ -2,6 +2,7 @@
 //! known already. Shapes are computed with tensors in TensorFlow; here they stay sizes, with symbols for what is free.
 
 use super::counter::Counter;
+use super::ops::ragged::Ragged;
 use super::ops::random::Drawn;
 use recast_plugin_api::ir::types::{decode_numbers, encode_number};
 use recast_plugin_api::ir::{DType, Data, Dim, Tensor, ValueId};
@@ -32,6 +33,10 @@ pub enum Val {
     Below(Rc<Vec<Val>>),
     /// Drawn at random.
     Drawn(Rc<Drawn>),
+    /// Words of texts, or where they belong.
+    Ragged(Rc<Ragged>),
+    /// Places and shape of what a known tensor holds all of: in the place of a sparse one.
+    Filled(Rc<Val>),
     /// Nothing: dropped by a branch that is not taken, or by an op that only has effects.
     Nothing,
     /// Could not be lowered; the finding is noted.

@@ -79,6 +79,7 @@ pub fn modules(graph: &Graph, node: &Node) -> Vec<Weights> {
         Op::Transpose(_) | Op::Concat(_) | Op::Slice(_) | Op::Pad(_) | Op::Tile(_) | Op::BroadcastTo(_) => Vec::new(),
         Op::GatherElements(_) | Op::Reverse(_) | Op::OneHot(_) | Op::Triangle(_) | Op::Resize(_) => Vec::new(),
         Op::StringToIndex(_) | Op::IndexToString(_) => Vec::new(),
+        Op::StringMap(_) | Op::StringSplit(_) | Op::StringHash(_) => Vec::new(),
         Op::Attention(_) | Op::Scan(_) | Op::Constant(_) | Op::DimSize(_) | Op::Iota(_) => Vec::new(),
     };
     let norm = matches!(node.op, Op::LayerNorm(_) | Op::GroupNorm(_) | Op::RmsNorm(_));
@@ -155,6 +156,7 @@ fn is_whole(node: &Node, directions: &[Direction]) -> bool {
         Op::Transpose(_) | Op::Concat(_) | Op::Slice(_) | Op::Pad(_) | Op::Tile(_) | Op::BroadcastTo(_) => false,
         Op::GatherElements(_) | Op::Reverse(_) | Op::OneHot(_) | Op::Triangle(_) | Op::Resize(_) => false,
         Op::StringToIndex(_) | Op::IndexToString(_) => false,
+        Op::StringMap(_) | Op::StringSplit(_) | Op::StringHash(_) => false,
         Op::Attention(_) | Op::Scan(_) | Op::Constant(_) | Op::DimSize(_) | Op::Iota(_) => false,
         Op::MatMul(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Gather(_) => false,
         Op::BatchNorm(_) | Op::LayerNorm(_) | Op::GroupNorm(_) | Op::RmsNorm(_) => false,
@@ -208,6 +210,7 @@ pub fn functions(node: &Node) -> Vec<&'static str> {
         Op::Triangle(_) => vec!["torch.tril", "torch.triu"],
         // Never written.
         Op::StringToIndex(_) | Op::IndexToString(_) => Vec::new(),
+        Op::StringMap(_) | Op::StringSplit(_) | Op::StringHash(_) => Vec::new(),
         Op::Resize(_) => vec!["F.interpolate", "resize_axis"],
         Op::Attention(_) => vec!["F.scaled_dot_product_attention", "attention"],
         Op::Conv(_) => vec!["F.conv1d", "F.conv2d", "F.conv3d"],
@@ -326,6 +329,7 @@ pub fn numbers(graph: &Graph, node: &Node, made: &Made) -> Result<(), String> {
         Op::Transpose(_) | Op::Concat(_) | Op::Slice(_) | Op::Pad(_) | Op::Tile(_) | Op::BroadcastTo(_) => Ok(()),
         Op::GatherElements(_) | Op::Reverse(_) | Op::OneHot(_) | Op::Triangle(_) | Op::Resize(_) => Ok(()),
         Op::StringToIndex(_) | Op::IndexToString(_) => Ok(()),
+        Op::StringMap(_) | Op::StringSplit(_) | Op::StringHash(_) => Ok(()),
         Op::Attention(_) | Op::Scan(_) | Op::Constant(_) | Op::DimSize(_) | Op::Iota(_) => Ok(()),
     }
 }

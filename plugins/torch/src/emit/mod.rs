@@ -66,7 +66,9 @@ pub fn op<'a>(node: &'a Node, e: &mut Emit<'a>) -> Making {
         Op::Reverse(op) => shape::reverse(op, node, e),
         Op::OneHot(op) => shape::one_hot(op, node, e),
         Op::Triangle(op) => shape::triangle(op, node, e),
-        Op::StringToIndex(_) | Op::IndexToString(_) => Err(unsupported(node, "PyTorch has no tensors of strings")),
+        Op::StringToIndex(_) | Op::IndexToString(_) | Op::StringMap(_) | Op::StringSplit(_) | Op::StringHash(_) => {
+            Err(unsupported(node, "PyTorch has no tensors of strings"))
+        }
         Op::Resize(op) => resize::resize(op, node, e),
         Op::Lstm(op) => recurrent::lstm(op, node, e),
         Op::Gru(op) => recurrent::gru(op, node, e),

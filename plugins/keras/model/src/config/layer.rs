@@ -62,6 +62,7 @@ impl Build<'_> {
         if let Some(facts) = self.facts.get_mut(&path) {
             facts.roles = match self.version.major {
                 1 => keras1::roles(&layer.class, stored.config),
+                2 if keras1::is_kept(&layer.class) => keras1::roles(&layer.class, stored.config),
                 _ => roles::of(&layer.class, stored.config),
             };
         }

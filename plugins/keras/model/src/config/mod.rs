@@ -53,9 +53,14 @@ pub struct Architecture {
 
 /// `value` is what Keras calls a model's config: `{"class_name", "config"}`.
 pub fn read(value: &Value, at: &str, version: &Version, limits: &Limits) -> Result<Architecture, Findings> {
-    let upgraded = if version.major == 1 { Some(keras1::upgrade(value, at)?) } else { None };
+    let upgraded = match version.major {
+        1 => Some(keras1::upgrade(value, at)?),
+        2 => keras1::upgrade_kept(value, at)?,
+        _ => None,
+    };
     let value = upgraded.as_ref().unwrap_or(value);
-    let replaced = raw_ops::replaced(value)?;
+    // Of TensorFlow 2.0 to 2.3.
+    let replaced = if version.major < 3 { raw_ops::replaced(value)? } else { None };
     let value = replaced.as_ref().unwrap_or(value);
     let mut build = Build { version, limits, facts: HashMap::new(), layers: 0, calls: 0, at, refused: Vec::new() };
     let stored = Stored::of(value, at)?;

@@ -35,8 +35,12 @@ const LOST: &[&str] = &[
 /// Those of them that tf.keras 2.15 has, with the keys that they have had since Keras 2.
 const ONLY_2: &[&str] = &["LocallyConnected1D", "LocallyConnected2D"];
 
-/// Classes that look words up. Both Keras have them, TensorFlow.js has not.
-const LOOKUPS: &[&str] = &["IntegerLookup", "StringLookup"];
+/// Classes that look words up, split them, or hash them. Both Keras have them, TensorFlow.js has not.
+const OF_WORDS: &[&str] = &["HashedCrossing", "Hashing", "IntegerLookup", "StringLookup", "TextVectorization"];
+
+/// What Keras itself does to texts before it looks up their words.
+const STANDARD_TEXTS: &[&str] =
+    &["character", "lower", "lower_and_strip_punctuation", "strip_punctuation", "whitespace"];
 
 /// Classes of Keras 3 that don't take `trainable`: they have nothing to train.
 const UNTRAINED: &[&str] = &["Discretization", "Pipeline", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
@@ -101,7 +105,7 @@ impl Upgrade<'_> {
             let detail = format!("Keras 2, which TensorFlow.js follows, has no {class}");
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
-        if self.dialect == Dialect::Js && LOOKUPS.contains(&layer.class.as_str()) {
+        if self.dialect == Dialect::Js && OF_WORDS.contains(&layer.class.as_str()) {
             let detail = format!("TensorFlow.js has no {}", layer.class);
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
@@ -126,8 +130,8 @@ impl Upgrade<'_> {
             }
         }
         self.complete(row.class, layer, config, &mut out);
-        if LOOKUPS.contains(&row.class) {
-            self.lookup(layer, &mut out);
+        if OF_WORDS.contains(&row.class) {
+            self.of_words(layer, &mut out);
         }
         let mut class = row.class;
         if class == "RandomCrop" {
@@ -155,18 +159,38 @@ impl Upgrade<'_> {
         Made { module, class: class.to_owned(), config: Value::Object(out), registered: None, with_module }
     }
 
-    /// Keras 2 takes no dtype of floats where indices come out. Weights of words that are in the configuration have to
-    /// be there, too: as a weight they are only loaded where the words are.
-    fn lookup(&mut self, layer: &Layer, out: &mut Map<String, Value>) {
+    /// Keras 2 takes no dtype of floats where indices come out, and none but strings where texts go in, which Keras 3
+    /// takes no dtype at all for. Functions of a user's own are kept by their names.
+    fn of_words(&mut self, layer: &Layer, out: &mut Map<String, Value>) {
         let mode = out.get("output_mode").and_then(Value::as_str).unwrap_or("int");
-        let is = |key: &str, wanted: fn(&Value) -> bool| out.get(key).is_some_and(wanted);
-        if mode == "tf_idf" && is("vocabulary", Value::is_array) && !is("idf_weights", Value::is_array) {
-            let detail = "its idf_weights were learnt; Keras takes words that are given only with weights that are";
-            let finding = Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail);
-            self.findings.push(finding.hint("other targets (onnx, savedmodel) keep what it computes"));
+        let lists = |key: &str| out.get(key).is_some_and(Value::is_array);
+        let (worded, weighed, several) = (lists("vocabulary"), lists("idf_weights"), lists("ngrams"));
+        if mode == "tf_idf" && worded && !weighed {
+            let detail = "its words are in the file, and their idf_weights are not";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
-        if mode == "int" && self.plain() {
+        let splits = layer.class == "TextVectorization";
+        if splits || mode == "int" && self.plain() {
             out.shift_remove("dtype");
+        }
+        if splits && self.plain() && several {
+            // Keras 2 takes no list where it wants a tuple.
+            let items = out.get("ngrams").cloned().unwrap_or_default();
+            out.insert("ngrams".into(), json!({"class_name": "__tuple__", "items": items}));
+        }
+        if splits && self.dialect.is_old() && !worded {
+            let detail = "its vocabulary is not in the file, and Keras 2 loads no TextVectorization without";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+        }
+        for key in ["standardize", "split"] {
+            let own = |value: &Value| match value.as_str() {
+                Some(name) => !STANDARD_TEXTS.contains(&name),
+                None => !value.is_null(),
+            };
+            if splits && out.get(key).is_some_and(own) {
+                let detail = format!("its `{key}` is kept by its name: whoever loads the output has to register it");
+                self.notes.push(Diag::new(Code::CustomObject, layer.path.as_str(), detail));
+            }
         }
     }
 
@@ -182,6 +206,14 @@ impl Upgrade<'_> {
                 }
                 return Some(value.clone());
             }
+            "padding" if *value == json!("theano") => {
+                let detail = "it was written on Theano, whose `same` padding is not that of Keras 3";
+                let finding = Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail);
+                self.findings.push(finding.hint("other targets (onnx) keep what it computes"));
+                return None;
+            }
+            // What masked steps gave on Theano, they give in Keras 3.
+            "legacy_theano" if row.class != "SReLU" => return None,
             // Keras 1 wrote the type of its inputs there; to Keras 3 it is that of the table.
             "dtype" if row.class == "Embedding" && value.as_str().is_some_and(|name| name.contains("int")) => {
                 return None;

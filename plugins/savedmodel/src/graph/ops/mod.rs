@@ -8,6 +8,7 @@ mod lists;
 pub mod loops;
 mod math;
 mod nn;
+pub mod ragged;
 pub mod random;
 mod reduce;
 mod shape;
@@ -89,6 +90,7 @@ static TABLE: &[Row] = &[
     row("Any", reduce::reduce),
     row("ArgMax", reduce::arg),
     row("ArgMin", reduce::arg),
+    row("AsString", strings::as_string),
     row("Asin", math::unary),
     row("Asinh", math::unary),
     row("Assert", source::nothing),
@@ -212,6 +214,8 @@ static TABLE: &[Row] = &[
     row("Pow", math::binary),
     row("PreventGradient", source::identity),
     row("Prod", reduce::reduce),
+    row("RaggedBincount", ragged::refused),
+    row("RaggedTensorToTensor", ragged::refused),
     row("RandomStandardNormal", random::any),
     row("RandomUniform", random::uniform),
     row("RandomUniformInt", random::any),
@@ -257,6 +261,8 @@ static TABLE: &[Row] = &[
     row("Softsign", math::unary),
     row("SpaceToBatchND", blocks::space_to_batch),
     row("SpaceToDepth", blocks::space_to_depth),
+    several("SparseCross", strings::cross, &["output_indices", "output_values", "output_shape"]),
+    row("SparseToDense", strings::sparse_to_dense),
     row("Split", shape::split),
     row("SplitV", shape::split_v),
     row("Sqrt", math::unary),
@@ -269,8 +275,14 @@ static TABLE: &[Row] = &[
     row("StatelessRandomNormalV2", random::any),
     row("StatelessRandomUniformV2", random::uniform),
     lenient("StatelessWhile", loops::repeat),
+    row("StaticRegexReplace", strings::regex),
     row("StopGradient", source::identity),
     row("StridedSlice", index::strided_slice),
+    row("StringLower", strings::lower),
+    several("StringNGrams", ragged::refused, &["ngrams", "ngrams_splits"]),
+    several("StringSplitV2", ragged::string_split, &["indices", "values", "shape"]),
+    row("StringToHashBucketFast", strings::hash),
+    row("StringToHashBucketStrong", strings::hash),
     row("Sub", math::binary),
     row("Sum", reduce::reduce),
     several("Switch", control::switch, SWITCH),
@@ -293,6 +305,8 @@ static TABLE: &[Row] = &[
     several("TopKV2", reduce::top_k, &["values", "indices"]),
     row("Transpose", shape::transpose),
     row("TruncateDiv", math::truncate_div),
+    several("UnicodeDecode", ragged::unicode_decode, &["row_splits", "char_values"]),
+    row("UnicodeEncode", ragged::refused),
     row("Unpack", shape::unpack),
     row("VarHandleOp", source::variable),
     row("VarIsInitializedOp", source::nothing),

@@ -6,11 +6,12 @@ use super::super::value::{Texts, Val};
 use super::{inputs, one};
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::{
-    Binary, BinaryFunction, Cast, DType, Dim, IndexToString, ReduceFunction, StringToIndex, Tensor, Unary,
-    UnaryFunction, ValueId,
+    Binary, BinaryFunction, Cast, DType, Dim, HashFunction, IndexToString, ReduceFunction, StringFunction, StringHash,
+    StringMap, StringToIndex, Tensor, Unary, UnaryFunction, ValueId,
 };
 use serde_json::Value as Json;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 type Out = Result<Vec<Val>, Diag>;
 
@@ -128,6 +129,87 @@ fn number_of(
     let placed = graph.binary(node.name, BinaryFunction::Mul, equal, beyond)?;
     let sum = graph.reduce(node.name, ReduceFunction::Sum, placed, &[last], false)?;
     graph.binary_scalar(node.name, BinaryFunction::Add, sum, fallback as f64)
+}
+
+/// Whole numbers in decimals.
+pub fn as_string<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [x] = inputs(node, vals)?;
+    let plain = node.int("precision", -1)? == -1 && node.int("width", -1)? == -1 && node.text("fill", "")?.is_empty();
+    if !plain || !interp.dtype_of(x).is_some_and(DType::is_int) {
+        return Err(node.unsupported("writes other numbers than whole ones, or in columns"));
+    }
+    let x = interp.value(node, x)?;
+    let text = interp.add(node, Cast { to: DType::Str }, &[x])?;
+    one(interp, text)
+}
+
+pub fn lower<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [x] = inputs(node, vals)?;
+    if !node.text("encoding", "")?.is_empty() {
+        return Err(node.unsupported("small letters beyond those of ASCII"));
+    }
+    let x = interp.value(node, x)?;
+    let text = interp.add(node, StringMap { function: StringFunction::Lower }, &[x])?;
+    one(interp, text)
+}
+
+/// How TensorFlow and Keras write that it is one of ASCII's signs.
+const PUNCTUATION: [&str; 2] = ["[[:punct:]]", r##"[!"#$%&()\*\+,-\./:;<=>?@\[\\\]^_`{|}~\']"##];
+
+pub fn regex<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [x] = inputs(node, vals)?;
+    let pattern = node.text("pattern", "")?;
+    let strips = node.text("rewrite", "")?.is_empty() && node.flag("replace_global", true)?;
+    if !strips || !PUNCTUATION.contains(&pattern.as_str()) {
+        return Err(node.unsupported(format!("the regular expression {pattern:?}")));
+    }
+    let x = interp.value(node, x)?;
+    let text = interp.add(node, StringMap { function: StringFunction::StripPunctuation }, &[x])?;
+    one(interp, text)
+}
+
+fn buckets(node: &Node<'_>) -> Result<u64, Diag> {
+    u64::try_from(node.int("num_buckets", 0)?).ok().filter(|&n| n > 0).ok_or_else(|| node.unsupported("no buckets"))
+}
+
+pub fn hash<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [x] = inputs(node, vals)?;
+    let x = interp.value(node, x)?;
+    let (function, key) = match node.op {
+        "StringToHashBucketStrong" => {
+            (HashFunction::SipHash, node.ints("key")?.into_iter().map(|number| number as u64).collect())
+        }
+        _ => (HashFunction::Fingerprint64, Vec::new()),
+    };
+    let bucket = interp.add(node, StringHash { function, key, buckets: buckets(node)? }, &[x])?;
+    one(interp, bucket)
+}
+
+/// Columns of one, each row crossed: places and shape of what comes out are those of a column.
+pub fn cross<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let columns = super::values(interp, node, vals)?;
+    let narrow = columns.iter().all(|&column| {
+        let shape = interp.shape(column);
+        shape.len() == 2 && shape[1].is_one()
+    });
+    if !narrow || node.int("N", 0)? != 0 || !node.flag("hashed_output", false)? {
+        return Err(node.unsupported("crosses something else than columns of one feature, or hashes nothing"));
+    }
+    let key = vec![node.int("hash_key", 0)? as u64];
+    let op = StringHash { function: HashFunction::Cross, key, buckets: buckets(node)? };
+    let column = interp.add(node, op, &columns)?;
+    let rows = interp.shape(column)[..1].to_vec();
+    let flat = interp.graph().reshape(node.name, column, rows)?;
+    let filled = Val::Filled(Rc::new(interp.val(column)));
+    Ok(vec![filled.clone(), interp.val(flat), filled])
+}
+
+pub fn sparse_to_dense<'a>(_interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
+    let [places, shape, values, _] = inputs(node, vals)?;
+    match (places, shape, values) {
+        (Val::Filled(dense), Val::Filled(_), Val::Tensor { .. }) => Ok(vec![(**dense).clone()]),
+        _ => Err(node.unsupported("fills places that are computed from data")),
+    }
 }
 
 fn as_i64(interp: &mut Interp<'_>, node: &Node<'_>, x: ValueId) -> Result<ValueId, Diag> {

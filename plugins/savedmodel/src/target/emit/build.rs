@@ -41,6 +41,11 @@ impl<'e, 'a> Build<'e, 'a> {
         self.attr(name, Attr::S(value.into()))
     }
 
+    pub fn strs(self, name: &str, values: &[&str]) -> Self {
+        let s = values.iter().map(|value| value.as_bytes().to_vec()).collect();
+        self.attr(name, Attr::List(ListValue { s, ..ListValue::default() }))
+    }
+
     pub fn ints(self, name: &str, values: &[i64]) -> Self {
         self.attr(name, Attr::List(ListValue { i: values.to_vec(), ..ListValue::default() }))
     }

@@ -295,6 +295,10 @@ pub fn cast(op: &Cast, node: &Node, e: &mut Emit) -> Result<(), Diag> {
         e.op("NotEqual", &[&x, &zero]).to(node.outputs[0]);
         return Ok(());
     }
+    if op.to == DType::Str && from != DType::Str {
+        e.op("AsString", &[&x]).to(node.outputs[0]);
+        return Ok(());
+    }
     let y = e.cast(&x, op.to);
     e.bind(node.outputs[0], y);
     Ok(())

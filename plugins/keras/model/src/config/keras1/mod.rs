@@ -28,6 +28,32 @@ pub fn is_configuration(value: &Value) -> bool {
     }
 }
 
+/// Classes that Keras 2 kept for a while as they were, keys and arrays of Keras 1 included (`keras.legacy.layers`).
+const KEPT: &[&str] = &["Highway", "MaxoutDense", "Merge"];
+
+/// Has a layer of this class the keys and arrays of Keras 1, whichever Keras wrote it?
+pub fn is_kept(class: &str) -> bool {
+    KEPT.contains(&class)
+}
+
+/// A configuration of Keras 2 with the layers upgraded that it kept from Keras 1; none where there is none of them.
+pub fn upgrade_kept(value: &Value, at: &str) -> Result<Option<Value>, Diag> {
+    if !names_kept(value) {
+        return Ok(None);
+    }
+    Upgrade { ordering: None, at, kept_alone: true }.layer(value).map(Some)
+}
+
+fn names_kept(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => {
+            map.get("class_name").and_then(Value::as_str).is_some_and(is_kept) || map.values().any(names_kept)
+        }
+        Value::Array(list) => list.iter().any(names_kept),
+        _ => false,
+    }
+}
+
 /// The whole configuration, upgraded. `at` names the document.
 pub fn upgrade(value: &Value, at: &str) -> Result<Value, Diag> {
     let mut ordering = Vec::new();
@@ -37,7 +63,7 @@ pub fn upgrade(value: &Value, at: &str) -> Result<Value, Diag> {
         [only] => Some(only),
         _ => None,
     };
-    Upgrade { ordering, at }.layer(value)
+    Upgrade { ordering, at, kept_alone: false }.layer(value)
 }
 
 /// Every ordering that a layer states, in the words of the file.
@@ -61,6 +87,8 @@ struct Upgrade<'x> {
     /// What the layers that say it say; none when none does, or when they differ.
     ordering: Option<&'x str>,
     at: &'x str,
+    /// The others are of Keras 2.
+    kept_alone: bool,
 }
 
 impl Upgrade<'_> {
@@ -83,16 +111,19 @@ impl Upgrade<'_> {
             ("Graph", _) => Err(Diag::new(Code::UnsupportedContainer, self.at, "a Graph container of Keras 0.3")
                 .hint("load it in Keras 0.3 to 1.0, rebuild it as a Model, and save that")),
             ("Sequential", Value::Array(layers)) => self.sequential(&layers),
-            ("Model", Value::Object(mut config)) => {
+            ("Model" | "Sequential", Value::Object(mut config)) => {
                 if let Some(Value::Array(layers)) = config.get("layers") {
                     let layers = layers.iter().map(|layer| self.layer(layer)).collect::<Result<Vec<_>, _>>()?;
                     config.insert("layers".into(), Value::Array(layers));
                 }
-                Ok(("Model".into(), Value::Object(config)))
+                Ok((class.to_owned(), Value::Object(config)))
             }
             ("Merge", Value::Object(config)) => merge::layer(&config),
             (_, Value::Object(config)) => {
-                let (class, mut config) = table::translate(class, config, self.ordering, self.at)?;
+                let (class, mut config) = match self.kept_alone && !is_kept(class) {
+                    true => (class.to_owned(), config),
+                    false => table::translate(class, config, self.ordering, self.at)?,
+                };
                 if let Some(inner) = config.get("layer") {
                     let inner = self.layer(inner)?;
                     config.insert("layer".into(), inner);

@@ -1,0 +1,189 @@
+"""Composed models: random graphs of layers, saved by the real frameworks, converted, and compared there and back.
+
+    keras3/bin/python compose.py make OUT --seed N --count K        (and the same with keras2)
+    python compose.py convert OUT [--recast BINARY] [--plugins DIR] [--verify] [--target T]...
+    keras3/bin/python compose.py check OUT --target onnx ..         (keras2/bin/python for keras2, torch/bin/python for torch)
+    python compose.py report OUT
+    keras3/bin/python compose.py shrink OUT NAME CONTAINER TARGET   (in the environment that made the model)
+
+`make` writes NAME.recipe.json (compose_recipe.py), the model in every container that its Keras has, NAME.golden.npz, and
+NAME.other.npz for another batch size and other lengths. One seed gives the same recipes on every run.
+"""
+import argparse
+import glob
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def make(args):
+    import compose_make
+    return compose_make.make(args)
+
+
+def shrink(args):
+    import compose_make
+    return compose_make.shrink(args)
+
+
+def check(args):
+    import compose_check
+    return compose_check.check(args)
+
+
+# --- convert --------------------------------------------------------------------------------------------------------
+TARGETS = ("onnx", "torch", "keras", "h5", "keras2", "savedmodel", "tfjs", "safetensors")
+BATCH = 40
+OLD = ("keras2", "tfjs")
+
+
+def artifacts(out, only):
+    """(model, container, path, architecture) of everything that `make` left."""
+    for recipe in sorted(glob.glob(os.path.join(out, "*.recipe.json"))):
+        name = os.path.basename(recipe)[:-len(".recipe.json")]
+        if only and not any(part in name for part in only):
+            continue
+        for container in ("h5", "keras"):
+            path = os.path.join(out, f"{name}.{container}")
+            if os.path.exists(path):
+                yield name, container, path, None
+        for container, end in (("json_h5", ".h5"), ("json_v3", ".weights.h5")):
+            stem = os.path.join(out, container, name)
+            if os.path.exists(stem + end):
+                yield name, container, stem + end, stem + ".json"
+        for container in ("saved_model", "export"):
+            path = os.path.join(out, container, name)
+            if os.path.isdir(path):
+                yield name, container, path, None
+
+
+def recast(args, paths, targets, architecture, out):
+    """Reports by path, of one command."""
+    command = [args.recast, "convert", *paths, "--to", ",".join(targets), "--out", out, "--format", "json"]
+    command += ["--plugins", args.plugins] if args.plugins else []
+    command += ["--architecture", architecture] if architecture else []
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60 * len(paths) + 60)
+    return {r["artifact"]: r for r in map(json.loads, done.stdout.splitlines())}, done.stderr
+
+
+def outcome(report):
+    """What became of one model at one or several targets."""
+    if report is None:
+        return {"status": "crash", "errors": [["crash", "", "no report"]]}
+    errors = [[d["code"], str(d["at"]), d["detail"]] for d in report["diagnostics"] if d["severity"] == "error"]
+    return {"status": report["status"], "errors": errors}
+
+
+def wanted(args, container):
+    targets = args.target or [t for t in TARGETS if t not in ("safetensors", "tfjs")]
+    # A graph that Keras 3 exported has no layers to write.
+    return [t for t in targets if container != "export" or t in ("onnx", "torch", "savedmodel")]
+
+
+def rows_of(args, model, report, targets, out):
+    """A row per target; where one target's refusal hides the others, each is asked alone."""
+    name, container, path, architecture = model
+    rows = []
+    for target in targets:
+        row = {"name": name, "container": container, "artifact": path, "target": target}
+        found = report
+        if found is None or len(targets) > 1 and not any(o["target"] == target for o in found["outputs"]):
+            found = recast(args, [path], [target], architecture, os.path.join(out, "alone", target))[0].get(path)
+        row.update(outcome(found))
+        for output in (found or {"outputs": []})["outputs"]:
+            if output["target"] == target:
+                row.update(path=os.path.join(found["bundle"], output["path"]), sha256=output["sha256"],
+                           level=output["verification"]["level"])
+        rows.append(row)
+    return rows
+
+
+def rows_together(args, group, targets, out):
+    rows, plain = [], [m for m in group if not m[3]]
+    for first in range(0, len(plain), BATCH):
+        batch = plain[first:first + BATCH]
+        reports, _ = recast(args, [m[2] for m in batch], targets, None, out)
+        for model in batch:
+            rows += rows_of(args, model, reports.get(model[2]), targets, out)
+    for model in (m for m in group if m[3]):
+        report = recast(args, [model[2]], targets, model[3], out)[0].get(model[2])
+        rows += rows_of(args, model, report, targets, out)
+    return rows
+
+
+def convert(args):
+    out = os.path.join(args.out, "out")
+    shutil.rmtree(out, ignore_errors=True)
+    todo, rows = list(artifacts(args.out, args.only)), []
+    for layers in (True, False):
+        group = [m for m in todo if (m[1] != "export") == layers]
+        targets = wanted(args, "h5" if layers else "export")
+        # One target's refusal hides the others: those that refuse often are asked apart.
+        for together in ([t for t in targets if t in OLD], [t for t in targets if t not in OLD]):
+            if group and together:
+                rows += rows_together(args, group, together, out)
+    with open(os.path.join(args.out, "rows.json"), "w") as file:
+        json.dump(rows, file, indent=0)
+    tables(rows, args.width)
+    return 0
+
+
+def tables(rows, width=230):
+    """Counts by container and target, and each kind of refusal with one example."""
+    for container in sorted({row["container"] for row in rows}):
+        for target in TARGETS:
+            of = [r for r in rows if r["container"] == container and r["target"] == target]
+            if of:
+                states = {s: sum(r["status"] == s for r in of) for s in sorted({r["status"] for r in of})}
+                golden = sum(r.get("level") == "golden" for r in of)
+                print(f"{container:12} {target:11} {len(of):5} models: {states}, {golden} golden")
+    kinds = {}
+    for row in rows:
+        for code, at, detail in row["errors"]:
+            shape = "".join("#" if c.isdigit() else c for c in detail)[:70]
+            kinds.setdefault((row["target"], code, shape), []).append((row, at, detail))
+    for (target, code, _), found in sorted(kinds.items(), key=lambda item: -len(item[1])):
+        row, at, detail = found[0]
+        models = len({each[0]["name"] for each in found})
+        print(f"{models:4} {target:10} {code}: {row['name']}.{row['container']} at {at}: {detail[:width]}")
+
+
+def report(args):
+    with open(os.path.join(args.out, "rows.json")) as file:
+        tables(json.load(file), args.width)
+    for path in sorted(glob.glob(os.path.join(args.out, "checked.*.json"))):
+        with open(path) as file:
+            checked = json.load(file)
+        for target in sorted({row["target"] for row in checked}):
+            of = [row for row in checked if row["target"] == target]
+            bad = [row for row in of if row["why"]]
+            print(f"{os.path.basename(path)} {target}: {len(of) - len(bad)} of {len(of)} right")
+            for row in bad:
+                print(f"   {row['name']}.{row['container']}: {row['why'][:args.width]}")
+    return 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=("make", "convert", "check", "report", "shrink"))
+    parser.add_argument("out")
+    parser.add_argument("what", nargs="*", help="shrink: NAME CONTAINER TARGET")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--only", action="append")
+    parser.add_argument("--target", action="append", choices=TARGETS)
+    parser.add_argument("--recast", default=os.path.join(HERE, "..", "..", "target", "release", "recast"))
+    parser.add_argument("--plugins")
+    parser.add_argument("--width", type=int, default=230)
+    args = parser.parse_args()
+    args.out = os.path.abspath(args.out)
+    os.makedirs(args.out, exist_ok=True)
+    return {"make": make, "convert": convert, "check": check, "report": report, "shrink": shrink}[args.step](args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

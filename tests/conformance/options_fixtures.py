@@ -1,0 +1,98 @@
+"""Makes tests/fixtures/options_keras2 or options_keras3: options and operations that were wrong, or missing, once.
+
+    keras2/bin/python options_fixtures.py        (and the same with keras3)
+"""
+import os
+
+import kit
+from kit import KERAS, keras, np
+from keras import layers as L
+
+import matrix_ops
+import matrix_ops_more  # noqa: F401  (adds to matrix_ops)
+
+OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", f"options_keras{KERAS}")
+# Operations of the matrix, several to a model.
+TOGETHER = {
+    "percentiles": ["percentile_nearest", "percentile_higher", "percentile_midpoint", "percentile_two", "median_keep"],
+    "missing_numbers": ["nanpercentile_lower", "nanquantile_linear", "nanargmax_keep", "nanmedian_last"],
+    "warps": ["affine_reflect_bilinear", "affine_wrap_nearest", "perspective_bilinear", "scale_cubic", "ssim_options"],
+    "coordinates": ["map_1_reflect", "map_0_wrap", "map_1_constant"],
+    "windows": ["istft", "fold_options", "unfold"],
+    "rows": ["linspace_open", "geomspace", "cross_axis", "norm_vector_3", "norm_matrix_1", "normalize_3", "unravel"],
+    "biased_attention": ["attention_all"],
+}
+
+
+def of(layer, shape, dtype="float32"):
+    x = keras.Input(shape, dtype=dtype)
+    return keras.Model(x, layer(x))
+
+
+def operations(names):
+    rows = {name.removeprefix("more_"): (function, values) for name, function, values in matrix_ops.ROWS}
+
+    def make():
+        inputs, arrays, outputs = [], [], []
+        rng = np.random.default_rng(3)
+        for name in names:
+            function, values = rows[name]
+            own = [v(rng) if callable(v) else rng.normal(0, 1.5, v).astype("float32") for v in values]
+            symbols = [keras.Input(a.shape[1:], dtype=str(a.dtype)) for a in own]
+            y = function(*symbols)
+            outputs += list(y) if isinstance(y, (list, tuple)) else [y]
+            inputs += symbols
+            arrays += own
+        return keras.Model(inputs, outputs), arrays
+    return make
+
+
+def single(make):
+    """A model and inputs of its own shape."""
+    def built():
+        model = make()
+        return model, kit.feed(model, np.random.default_rng(5))
+    return built
+
+
+def models():
+    if KERAS >= 3:
+        found = {name: operations(names) for name, names in TOGETHER.items()}
+        found["renorm"] = single(lambda: of(L.BatchNormalization(renorm=True), (3, 4)))
+        found["spectral_embedding"] = single(lambda: of(L.SpectralNormalization(L.Embedding(9, 3)), (4,), "int32"))
+        found["nearest_antialias"] = single(lambda: of(L.Resizing(3, 4, "nearest", antialias=True), (6, 5, 2)))
+        return found, "keras"
+    found = {f"local_{n}": single(lambda n=n: of(L.LocallyConnected2D(2, (3, 2), strides=(1, 2), implementation=n), (4, 5, 2)))
+             for n in (1, 2, 3)}
+    for kind in ("gaussian", "mitchellcubic"):
+        found[f"resizing_{kind}"] = single(lambda k=kind: of(L.Resizing(4, 7, k), (6, 5, 2)))
+        found[f"up_sampling_{kind}"] = single(lambda k=kind: of(L.UpSampling2D((2, 3), interpolation=k), (None, None, 2)))
+    found["conv_lstm_time_major"] = single(lambda: of(L.ConvLSTM1D(2, 2, time_major=True), (3, 5, 2)))
+    found["renorm"] = single(lambda: of(L.BatchNormalization(renorm=True), (3, 4)))
+    found["training_dropout_lstm"] = single(lambda: training(L.LSTM(3, dropout=0.5)))
+    found["training_dropout_inside"] = single(lambda: training(L.TimeDistributed(L.Dropout(0.5))))
+    return found, "keras"
+
+
+def training(layer):
+    x = keras.Input((4, 3))
+    return keras.Model(x, layer(x, training=True))
+
+
+def main():
+    os.makedirs(OUT, exist_ok=True)
+    found, suffix = models()
+    for name, build in found.items():
+        kit.begin(name)
+        model, xs = build()
+        kit.randomise(model, np.random.default_rng(kit.seed_of(name)))
+        ys = kit.call(model, xs)
+        assert all(np.isfinite(y).all() for y in ys if y.dtype.kind == "f"), name
+        model.save(os.path.join(OUT, f"{name}.{suffix}"))
+        if not name.startswith("training_"):
+            kit.save_golden(os.path.join(OUT, f"{name}.golden.npz"), xs, ys)
+    kit.say(f"{len(found)} models in {os.path.relpath(OUT)}")
+
+
+if __name__ == "__main__":
+    main()
