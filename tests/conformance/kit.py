@@ -35,7 +35,7 @@ def seed_of(name):
 
 
 def matrix():
-    """The name of the matrix that this Keras makes: keras2, keras3; of another version or backend keras3.5, keras3.15-torch."""
+    """Which matrix this Keras makes: keras2, keras3; by another version or backend keras3.5, keras3.15-torch."""
     name = f"keras{KERAS}" if KERAS_IS_TODAYS and BACKEND == "tensorflow" else f"keras{VERSION}"
     return name if BACKEND == "tensorflow" else f"{name}-{BACKEND}"
 
@@ -85,7 +85,7 @@ def all_layers(model):
 
 
 def inputs_of(model):
-    """Shape and dtype of each. Keras 3.0 lets the first layer's policy change the symbolic tensor, not the InputLayer."""
+    """Shape and dtype of each. In Keras 3.0 the first layer's policy changes the symbolic tensor, not the InputLayer."""
     declared = [getattr(getattr(i, "_keras_history", None), "operation", i) for i in model.inputs]
     dtypes = [getattr(layer, "dtype", i.dtype) for layer, i in zip(declared, model.inputs)]
     return [(tuple(i.shape), np.dtype(getattr(dtype, "as_numpy_dtype", dtype)))

@@ -10,7 +10,7 @@ CUBIC = 5e-3
 
 
 def op(name, function, *values):
-    """`function`: one of keras.ops by its name, or a callable; `values`: shapes (normal numbers) or makers of arrays."""
+    """`function`: of keras.ops by its name, or a callable; `values`: shapes (normal numbers) or makers of arrays."""
     ROWS.append((name, named(function) if isinstance(function, str) else function, values))
 
 
