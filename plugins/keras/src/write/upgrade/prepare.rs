@@ -148,7 +148,7 @@ impl Prepare {
         }
     }
 
-    /// Normalization computes from copies of its weights. Keras 3 makes them anew when it has read an .h5, but not those
+    /// Normalization computes from copies of its weights. Keras 3 makes them anew when it has read an .h5, not those
     /// of layers inside of others.
     fn finished(&mut self, layer: &Layer) {
         if layer.class == "Normalization" && !layer.weights.is_empty() {
