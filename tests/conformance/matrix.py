@@ -120,9 +120,9 @@ def subjects(spec):
 
 def sampled(chosen, every, offset):
     """Every Nth case, and for each class that these do not have, the first that is about it."""
-    names = sorted(chosen)
     if every == 1:
         return chosen
+    names = sorted(chosen)
     taken = set(names[offset % every::every])
     seen = {subject for name in taken for subject in subjects(chosen[name])}
     for name in names:

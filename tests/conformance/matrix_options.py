@@ -33,15 +33,16 @@ if KERAS >= 3:
         case(f"adaptive_{kind}_same", lambda c=cls, k=n: c((7, 5, 4)[:k]), last)
         case(f"adaptive_{kind}_large", lambda c=cls, k=n: c((9, 7, 6)[:k]), last)
 for n, cls in ((1, L.Conv1DTranspose), (2, L.Conv2DTranspose), (3, L.Conv3DTranspose)):
+    # No width is the number of filters: see matrix_extra.py.
     last, first = (2, 4, 3, 3)[:n + 1] + (2,), (2, 2, 4, 3, 3)[:n + 2]
     case("transpose_no_bias", lambda c=cls: c(3, 2, use_bias=False, activation="relu"), last)
-    case("transpose_first", lambda c=cls: c(3, 2, strides=2, data_format=FIRST), first)
-    case("transpose_first", lambda c=cls: c(3, 2, padding="same", data_format=FIRST), first)
+    case("transpose_first", lambda c=cls: c(7, 2, strides=2, data_format=FIRST), first)
+    case("transpose_first", lambda c=cls: c(7, 2, padding="same", data_format=FIRST), first)
     case("transpose_dilated", lambda c=cls: c(3, 2, dilation_rate=2), last)
     case("transpose_uneven", lambda c=cls, k=n: c(3, (3, 2, 1)[:k], strides=(1, 2, 3)[:k], padding="same"), last)
 for padding, n in product(("valid", "same"), (1, 2)):
     depth, separable = getattr(L, f"DepthwiseConv{n}D"), getattr(L, f"SeparableConv{n}D")
-    first = (2, 3) + (7, 8)[:n]
+    first = (2, 3) + (9, 11)[:n]
     case("depthwise_first", lambda c=depth, p=padding: c(2, padding=p, data_format=FIRST, depth_multiplier=2), first)
     case("depthwise_first", lambda c=depth, p=padding: c(2, strides=2, padding=p, data_format=FIRST), first)
     case("separable_first", lambda c=separable, p=padding: c(5, 2, padding=p, data_format=FIRST), first)
