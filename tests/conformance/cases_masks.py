@@ -122,16 +122,6 @@ def inside_two_inputs():
     return Model([a, b], [first, L.LSTM(UNITS, name="lstm")(second), third])
 
 
-def inside_twice():
-    """The same model with a mask and without."""
-    a, x = words("a")
-    b = Input((STEPS, WIDTH), name="b")
-    i = Input((STEPS, WIDTH), name="inner_in")
-    inner = Model(i, L.LSTM(UNITS, name="lstm")(i), name="inner")
-    return Model([a, b], L.Concatenate(name="both")([inner(x), inner(b)]))
-
-
 add("masks_inside_functional", inside_functional, [ids(1, 3)])
 add("masks_inside_sequential", inside_sequential, [ids(1, 3)])
 add("masks_inside_two_inputs", inside_two_inputs, [ids(1, 3), None])
-add("masks_inside_twice", inside_twice, [ids(1, 3), None])
