@@ -63,19 +63,21 @@ fn within(output: &dyn Output, model: &mut Model, dialect: Dialect, notes: &mut 
             let detail = format!("{} weights for {count} words", all.len());
             return Err(Diag::new(Code::Malformed, layer.path.as_str(), detail).into());
         }
-        let role = match dialect {
-            Dialect::Keras3 => Some("vars/idf_weights"),
-            Dialect::Keras2 | Dialect::Js => Some(WEIGHTS),
-            Dialect::Both => None,
+        let roles: &[&str] = match (dialect, layer.class.as_str()) {
+            // The layer, and the one inside of it.
+            (Dialect::Keras3, "TextVectorization") => &["_lookup_layer/vars/idf_weights", "vars/idf_weights"],
+            (Dialect::Keras3, _) => &["vars/idf_weights"],
+            (Dialect::Keras2 | Dialect::Js, _) => &[WEIGHTS],
+            (Dialect::Both, _) => &[],
         };
-        if role.is_none() {
+        if roles.is_empty() {
             let detail = "Keras 3 loads this file, tf.keras 2 does not: it asks for the weights of words as an array";
             notes.push(Diag::new(Code::NeedsNewer, layer.path.as_str(), detail).note());
         }
         let numbers: Vec<f32> = all.iter().map(|&weight| weight as f32).collect();
         let tensor = Tensor::from_f32(&[numbers.len() as u64], &numbers);
-        let weight = |role: &str| Weight { role: role.into(), tensor: Some((&tensor).into()), ..Weight::default() };
-        layer.weights = role.map(weight).into_iter().collect();
+        let weight = |role: &&str| Weight { role: (*role).into(), tensor: Some((&tensor).into()), ..Weight::default() };
+        layer.weights = roles.iter().map(weight).collect();
         if own.is_none() {
             config.insert(WEIGHTS.into(), json!(all[..count]));
             layer.config = Value::Object(config).to_string();
