@@ -195,6 +195,7 @@ impl Lowerer<'_> {
             return inner.owners.lower(&inner, request);
         };
         let (mut graph, inputs) = begin(request, &layer.path)?;
+        let inputs = as_declared(&mut graph, model, inputs, &layer.path)?;
         let outputs = inner.model(model, &mut graph, &inputs)?;
         let output = |val: Val| LoweredOutput { value: val.value.0, mask: val.mask.map(|mask| mask.0) };
         Ok(Lowered { graph: Some(GraphProto::from(&graph)), outputs: outputs.into_iter().map(output).collect() })
@@ -249,6 +250,7 @@ impl Lowerer<'_> {
         let Some(values) = resolve(&mut args, &mut kwargs, layer, inputs, results)? else { return Ok(None) };
         if let Some(inner) = &layer.model {
             let values = inner_inputs(&mut args, &mut kwargs, &values);
+            let values = as_declared(graph, inner, values, &layer.path)?;
             return self.deeper(&layer.path)?.model(inner, graph, &values).map(Some);
         }
         let typed = |val: &Val| LowerInput {
@@ -317,6 +319,16 @@ fn inner_inputs(args: &mut [Arg], kwargs: &mut [NamedArg], values: &[Val]) -> Ve
         }
     }
     inputs
+}
+
+/// What a model inside is called with, cast to the dtypes that its inputs were declared with, as Keras does it.
+fn as_declared(graph: &mut Graph, model: &Model, mut inputs: Vec<Val>, path: &str) -> Result<Vec<Val>, Diag> {
+    for (input, declared) in inputs.iter_mut().zip(&model.inputs) {
+        if let Some(dtype) = DType::from_keras(&declared.dtype) {
+            input.value = graph.cast(path, input.value, dtype)?;
+        }
+    }
+    Ok(inputs)
 }
 
 #[cfg(test)]

@@ -270,3 +270,30 @@ stack("custom_layer_with_plugin", (4,), lambda: L.Dense(3, name="dense"), lambda
 # The file holds the function's bytecode with its file name: compiled so that no path and no line of this file is in it.
 TWICE = eval(compile("lambda x: x * 2.0 + 1.0", "twice.py", "eval"), {"__name__": "my_model"})
 layer("lambda_layer", lambda: L.Lambda(TWICE, name="twice"), (4,))
+
+
+# --- found among composed models (compose.py) -------------------------------------------------------------------------
+def identity_narrow():
+    """An Identity casts to its own dtype, as every layer does."""
+    x = Input((5,), name="x")
+    return Model(x, L.Dense(3, name="dense")(L.Identity(dtype="mixed_bfloat16", name="narrow")(x)))
+
+
+def inside_by_name():
+    """A model inside whose one input is a dictionary."""
+    i = Input((4,), name="inner_in")
+    inner = Model({"inner_in": i}, L.Dense(3, activation="tanh", name="dense")(i), name="inner")
+    x = Input((4,), name="x")
+    return Model(x, L.Dense(2, name="last")(inner({"inner_in": x})))
+
+
+def augmented():
+    """Keras 3 notes how it traced the call of an augmentation: as in training."""
+    x = Input((5, 6, 3), name="x")
+    y = L.RandomContrast(0.2, name="contrast")(x)
+    return Model(x, L.Conv2D(2, 3, name="conv")(y))
+
+
+add("identity_narrow", identity_narrow)
+add("inside_by_name", inside_by_name, only=3)
+add("augmented", augmented)

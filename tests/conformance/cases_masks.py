@@ -1,7 +1,7 @@
 """Cases: masks that meet. Keras 2 and 3 join them by different rules, and Keras 3 computes them by operations that count
 among those of the model: for its names, and for the order of its weights."""
 import numpy as np
-from keras import Input, Model, layers as L
+from keras import Input, Model, Sequential, layers as L
 
 from cases_basic import masked_steps
 from kit import KERAS
@@ -93,3 +93,35 @@ add("masks_unread", unread, [ids(1, 3), None])
 add("masks_behind_layers", behind_layers, [ids(1, 3), None])
 add("masks_order_of_weights", order_of_weights, only=2)
 add("masks_taken_names", taken_names, [masked_steps(0.0)])
+
+
+# --- models inside --------------------------------------------------------------------------------------------------
+def inside_functional():
+    """Keras 3 gives a model inside its mask as an argument; what comes out carries it on, untold."""
+    a, x = words("a")
+    i = Input((STEPS, WIDTH), name="inner_in")
+    inner = Model(i, L.LSTM(WIDTH, return_sequences=True, name="lstm")(i), name="inner")
+    return Model(a, L.GRU(UNITS, name="gru")(inner(x)))
+
+
+def inside_sequential():
+    a, x = words("a")
+    inner = Sequential([Input((STEPS, WIDTH)), L.Dense(WIDTH, activation="tanh", name="dense"),
+                        L.LSTM(UNITS, name="lstm")], name="inner")
+    return Model(a, inner(x))
+
+
+def inside_two_inputs():
+    """The mask comes with the second input, the third output has none."""
+    p, q = Input((STEPS, WIDTH), name="p"), Input((STEPS, WIDTH), name="q")
+    inner = Model([p, q], [L.LSTM(UNITS, name="lstm_p")(p), L.Dense(WIDTH, name="dense")(q),
+                           L.GRU(UNITS, name="gru_q")(q)], name="inner")
+    a, x = words("a")
+    b = Input((STEPS, WIDTH), name="b")
+    first, second, third = inner([b, x])
+    return Model([a, b], [first, L.LSTM(UNITS, name="lstm")(second), third])
+
+
+add("masks_inside_functional", inside_functional, [ids(1, 3)])
+add("masks_inside_sequential", inside_sequential, [ids(1, 3)])
+add("masks_inside_two_inputs", inside_two_inputs, [ids(1, 3), None])

@@ -38,6 +38,7 @@ def check(args):
 # --- convert --------------------------------------------------------------------------------------------------------
 TARGETS = ("onnx", "torch", "keras", "h5", "keras2", "savedmodel", "tfjs", "safetensors")
 BATCH = 40
+OLD = ("keras2", "tfjs")
 
 
 def artifacts(out, only):
@@ -90,7 +91,7 @@ def rows_of(args, model, report, targets, out):
     for target in targets:
         row = {"name": name, "container": container, "artifact": path, "target": target}
         found = report
-        if found is None or not any(o["target"] == target for o in found["outputs"]):
+        if found is None or len(targets) > 1 and not any(o["target"] == target for o in found["outputs"]):
             found = recast(args, [path], [target], architecture, os.path.join(out, "alone", target))[0].get(path)
         row.update(outcome(found))
         for output in (found or {"outputs": []})["outputs"]:
@@ -101,6 +102,19 @@ def rows_of(args, model, report, targets, out):
     return rows
 
 
+def rows_together(args, group, targets, out):
+    rows, plain = [], [m for m in group if not m[3]]
+    for first in range(0, len(plain), BATCH):
+        batch = plain[first:first + BATCH]
+        reports, _ = recast(args, [m[2] for m in batch], targets, None, out)
+        for model in batch:
+            rows += rows_of(args, model, reports.get(model[2]), targets, out)
+    for model in (m for m in group if m[3]):
+        report = recast(args, [model[2]], targets, model[3], out)[0].get(model[2])
+        rows += rows_of(args, model, report, targets, out)
+    return rows
+
+
 def convert(args):
     out = os.path.join(args.out, "out")
     shutil.rmtree(out, ignore_errors=True)
@@ -108,15 +122,10 @@ def convert(args):
     for layers in (True, False):
         group = [m for m in todo if (m[1] != "export") == layers]
         targets = wanted(args, "h5" if layers else "export")
-        plain = [m for m in group if not m[3]]
-        for first in range(0, len(plain), BATCH):
-            batch = plain[first:first + BATCH]
-            reports, errors = recast(args, [m[2] for m in batch], targets, None, out)
-            for model in batch:
-                rows += rows_of(args, model, reports.get(model[2]), targets, out)
-        for model in (m for m in group if m[3]):
-            report = recast(args, [model[2]], targets, model[3], out)[0].get(model[2])
-            rows += rows_of(args, model, report, targets, out)
+        # One target's refusal hides the others: those that refuse often are asked apart.
+        for together in ([t for t in targets if t in OLD], [t for t in targets if t not in OLD]):
+            if group and together:
+                rows += rows_together(args, group, together, out)
     with open(os.path.join(args.out, "rows.json"), "w") as file:
         json.dump(rows, file, indent=0)
     tables(rows, args.width)

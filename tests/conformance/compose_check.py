@@ -69,7 +69,8 @@ def run_saved_model(path, row):
     served = tf.saved_model.load(path)
 
     def run(xs):
-        out = served.serve(*[tf.constant(x) for x in xs])
+        values = [tf.constant(x) for x in xs]
+        out = served.serve(values if len(values) > 1 else values[0])
         return [np.asarray(y) for y in (out if isinstance(out, (list, tuple)) else [out])]
     run.held = served
     return run
@@ -118,6 +119,9 @@ def itself(folder, row):
 
 
 def check(args):
+    if "torch" not in args.target:
+        # Sets TensorFlow up, which it takes only before its first use.
+        import kit  # noqa: F401
     with open(os.path.join(args.out, "rows.json")) as file:
         rows = [row for row in json.load(file) if "path" in row and row["target"] in args.target]
     if args.only:

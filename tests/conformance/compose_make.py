@@ -27,7 +27,7 @@ def fit(model, recipe, rng):
     """Inputs and outputs of two variants; refuses what is dead, endless, or chaotic."""
     xs, others = recipes.feed(recipe, rng), recipes.feed(recipe, rng)
     ys = recipes.call(model, recipe, xs)
-    kit.check_alive(ys, recipes.call(model, recipe, others), share=1e-3, every_output=False)
+    kit.check_alive(ys, recipes.call(model, recipe, others), share=1e-3)
     near = [x * np.asarray(1 + 2e-6 * rng.choice([-1, 1], x.shape), x.dtype) if x.dtype.kind == "f" else x for x in xs]
     for y, moved in zip(ys, recipes.call(model, recipe, near)):
         if y.dtype.kind != "f":
@@ -115,6 +115,10 @@ def write(recipe, out, name, number=0):
     rng = np.random.default_rng(seed)
     model = recipes.build(recipe)
     kit.randomise(model, rng)
+    for layer in model._flatten_layers():
+        # Those inside of wrappers too.
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
     xs, ys = fit(model, recipe, rng)
     other = second(model, recipe, rng)
     said = save(model, recipe, out, name, number)

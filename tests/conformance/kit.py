@@ -24,6 +24,29 @@ BATCH = 2
 UNKNOWN_DIMENSIONS = (6, 7, 5)
 
 
+class Lenient:
+    """A module of an earlier Keras 3: what it has not is a function that can't be called, so that tables can name it."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def __getattr__(self, name):
+        def missing(*_, **__):
+            raise AttributeError(f"{self.module.__name__} has no {name}")
+        found = getattr(self.module, name, missing)
+        return Lenient(found) if isinstance(found, type(os)) else found
+
+
+def functions():
+    """keras.ops, for tables of cases."""
+    return keras.ops if KERAS_IS_TODAYS else Lenient(keras.ops)
+
+
+def layers():
+    """keras.layers, for tables of cases."""
+    return keras.layers if KERAS_IS_TODAYS else Lenient(keras.layers)
+
+
 def home():
     """The work home: environments, zoo models and downloads, never in the repository."""
     default = os.path.join(os.path.expanduser("~"), ".cache", "recast-conformance")
@@ -35,7 +58,7 @@ def seed_of(name):
 
 
 def matrix():
-    """The name of the matrix that this Keras makes: keras2, keras3; of another version or backend keras3.5, keras3.15-torch."""
+    """Which matrix this Keras makes: keras2, keras3; by another version or backend keras3.5, keras3.15-torch."""
     name = f"keras{KERAS}" if KERAS_IS_TODAYS and BACKEND == "tensorflow" else f"keras{VERSION}"
     return name if BACKEND == "tensorflow" else f"{name}-{BACKEND}"
 
@@ -85,7 +108,7 @@ def all_layers(model):
 
 
 def inputs_of(model):
-    """Shape and dtype of each. Keras 3.0 lets the first layer's policy change the symbolic tensor, not the InputLayer."""
+    """Shape and dtype of each. In Keras 3.0 the first layer's policy changes the symbolic tensor, not the InputLayer."""
     declared = [getattr(getattr(i, "_keras_history", None), "operation", i) for i in model.inputs]
     dtypes = [getattr(layer, "dtype", i.dtype) for layer, i in zip(declared, model.inputs)]
     return [(tuple(i.shape), np.dtype(getattr(dtype, "as_numpy_dtype", dtype)))

@@ -108,12 +108,14 @@ def read_back(names, folder, found):
         kit.say(f"{name}: {lost or 'reads back'}")
 
 
-def about(spec):
-    """The classes that a case is about, as far as it says; none where this Keras can't make its layer."""
+def subjects(spec):
+    """The classes that a case is about; none where an earlier Keras has no such layer, which is said when it is made."""
     try:
-        return tuple(spec.subject()) if callable(spec.subject) else spec.subject
-    except Exception:
-        return ()
+        return set(spec.subject() if callable(spec.subject) else spec.subject)
+    except (AttributeError, TypeError, ValueError):
+        if kit.KERAS_IS_TODAYS:
+            raise
+        return set()
 
 
 def sampled(chosen, every, offset):
@@ -122,11 +124,11 @@ def sampled(chosen, every, offset):
         return chosen
     names = sorted(chosen)
     taken = set(names[offset % every::every])
-    seen = {subject for name in taken for subject in about(chosen[name])}
+    seen = {subject for name in taken for subject in subjects(chosen[name])}
     for name in names:
-        if set(about(chosen[name])) - seen:
+        if subjects(chosen[name]) - seen:
             taken.add(name)
-            seen |= set(about(chosen[name]))
+            seen |= subjects(chosen[name])
     return {name: spec for name, spec in chosen.items() if name in taken}
 
 

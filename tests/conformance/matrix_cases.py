@@ -6,7 +6,6 @@ a case says which axes may be symbolic, a second model leaves them open.
 from dataclasses import dataclass, field
 from typing import Callable
 
-import kit
 from kit import KERAS, concrete, feed, keras, np, random_input, randomise, seed_of, finalize
 from keras import Input, Model, layers as L
 

@@ -6,9 +6,10 @@ from keras import Model, layers as L
 
 import matrix_ops
 import matrix_ops_more  # noqa: F401  (adds to matrix_ops)
+import text_fixtures
 from kit import KERAS
 from layer_case import Table, floats, given, ints, mask
-from matrix_cases import Spec, layer_model, subject_of, symbolic
+from matrix_cases import CONTAINERS, Spec, layer_model, subject_of, symbolic
 
 case = Table()
 CASES = case.cases
@@ -209,4 +210,8 @@ def specs():
         yield Spec(f"extra-chain_{name}", chain(*makes), loose="mixed" in name)
     yield from strings()
     yield from refused()
+    for name, make in text_fixtures.CASES.items():
+        # What a layer of Keras 2 learns can't be saved in an .h5.
+        container = ("keras",) if KERAS < 3 and "learnt" in name else CONTAINERS
+        yield Spec(f"extra-texts_{name}", lambda rng, m=make: m(), containers=container)
     yield from matrix_ops.specs()

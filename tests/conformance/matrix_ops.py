@@ -1,6 +1,7 @@
 """Operations as nodes of a model: functions of keras.ops in Keras 3, of tf in Keras 2."""
 from keras import Model, layers as L
 
+import kit
 from kit import KERAS, keras, np, tf
 from matrix_cases import Spec, symbolic
 
@@ -10,15 +11,8 @@ CUBIC = 5e-3
 
 
 def op(name, function, *values):
-    """`function`: one of keras.ops by its name, or a callable; `values`: shapes (normal numbers) or makers of arrays."""
-    ROWS.append((name, named(function) if isinstance(function, str) else function, values))
-
-
-def named(function):
-    """What an earlier Keras 3 has no function for can't be made, and is counted so."""
-    def missing(*_):
-        raise AttributeError(f"keras.ops has no {function}")
-    return getattr(keras.ops, function, missing)
+    """`values`: shapes (normal numbers) or makers of arrays."""
+    ROWS.append((name, function, values))
 
 
 def within(low, high, shape=(2, 3, 4)):
@@ -43,7 +37,7 @@ X, Y, ROW = (2, 3, 4), (2, 3, 4), (2, 4)
 
 def keras3():
     import inspect
-    from keras import ops
+    ops = kit.functions()
     unary = """abs absolute arcsinh arctan ceil cos cosh exp exp2 expm1 floor negative round sign sin sinh square tanh
         trunc isnan isinf isfinite cbrt deg2rad rad2deg signbit sinc heaviside_ isposinf isneginf fabs erf erfc relu
         relu6 sigmoid softplus softsign silu swish log_sigmoid hard_sigmoid hard_silu hard_tanh elu selu gelu celu glu
@@ -74,8 +68,8 @@ def keras3():
     for name in "arccos arcsin arctanh erfinv".split():
         if hasattr(ops, name):
             op(name, getattr(ops, name), within(-0.9, 0.9))
-    op("arccosh", "arccosh", within(1.1, 4.0))
-    op("tan", "tan", within(-1.2, 1.2))
+    op("arccosh", ops.arccosh, within(1.1, 4.0))
+    op("tan", ops.tan, within(-1.2, 1.2))
     binary = """add subtract multiply divide true_divide floor_divide maximum minimum arctan2 logaddexp logaddexp2 hypot
         equal not_equal less less_equal greater greater_equal mod fmod isclose fmax fmin divide_no_nan""".split()
     for name in binary:
@@ -83,7 +77,7 @@ def keras3():
             op(name, getattr(ops, name), X, Y)
             op(f"{name}_rows", getattr(ops, name), X, (2, 1, 4))
             op(f"{name}_number", lambda x, f=getattr(ops, name): f(x, 1.5), X)
-    op("power", "power", within(0.2, 3.0), X)
+    op("power", ops.power, within(0.2, 3.0), X)
     op("power_number", lambda x: ops.power(x, 3.0), X)
     for name in "logical_and logical_or logical_xor".split():
         op(name, getattr(ops, name), truth(), truth())
@@ -96,11 +90,11 @@ def keras3():
     for name in "bitwise_not bitwise_invert".split():
         if hasattr(ops, name):
             op(name, getattr(ops, name), whole(-30, 30))
-    op("logical_not", "logical_not", truth())
+    op("logical_not", ops.logical_not, truth())
     for name in "any all".split():
         op(name, getattr(ops, name), truth())
         op(f"{name}_axis", lambda x, f=getattr(ops, name): f(x, axis=1), truth())
-    op("where", "where", truth(), X, Y)
+    op("where", ops.where, truth(), X, Y)
     op("where_number", lambda c, x: ops.where(c, x, 0.0), truth(), X)
     op("clip", lambda x: ops.clip(x, -0.5, 0.7), X)
     op("cast", lambda x: ops.cast(x, "int32"), X)
@@ -178,7 +172,7 @@ def keras3_shapes(ops):
 
 
 def keras3_products(ops):
-    op("matmul", "matmul", X, (2, 4, 5))
+    op("matmul", ops.matmul, X, (2, 4, 5))
     op("dot", lambda x, y: ops.dot(x, ops.transpose(y)), ROW, (3, 4))
     op("tensordot", lambda x, y: ops.tensordot(x, y, axes=[[2], [1]]), X, (5, 4))
     op("inner", lambda x, y: ops.inner(x, y), X, (5, 4))
@@ -280,15 +274,15 @@ def keras3_more(ops):
         return value
 
     for n in (1, 2, 4):
-        op(f"det_{n}", "det", square(n))
-        op(f"inv_{n}", "inv", square(n))
-    op("det_large", "det", square(5))
-    op("slogdet", "slogdet", square(3))
-    op("logdet", "logdet", positive)
-    op("cholesky_lower", "cholesky", positive)
+        op(f"det_{n}", ops.det, square(n))
+        op(f"inv_{n}", ops.inv, square(n))
+    op("det_large", ops.det, square(5))
+    op("slogdet", ops.slogdet, square(3))
+    op("logdet", ops.logdet, positive)
+    op("cholesky_lower", ops.cholesky, positive)
     op("cholesky_upper", lambda a: ops.cholesky(a, upper=True), positive)
-    op("solve", "solve", square(3), (2, 3, 2))
-    op("solve_vector", "solve", square(4, 3), (3, 4))
+    op("solve", ops.solve, square(3), (2, 3, 2))
+    op("solve_vector", ops.solve, square(4, 3), (3, 4))
     op("solve_upper", lambda a, b: ops.solve_triangular(a, b), square(4), (2, 4, 3))
     op("solve_lower", lambda a, b: ops.solve_triangular(a, b, lower=True), square(4), (2, 4, 3))
     op("fft_odd", lambda x, y: ops.fft((x, y)), X[:2] + (7,), X[:2] + (7,))
@@ -305,12 +299,12 @@ def keras3_more(ops):
         if hasattr(ops, f"segment_{name}"):
             op(f"segment_{name}_ids", lambda x, i, f=getattr(ops, f"segment_{name}"): f(x, i, num_segments=3), (6,),
                whole(0, 3, (6,)))
-    op("gcd_zeros", "gcd", whole(-6, 6), whole(-6, 6))
-    op("lcm_zeros", "lcm", whole(-6, 6), whole(-6, 6))
-    op("gcd_rows", "gcd", whole(1, 5000), whole(1, 5000, (2, 1, 4)))
-    op("i0_wide", "i0", within(-7, 7))
-    op("erfinv_edge", "erfinv", within(-0.9999, 0.9999))
-    op("angle", "angle", X)
+    op("gcd_zeros", ops.gcd, whole(-6, 6), whole(-6, 6))
+    op("lcm_zeros", ops.lcm, whole(-6, 6), whole(-6, 6))
+    op("gcd_rows", ops.gcd, whole(1, 5000), whole(1, 5000, (2, 1, 4)))
+    op("i0_wide", ops.i0, within(-7, 7))
+    op("erfinv_edge", ops.erfinv, within(-0.9999, 0.9999))
+    op("angle", ops.angle, X)
     op("nancumsum_holes", lambda x: ops.nancumsum(x, axis=1), holes)
     op("nancumprod_holes", lambda x: ops.nancumprod(x, axis=2), holes)
     op("vander_rising", lambda x: ops.vander(x, increasing=True), (4,))
@@ -329,7 +323,7 @@ def keras3_more(ops):
     op("gaussian_blur_wide", lambda x: ops.image.gaussian_blur(x, (5, 3), (0.8, 2.0)), (2, 7, 6, 2))
     op("sobel_edges_first", lambda x: ops.image.sobel_edges(x, data_format="channels_first"), (2, 3, 5, 6))
     op("unfold_options", lambda x: ops.unfold(x, (2, 3), dilation=(2, 1), padding=(1, 0), stride=(1, 2)), (2, 2, 5, 6))
-    op("eigh", "eigh", positive)
+    op("eigh", ops.eigh, positive)
 
 
 def keras2():

@@ -3,6 +3,7 @@ from itertools import product
 
 import numpy as np
 
+import kit
 from kit import KERAS, keras, tf
 from matrix_ops import ROW, X, Y, fixed, op, truth, whole, within
 
@@ -370,7 +371,7 @@ def codes(ops):
 
 
 def keras3():
-    from keras import ops
+    ops = kit.functions()
     for part in (reductions, numbers, typed, arrangements, networks, signals, images, matrices, codes):
         part(ops)
 

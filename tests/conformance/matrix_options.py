@@ -2,12 +2,15 @@
 from itertools import product
 
 import numpy as np
-from keras import Model, layers as L
+from keras import Model
 
+import kit
 from kit import KERAS
 from layer_case import Table, floats, given, ints, mask
 from matrix_cases import Spec, layer_model, recurrent_model, subject_of, symbolic
 from recurrent_cases import B, MASK, T, U, ref
+
+L = kit.layers()
 
 case = Table()
 CASES = case.cases

@@ -80,6 +80,20 @@ def dead_rows(rng):
     return Model(inputs, list(outputs)), xs
 
 
+def tiny_rows(rng):
+    """Rows that are next to nothing: their square was bounded, since 3.6 their length."""
+    x = Input((3, 4))
+    value = rng.normal(0, 1, (2, 3, 4)).astype("float32")
+    value[:, 1] *= 1e-8
+    return Model(x, L.UnitNormalization()(x)), [value]
+
+
+def resized_bytes(rng):
+    """Resized bytes: cut off, since 3.6 rounded."""
+    x = Input((4, 4, 3), dtype="uint8")
+    return Model(x, L.Resizing(3, 5)(x)), [rng.integers(0, 256, (2, 4, 4, 3)).astype("uint8")]
+
+
 MADE_BY = {
     merged: ("3.0", "3.5", "3.12"),
     concatenated: ("3.0", "3.12"),
@@ -87,6 +101,8 @@ MADE_BY = {
     encodings: ("3.0", "3.5"),
     upsampled: ("3.0", "3.5"),
     rms_scaling: ("3.0", "3.5"),
+    tiny_rows: ("3.5", "3.12"),
+    resized_bytes: ("3.5", "3.12"),
     dead_rows: ("3.9", "3.12"),
 }
 

@@ -42,8 +42,8 @@ def installed(version):
     mark = os.path.join(folder, "installed.txt")
     pins = PINS[version]
     if not os.path.exists(mark) or open(mark).read().split() != list(pins):
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--upgrade"]
-        subprocess.run([*pip, "--target", folder, *pins], check=True)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        subprocess.run([*pip, "--upgrade", "--target", folder, *pins], check=True)
         with open(mark, "w") as file:
             file.write("\n".join(pins))
     return [folder]

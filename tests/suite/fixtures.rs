@@ -33,6 +33,7 @@ fn cases() -> Vec<Case> {
         "keras3_versions",
         "lambda",
         "legacy",
+        "old_keras",
         "tfjs",
         "options_keras2",
         "options_keras3",

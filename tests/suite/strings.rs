@@ -47,3 +47,54 @@ fn a_word_that_differs_is_a_mismatch() {
         assert!(result.errors().contains(&"mismatch"), "{model}: {}", result.findings());
     }
 }
+
+/// Models that cut, hash and cross texts: what the live model gave, the SavedModel read back, and Keras' files.
+#[test]
+fn texts_are_cut_and_hashed_as_keras_does() {
+    let folder = tests_dir().join("fixtures/text");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&folder).expect("fixtures").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".npz") {
+            continue;
+        }
+        let stem = name.split('.').next().unwrap_or(&name).to_owned();
+        let golden = folder.join(format!("{stem}.golden.npz"));
+        let home = tempfile::tempdir().expect("a scratch directory");
+        let more = ["--golden", &golden.to_string_lossy()];
+        let result = convert_to(home.path(), &entry.path(), "savedmodel", &more);
+        assert_eq!((result.status(), result.level()), ("verified", "structural"), "{name}: {}", result.findings());
+        seen += 1;
+    }
+    assert!(seen >= 30, "{seen}");
+}
+
+#[test]
+fn layers_of_texts_are_written_for_each_keras() {
+    for (name, target) in [
+        ("k2_hash_salts.h5", "keras"),
+        ("k2_text_learnt.keras", "keras"),
+        ("k2_text_learnt_tf_idf.keras", "keras"),
+        ("k3_text_learnt_tf_idf.keras", "keras2"),
+        ("k3_text_classifier.keras", "h5"),
+        ("k3_tabular.keras", "keras2"),
+    ] {
+        let home = tempfile::tempdir().expect("a scratch directory");
+        let result = convert_to(home.path(), &tests_dir().join("fixtures/text").join(name), target, &[]);
+        assert_eq!((result.status(), result.level()), ("verified", "structural"), "{name}: {}", result.findings());
+    }
+}
+
+#[test]
+fn what_onnx_has_no_word_for_is_said() {
+    for (name, why) in [
+        ("k3_hash_salts.h5", "string_hash"),
+        ("k3_text_free.h5", "nothing out of strings"),
+        ("k3_text_count_characters_saved", "into characters"),
+    ] {
+        let home = tempfile::tempdir().expect("a scratch directory");
+        let result = convert_to(home.path(), &tests_dir().join("fixtures/text").join(name), "onnx", &[]);
+        assert_eq!((result.status(), result.exit_code), ("failed", 3), "{name}");
+        assert!(result.findings().contains(why), "{name}: {}", result.findings());
+    }
+}

@@ -284,6 +284,10 @@ impl<'a> Pass<'a> {
             }
             tried.push(perm);
             let Some(permuted) = node.op.permuted(&types, perm) else { continue };
+            // Turned by its channels alone, as a Permute before it may ask, it is in the layout that is not wanted.
+            if self.wanted.layout.is_some_and(|want| permuted.op.layout(rank).is_some_and(|got| got != want)) {
+                continue;
+            }
             let cost = self.cost(node, &permuted);
             // At the same price permutations travel on: what follows a convolution is often another one.
             if cost < best.0 || (cost == best.0 && tried.len() == 1) {

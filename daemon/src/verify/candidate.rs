@@ -60,7 +60,8 @@ impl<'a> Candidate<'a> {
             let mut session = self.decomposed(graph, None)?;
             return session.run(&question.inputs, &question.outputs).map_err(|refusal| self.refused(refusal));
         };
-        let mut session = self.decomposed(graph, Some(words.numbered(graph)?))?;
+        let numbered = words.numbered(graph, &set.inputs, self.check.weights)?;
+        let mut session = self.decomposed(graph, Some(numbered))?;
         let inputs: Vec<(String, Array)> =
             question.inputs.into_iter().map(|(name, array)| (name, words.encoded(&array))).collect();
         let found = session.run(&inputs, &question.outputs).map_err(|refusal| self.refused(refusal))?;
@@ -105,7 +106,9 @@ impl<'a> Candidate<'a> {
 /// How the file is checked instead.
 fn note(check: &Check<'_>, runtime: &dyn Runtime, what: &str) -> String {
     let strings = match Words::of(check.graph) {
-        Some(_) => ", with numbers for strings: the tables of words were not run as the file has them",
+        Some(_) => {
+            ", with numbers for strings: tables of words, and how texts fall into them, were not run as the file has them"
+        }
         None => "",
     };
     format!("{} lacks {what}: checked in a decomposed form{strings}", runtime.name())

@@ -2,7 +2,7 @@
 //! of unlike content, steps that a Masking layer drops.
 
 use recast_plugin_api::ir::{BinaryFunction, DType, Graph, Op, ReduceFunction, UnaryFunction, ValueId};
-use recast_reference::Array;
+use recast_reference::{Array, Data};
 use std::collections::HashSet;
 
 /// What an input is made of.
@@ -58,6 +58,7 @@ pub fn make(graph: &Graph, seed: u64) -> Vec<Array> {
         let shape: Vec<usize> = ty.shape.iter().map(|dim| dim.known().unwrap_or(1) as usize).collect();
         let count: usize = shape.iter().product();
         let values = match kind(graph, input.value, ty.dtype) {
+            Kind::Word if is_cut(graph) => return texts(&mut random, shape, &looked_up(graph)),
             Kind::Word => return words(&mut random, shape, &looked_up(graph)),
             Kind::Float => floats(&mut random, &shape, steps && shape.len() >= 3),
             Kind::Index(bound) => indices(&mut random, &shape, bound),
@@ -121,7 +122,40 @@ fn looked_up(graph: &Graph) -> Vec<&str> {
         if let Op::StringToIndex(op) = &node.op { Some(op.keys.iter().map(String::as_str)) } else { None }
     });
     let mut seen = HashSet::new();
-    keys.flatten().filter(|word| seen.insert(*word)).collect()
+    let mut words: Vec<&str> = keys.flatten().filter(|word| seen.insert(*word)).collect();
+    // Where words are hashed, any will do, of all lengths.
+    let hashed = |node: &recast_plugin_api::ir::Node| matches!(node.op, Op::StringHash(_));
+    if graph.nodes().iter().any(hashed) {
+        words.extend(HASHED);
+    }
+    words
+}
+
+const HASHED: [&str; 6] = [
+    "north",
+    "ab",
+    "\u{fc}ber",
+    "a sentence of words",
+    "https://example.com/path/to/a/page?of=this#site",
+    "0123456789",
+];
+
+/// Does it look into texts?
+fn is_cut(graph: &Graph) -> bool {
+    graph.nodes().iter().any(|node| matches!(node.op, Op::StringSplit(_) | Op::StringMap(_)))
+}
+
+/// Known words and others, one after the other, with the signs and spaces between them that texts have.
+fn texts(random: &mut Random, shape: Vec<usize>, known: &[&str]) -> Array {
+    const BETWEEN: [&str; 6] = [" ", "  ", ", ", "\t", "! ", " - "];
+    let count = shape.iter().product();
+    let draw = |i: usize| {
+        let parts = words(random, vec![1 + i % 7], known);
+        let Data::S(parts) = parts.data else { return String::new() };
+        let between = |random: &mut Random| BETWEEN[(random.bits() % BETWEEN.len() as u64) as usize];
+        parts.into_iter().map(|part| part + between(random)).collect()
+    };
+    Array::strings(shape, (0..count).map(draw).collect())
 }
 
 /// One in five is a word that no table knows: a known one written otherwise, so that a runtime that trims or folds

@@ -1,14 +1,15 @@
 //! Strings as numbers, for runtimes that have none: each word that a graph knows is its place in a list, each other one
 //! gets a place behind them. What is checked so is everything but the tables of words themselves, as they stand in the
-//! file.
+//! file. How texts are written otherwise, or fall into words, is a table of what the evaluator makes of those that occur.
 
-use recast_plugin_api::diag::Diag;
+use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::{
-    BinaryFunction, Clip, DType, Gather, Graph, IndexToString, Node, Op, Rebuild, ReduceFunction, StringToIndex,
-    Tensor, ValueId,
+    BinaryFunction, Clip, DType, Dim, Gather, Graph, IndexToString, Node, Op, Rebuild, ReduceFunction, StringSplit,
+    StringToIndex, Tensor, Type, ValueId,
 };
-use recast_reference::{Array, Data};
+use recast_reference::{Array, Data, Files, Options, Weights, evaluate, evaluate_observed};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 #[derive(Default)]
 pub struct Words {
@@ -55,8 +56,35 @@ impl Words {
         Array::strings(array.shape.clone(), array.numbers().into_iter().map(word).collect())
     }
 
-    /// The graph with numbers in the place of strings. Ask for it before words are added that it does not know.
-    pub fn numbered(&self, graph: &Graph) -> Result<Graph, Diag> {
+    /// Every text that occurs on the way from these inputs gets a place, and each number of words its value: the graph
+    /// bound to them.
+    fn follow(&mut self, graph: &Graph, inputs: &[Array], weights: &(dyn Weights + Sync)) -> Result<Graph, Diag> {
+        inputs.iter().for_each(|array| drop(self.encoded(array)));
+        let mut widths = Vec::new();
+        let mut see = |node: &Node, values: &[Arc<Array>]| {
+            values.iter().for_each(|array| drop(self.encoded(array)));
+            if let (Op::StringSplit(_), [words]) = (&node.op, values) {
+                widths.extend(words.shape.last().map(|&size| size as u64));
+            }
+        };
+        evaluate_observed(graph, inputs, weights, &Options::default(), &mut see)?;
+        let symbol = |node: &Node| {
+            if let Op::StringSplit(op) = &node.op { Some(op.words.as_symbol().map(str::to_owned)) } else { None }
+        };
+        // In the order of the nodes, as they were seen.
+        let symbols = graph.nodes().iter().filter_map(symbol).zip(widths);
+        let sizes: HashMap<String, u64> = symbols.filter_map(|(symbol, size)| symbol.zip(Some(size))).collect();
+        graph.bind(&|name| sizes.get(name).map(|&size| Dim::Known(size)))
+    }
+
+    /// The graph with numbers in the place of strings, for these inputs.
+    pub fn numbered(&mut self, graph: &Graph, inputs: &[Array], weights: &(dyn Weights + Sync)) -> Result<Graph, Diag> {
+        let cuts = |node: &Node| matches!(node.op, Op::StringMap(_) | Op::StringSplit(_));
+        let followed = match graph.nodes().iter().any(cuts) {
+            true => Some(self.follow(graph, inputs, weights)?),
+            false => None,
+        };
+        let graph = followed.as_ref().unwrap_or(graph);
         let mut out = Rebuild::new(graph);
         for input in &graph.inputs {
             let ty = graph.ty(input.value);
@@ -70,6 +98,8 @@ impl Words {
                 Some(self.index(op, node, &mut out)?)
             } else if let Op::IndexToString(op) = &node.op {
                 Some(self.word(op, node, &mut out)?)
+            } else if cuts(node) {
+                Some(self.tabled(node, &mut out)?)
             } else {
                 None
             };
@@ -79,6 +109,42 @@ impl Words {
             }
         }
         Ok(out.finish())
+    }
+
+    /// What the op makes of each word: a row of a table.
+    fn tabled(&self, node: &Node, out: &mut Rebuild<'_>) -> Result<ValueId, Diag> {
+        let width = match &node.op {
+            Op::StringSplit(op) => op.words.known(),
+            op => matches!(op, Op::StringMap(_)).then_some(1),
+        };
+        let mut alone = Graph::new("alone");
+        let texts = alone.input("x", Type::known(DType::Str, &[self.words.len() as u64]));
+        // Texts that are not its inputs may have more words; these rows are not asked for.
+        let free = match &node.op {
+            Op::StringSplit(op) => Op::StringSplit(StringSplit { words: Dim::symbol("words"), ..op.clone() }),
+            op => op.clone(),
+        };
+        let made = alone.add(&node.path, free, &[texts])?;
+        alone.output("y", made);
+        let given = Array::strings(vec![self.words.len()], self.words.clone());
+        let made = evaluate(&alone, &[given], &Files::none(), &Options::default())?.swap_remove(0);
+        let missing = || Diag::new(Code::Bug, &node.path, "words without a number");
+        let (width, Data::S(found)) = (width.ok_or_else(missing)? as usize, &made.data) else {
+            return Err(missing());
+        };
+        let given = made.shape.get(1).copied().unwrap_or(1);
+        let none = self.words.len() as i64;
+        let place = |row: usize, at: usize| {
+            let text = if at < given { found[row * given + at].as_str() } else { "" };
+            self.places.get(text).copied().unwrap_or(none)
+        };
+        let rows = self.words.len();
+        let table: Vec<i64> = (0..rows * width).map(|i| place(i / width, i % width)).collect();
+        let mut shape = vec![rows as u64];
+        shape.extend(matches!(node.op, Op::StringSplit(_)).then_some(width as u64));
+        let x = input(node, out)?;
+        let table = out.graph.constant(&node.path, Tensor::from_i64(&shape, &table))?;
+        out.graph.add(&node.path, Gather { axis: 0 }, &[table, x])
     }
 
     /// One number for each known word, and one behind them for all others.
@@ -113,15 +179,13 @@ impl Words {
 
 fn input(node: &Node, out: &Rebuild<'_>) -> Result<ValueId, Diag> {
     let value = node.inputs.first().copied().flatten();
-    let missing = || Diag::new(recast_plugin_api::diag::Code::Bug, &node.path, "input 0 is missing");
+    let missing = || Diag::new(Code::Bug, &node.path, "input 0 is missing");
     value.map(|value| out.get(value)).ok_or_else(missing)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use recast_plugin_api::ir::{Dim, Type};
-    use recast_reference::{Files, Options, evaluate};
 
     fn texts(words: &[&str]) -> Vec<String> {
         words.iter().map(|word| word.to_string()).collect()
@@ -143,7 +207,7 @@ mod tests {
         assert_eq!(expected[0].numbers(), [-2.0, 1.0, 7.0, 0.0, 1.0]);
 
         let mut words = Words::of(&graph).unwrap();
-        let numbered = words.numbered(&graph).unwrap();
+        let numbered = words.numbered(&graph, &[given.clone()], &Files::none()).unwrap();
         let found = evaluate(&numbered, &[words.encoded(&given)], &Files::none(), &options).unwrap();
         assert_eq!(found[0], expected[0]);
         assert_eq!((words.decoded(&found[1]), words.decoded(&found[2])), (expected[1].clone(), given));

@@ -61,8 +61,7 @@ fn work(mut channel: UnixStream, pipeline: Pipeline) -> io::Result<()> {
     die_with(parent)?;
     obey_sigterm();
     let answers = Mutex::new(channel.try_clone()?);
-    std::fs::create_dir_all(spec.staging.join(SCRATCH))?;
-    let trail = Mutex::new(Trail::create(&spec.staging)?);
+    let trail = Mutex::new(Trail::open(&spec.staging)?);
     let report = Arc::new(Reporter { channel: Mutex::new(channel), answers, progress: Mutex::new(None), trail });
     let level = log_level.parse().unwrap_or(tracing::level_filters::LevelFilter::INFO);
     let subscriber = tracing_subscriber::registry().with(Forward(report.clone()).with_filter(level));

@@ -9,8 +9,8 @@
 //!            <---- Done(report) ----------  _exit
 //! ```
 //! The messages cross a socket pair of their own; what plugins print goes into a pipe that becomes log lines. A worker
-//! that ends without `Done`, whatever its exit code, has failed, and the plugin that was entered last is to blame: a file in
-//! the staging directory tells which one.
+//! that ends without `Done`, whatever its exit code, has failed, and the plugin that was entered last is to blame: a
+//! file in the staging directory tells which one.
 
 mod child;
 mod command;

@@ -82,8 +82,8 @@ struct Running<'s> {
     log: std::fs::File,
     frames: Frames,
     printed: Printed,
-    /// What the worker tells of its calls; none before it is ready.
-    trail: Option<std::fs::File>,
+    /// What the worker tells of its calls.
+    trail: std::fs::File,
     /// The calls when it was stopped: what it does afterwards is nobody's fault.
     stopped_in: Option<Calls>,
     stage: String,
@@ -102,6 +102,7 @@ fn artifact_bytes(spec: &JobSpec) -> u64 {
 impl<'s> Running<'s> {
     fn start(command: &WorkerCommand, spec: &'s JobSpec, case: Option<&str>) -> io::Result<Running<'s>> {
         let (mut channel, theirs) = UnixStream::pair()?;
+        let trail = trail::create(&spec.staging)?;
         let (log, into_log) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let mut builder = Command::new(&command.program);
         builder.arg0("recast").args(&command.args).env_clear();
@@ -121,7 +122,7 @@ impl<'s> Running<'s> {
             log: log.into(),
             frames: Frames::default(),
             printed: Printed::default(),
-            trail: None,
+            trail,
             stopped_in: None,
             stage: String::new(),
             started: Instant::now(),
@@ -226,7 +227,7 @@ impl<'s> Running<'s> {
     }
 
     fn calls(&self) -> Calls {
-        self.trail.as_ref().map(trail::read).unwrap_or_default()
+        trail::read(&self.trail)
     }
 
     fn stop(&mut self, why: Stopped) {
@@ -236,10 +237,7 @@ impl<'s> Running<'s> {
 
     fn hear(&mut self, message: FromWorker, events: &dyn Events) {
         match message {
-            FromWorker::Sandboxed { missing } => {
-                self.trail = trail::open(&self.spec.staging).ok();
-                tell_missing(&missing);
-            }
+            FromWorker::Sandboxed { missing } => tell_missing(&missing),
             FromWorker::Stage { name } => {
                 events.stage(&name);
                 self.stage = name;
@@ -270,7 +268,7 @@ impl<'s> Running<'s> {
             match self.log.read(&mut chunk) {
                 Ok(0) => return Ok(()),
                 Ok(read) => {
-                    let calls = self.trail.as_ref().map(trail::read).unwrap_or_default().going_on;
+                    let calls = trail::read(&self.trail).going_on;
                     let plugin = calls.last().map_or("", |call| call.plugin.as_str());
                     self.printed.push(&chunk[..read], |line| {
                         tracing::info!(target: "recast::printed", plugin = plugin, "{line}");

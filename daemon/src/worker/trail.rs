@@ -11,9 +11,9 @@
 use crate::pipeline::SCRATCH;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const NAME: &str = "calls";
 /// What is read of a file that a plugin may have written to.
@@ -37,9 +37,11 @@ pub(super) struct Trail {
 }
 
 impl Trail {
-    /// In the scratch directory of a job, which is there.
-    pub(super) fn create(staging: &Path) -> io::Result<Trail> {
-        Ok(Trail { file: File::create(staging.join(SCRATCH).join(NAME))?, calls: Vec::new() })
+    pub(super) fn open(staging: &Path) -> io::Result<Trail> {
+        let mut file = File::options().write(true).open(path(staging))?;
+        // What a plugin writes to whatever is open goes behind all that is read.
+        file.seek(SeekFrom::Start(BYTES_MAX))?;
+        Ok(Trail { file, calls: Vec::new() })
     }
 
     pub(super) fn enter(&mut self, call: &Entered) -> io::Result<()> {
@@ -72,9 +74,15 @@ pub(super) struct Calls {
     pub left: Option<Entered>,
 }
 
-/// The daemon's side: open as long as the job, as the worker removes the file at its end.
-pub(super) fn open(staging: &Path) -> io::Result<File> {
-    File::open(staging.join(SCRATCH).join(NAME))
+fn path(staging: &Path) -> PathBuf {
+    staging.join(SCRATCH).join(NAME)
+}
+
+/// The daemon's side: made before the worker starts and open as long as the job, as the worker removes the file at its
+/// end, and may be done before the daemon looks.
+pub(super) fn create(staging: &Path) -> io::Result<File> {
+    std::fs::create_dir_all(staging.join(SCRATCH))?;
+    File::options().read(true).write(true).create(true).truncate(true).open(path(staging))
 }
 
 /// A file that can't be read, or that a plugin wrote to, says what stands before that.
@@ -101,7 +109,7 @@ pub(super) fn read(file: &File) -> Calls {
 
 /// The calls that go on in the worker of this staging directory, the innermost last; none before it is in any.
 pub fn calls_of(staging: &Path) -> Vec<Entered> {
-    open(staging).map_or(Vec::new(), |file| read(&file).going_on)
+    File::open(path(staging)).map_or(Vec::new(), |file| read(&file).going_on)
 }
 
 #[cfg(test)]
@@ -115,9 +123,9 @@ mod tests {
     #[test]
     fn calls_nest_and_are_left() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join(SCRATCH)).unwrap();
         assert_eq!(calls_of(dir.path()), []);
-        let mut trail = Trail::create(dir.path()).unwrap();
+        let seen = create(dir.path()).unwrap();
+        let mut trail = Trail::open(dir.path()).unwrap();
         trail.enter(&call("outer")).unwrap();
         trail.enter(&call("a longer name")).unwrap();
         assert_eq!(calls_of(dir.path()), [call("outer"), call("a longer name")]);
@@ -125,8 +133,7 @@ mod tests {
         trail.enter(&call("b")).unwrap();
         assert_eq!(calls_of(dir.path()), [call("outer"), call("b")]);
         trail.leave().unwrap();
-        let calls = read(&open(dir.path()).unwrap());
-        assert_eq!(calls, Calls { going_on: vec![call("outer")], left: Some(call("b")) });
+        assert_eq!(read(&seen), Calls { going_on: vec![call("outer")], left: Some(call("b")) });
         trail.leave().unwrap();
         assert_eq!(calls_of(dir.path()), []);
         trail.leave().unwrap();
@@ -137,9 +144,11 @@ mod tests {
     #[test]
     fn a_file_that_a_plugin_wrote_to_ends_where_it_makes_no_sense() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join(SCRATCH)).unwrap();
-        let mut trail = Trail::create(dir.path()).unwrap();
+        create(dir.path()).unwrap();
+        let mut trail = Trail::open(dir.path()).unwrap();
         trail.enter(&call("a")).unwrap();
+        io::Write::write_all(&mut trail.file, &[255; 64]).unwrap();
+        assert_eq!(calls_of(dir.path()), [call("a")]);
         for junk in [&[255; 8][..], b"\x02\0\0\0{]", b"\x09\0\0\0{}", b"\x01"] {
             trail.file.write_all_at(junk, trail.end()).unwrap();
             assert_eq!(calls_of(dir.path()), [call("a")]);

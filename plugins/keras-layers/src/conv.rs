@@ -167,7 +167,7 @@ struct Fit {
 fn fit(edge: Edge, reach: u64, stride: u64, output_padding: Option<u64>) -> Fit {
     let tail = match (edge, output_padding) {
         (Edge::Same | Edge::Theano, None) => stride,
-        (Edge::Same, Some(extra)) => reach % 2 + extra,
+        (Edge::Same | Edge::Theano, Some(extra)) => reach % 2 + extra,
         (_, None) => reach.max(stride),
         (_, Some(extra)) => reach + extra,
     };
@@ -247,6 +247,7 @@ mod tests {
         assert_eq!(length(Edge::Same, 3, 2, Some(0)), 9);
         assert_eq!(length(Edge::Valid, 3, 2, Some(1)), 12);
         assert_eq!(length(Edge::Theano, 3, 2, None), 10);
+        assert_eq!(length(Edge::Theano, 3, 2, Some(1)), 10);
         assert_eq!(fit(Edge::Same, 4, 1, None), Fit { cropping: (1, 2), extra: 0 });
         assert_eq!(fit(Edge::Theano, 3, 2, None), Fit { cropping: (1, 0), extra: 0 });
     }

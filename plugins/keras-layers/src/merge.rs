@@ -1,8 +1,8 @@
 //! Layers that join several inputs. Inputs of lower rank get axes of size one behind the batch axis.
 //!
 //! Masks: in Keras 2, the result keeps what all masked inputs keep. Keras 3 has no mask of several inputs before 3.4;
-//! since then it keeps what any input keeps, and has no mask when one input has none; `Maximum`, `Minimum` and `Multiply`
-//! then leave masked elements out.
+//! since then it keeps what any input keeps, and has no mask when one input has none; `Maximum`, `Minimum` and
+//! `Multiply` then leave masked elements out.
 
 use crate::norm::l2_normalized;
 use crate::policy::{as_float, compute_dtype, one, version};

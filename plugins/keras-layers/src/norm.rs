@@ -261,8 +261,8 @@ fn unit(l: &mut Lowering<'_>) -> Outcome {
         Some(Json::Array(items)) if items.is_empty() => (0..l.rank(x)).collect(),
         _ => axes_or_last(l, l.rank(x))?,
     };
-    // Keras 3 bounds the norm by 1e-12, Keras 2 its square.
-    let floor = if l.keras_major() >= 3 { 1e-24 } else { 1e-12 };
+    // Keras bounds the square of the norm by 1e-12, since 3.6 the norm.
+    let floor = if version(l) >= (3, 6) { 1e-24 } else { 1e-12 };
     Ok(one(l2_normalized(l, x, &axes, floor)?))
 }
 

@@ -57,8 +57,9 @@ pub fn version(l: &Lowering<'_>) -> (u32, u32) {
     (l.keras_major(), parts.nth(1).unwrap_or(0))
 }
 
-/// Whether the outputs have a mask, if the class hands one on. Before 3.4, Keras 3 does not look for the masks of a list
-/// of tensors, and before 3.11 it hands on the mask that travels with the first input, never one that is an argument.
+/// Whether the outputs have a mask, if the class hands one on. Before 3.4, Keras 3 does not look for the masks of a
+/// list of tensors, and before 3.11 it hands on the mask that travels with the first input, never one that is an
+/// argument.
 pub fn hands_on(l: &Lowering<'_>) -> bool {
     if l.keras_major() < 3 {
         return true;

@@ -344,7 +344,8 @@ fn resizing(l: &mut Lowering<'_>) -> Outcome {
     let y = resized(l, x, axes.to_vec(), sizes, &interpolation, antialias)?;
     Ok(one(match version(l) {
         (0..=2, _) => narrowed(l, y)?,
-        (3, 0..=5) => y,
+        // Cut off, not rounded.
+        (3, 0..=5) => l.cast(y, given)?,
         _ => saturated(l, y, given)?,
     }))
 }

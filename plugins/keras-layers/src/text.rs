@@ -166,7 +166,8 @@ impl Texts {
         if !encoding.eq_ignore_ascii_case("utf-8") {
             return Err(l.unsupported(format!("the encoding '{encoding}'; texts are UTF-8")));
         }
-        let ngrams = match l.config.get("ngrams") {
+        // A tuple is tagged in some files.
+        let ngrams = match l.config.get("ngrams").map(|ngrams| ngrams.get("items").unwrap_or(ngrams)) {
             None => vec![1],
             Some(Json::Array(items)) => items
                 .iter()

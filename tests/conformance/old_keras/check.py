@@ -1,6 +1,6 @@
 """Files of old frameworks, made by these and converted: what of it is right, refused and wrong.
 
-    keras3/bin/python check.py [VERSION]... [--make] [--only PART]... [--recast PATH] [--plugins DIR] [--json FILE]
+    keras3/bin/python check.py [VERSION]... [--make] [--only PART]... [--targets T,T] [--recast PATH] [--plugins DIR] [--json FILE]
 
 `--make` has each version of `environments.py` make its models first (into RECAST_CONFORMANCE_HOME/old/VERSION). Every
 model is then converted to onnx and keras; recast verifies against the outputs that the old framework gave. A refusal must
@@ -102,21 +102,22 @@ def check(args, name, refusals):
     """Rows of one version: {"version", "case", "target", "outcome", "why", "error", "rule"}."""
     models = models_of(name, args.only)
     rows = []
-    for targets in ("onnx", "keras"):
+    for targets in args.targets:
         paths = list(models.values())
         reports = {}
         for at in range(0, len(paths), args.batch):
             reports.update(convert(args, paths[at:at + args.batch], targets))
         for case, path in models.items():
             outcome, why, error = judge(reports.get(path))
-            rule = foreseen(refusals, name, case, why) if outcome == "refused" else None
+            rule = foreseen(refusals, name, case, why) if outcome != "golden" else None
+            outcome = outcome if rule is None else "refused"
             rows.append({"version": name, "case": case, "target": targets, "outcome": outcome, "why": why,
                          "error": error, "rule": rule})
     return rows
 
 
 def summary(name, rows):
-    for target in ("onnx", "keras"):
+    for target in sorted({row["target"] for row in rows}):
         of = [row for row in rows if row["target"] == target]
         outcomes = collections.Counter(row["outcome"] for row in of)
         errors = [row["error"] for row in of if row["error"] is not None]
@@ -136,6 +137,7 @@ def main():
     parser.add_argument("--only", action="append", default=[], help="only cases whose name contains this")
     parser.add_argument("--recast", default=os.path.join(ROOT, "target", "release", "recast"))
     parser.add_argument("--plugins")
+    parser.add_argument("--targets", type=lambda text: text.split(","), default=["onnx", "keras"])
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--json", help="write all rows there")
     args = parser.parse_args()

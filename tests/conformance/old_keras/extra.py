@@ -1,17 +1,12 @@
 # -*- coding: utf-8 -*-
 """Cases that the tables beside this directory have not, since only old versions write them. For Python 2.7, too.
 
-`cases()` gives (name, options of make.Case). A make may give a third thing, the twin: a model that loads the file and
-runs in its place (cuDNN's layers run on a GPU alone; Keras itself converts their weights).
+`cases()` gives (name, options of make.Case). cuDNN's layers are not among them: no session without a GPU holds one.
 """
-from kit import K, KERAS, L, NAME, VERSION, feed, keras, np, seed_of, tf
+from kit import K, KERAS, L, NAME, feed, keras, seed_of
 from keras.models import Model, Sequential
 
 FOUND = []
-
-
-def case(name, make, **options):
-    FOUND.append((name, dict(options, make=make)))
 
 
 def built(name, build, makers=(), **options):
@@ -20,7 +15,7 @@ def built(name, build, makers=(), **options):
         if KERAS == 1:
             model.compile("sgd", "mse")
         return model, feed(model, rng, makers)
-    case(name, make, **options)
+    FOUND.append((name, dict(options, make=make)))
 
 
 def ids(rng, shape, dtype):
@@ -158,24 +153,6 @@ def one_shared_lstm():
 
 
 # --- Keras 2 --------------------------------------------------------------------------------------------------------
-def cudnn(kind, options, around=None, masked=False):
-    """The layer of cuDNN, and the plain one as its twin."""
-    place = tf.compat.v1.keras.layers if hasattr(tf, "compat") and hasattr(tf.compat, "v1") else L
-    place = place if hasattr(place, "CuDNNLSTM") else L
-
-    def of(layer):
-        x = L.Input((5, 3), name="x")
-        return Model(x, (around or (lambda inner: inner))(layer)(x))
-
-    def make(rng):
-        model = of(getattr(place if not NAME.startswith("keras") else L, "CuDNN" + kind)(4, name="rnn", **options))
-        more = {"recurrent_activation": "sigmoid"}
-        more.update({"reset_after": True} if kind == "GRU" else {})
-        twin = of(getattr(L, kind)(4, name="rnn", **dict(options, **more)))
-        return model, feed(model, rng), twin
-    return make
-
-
 def two_frozen():
     """A frozen model inside: the order of its weights in the file is another one."""
     x = L.Input((4,))
@@ -287,26 +264,24 @@ def by_default(data_format, build):
 def default_first():
     x = L.Input((3, 8, 7))
     y = L.UpSampling2D(2)(L.MaxPooling2D(2)(L.Conv2D(4, 2)(x)))
-    return Model(x, L.Dense(2)(L.Flatten()(L.ZeroPadding2D(1)(L.GlobalAveragePooling2D()(y)) if False else y)))
+    return Model(x, L.Dense(2)(L.Flatten()(L.ZeroPadding2D(1)(y))))
 
 
-def mobile():
-    from keras import applications
-    net = getattr(applications, "MobileNet", None) or applications.mobilenet.MobileNet
-    return net(input_shape=(32, 32, 3), alpha=0.25, weights=None, classes=5)
+def cells(turned):
+    """RNN around a stack of cells, with states in and out; once those of the last cell came first."""
+    def build():
+        x = L.Input((5, 3))
+        states = [L.Input((size,)) for size in ((3, 4, 4) if turned else (4, 4, 3))]
+        out = L.RNN([L.LSTMCell(4), L.GRUCell(3)], return_state=True)(x, initial_state=states)
+        return Model([x] + states, out)
+    return build
 
 
-def mobile2():
-    from keras.applications import mobilenet_v2
-    return mobilenet_v2.MobileNetV2(input_shape=(32, 32, 3), alpha=0.35, weights=None, classes=5)
-
-
-def cells():
-    """RNN around a stack of cells, with states in and out."""
-    x = L.Input((5, 3))
-    states = [L.Input((4,)), L.Input((4,)), L.Input((3,))]
-    out = L.RNN([L.LSTMCell(4), L.GRUCell(3)], return_state=True)(x, initial_state=states)
-    return Model([x] + states, out)
+def cells_masked():
+    """Cells of one size: what a masked step gives may be the state of another cell."""
+    x = L.Input((6, 3))
+    y = L.RNN([L.GRUCell(3), L.SimpleRNNCell(3)], return_sequences=True)(L.Masking(0.0)(x))
+    return Model(x, y)
 
 
 def conv_lstm():
@@ -324,21 +299,19 @@ def implementation(kind, number):
 
 def two():
     for kind in ("LSTM", "GRU"):
-        for label, options in (("last", {}), ("sequences", {"return_sequences": True}), ("backwards", {"go_backwards": True}),
-                               ("state", {"return_state": True})):
-            case("two-cudnn_%s_%s" % (kind.lower(), label), cudnn(kind, options))
-        case("two-cudnn_bidirectional_" + kind.lower(), cudnn(kind, {"return_sequences": True}, L.Bidirectional))
         for number in (0, 1, 2):
             built("two-%s_implementation_%d" % (kind.lower(), number), implementation(kind, number))
     for name, build in (("frozen_inside", two_frozen), ("constraints", two_constraints), ("lambdas", two_lambdas),
-                        ("residual_scale", two_residual_scale), ("old_merge", two_old_merge), ("cells", cells),
+                        ("residual_scale", two_residual_scale), ("old_merge", two_old_merge), ("cells", cells(False)),
+                        ("cells_turned", cells(True)),
                         ("legacy_layers", two_legacy_layers), ("seq2seq", two_seq2seq), ("conv_lstm", conv_lstm),
                         ("spread_sequential", lambda: two_spread(True)), ("spread", lambda: two_spread(False)),
                         ("merge_functions", two_concat_names), ("time_nested", two_time_nested),
-                        ("unicode", two_named(u"größe μ")), ("dots", two_named("a.b-c/d")), ("mobilenet", mobile),
-                        ("channels_first", channels_first), ("mobilenet_v2", mobile2),
+                        ("unicode", two_named(u"größe μ")), ("dots", two_named("a.b-c/d")),
+                        ("channels_first", channels_first),
                         ("default_first", by_default("channels_first", default_first))):
         built("two-" + name, build)
+    built("two-cells_masked", cells_masked, [gaps])
     built("two-weights_apart", lambda: two_spread(True), save="legacy-weights")
     built("two-yaml", lambda: two_spread(True), save="yaml")
     if not NAME.startswith("keras"):

@@ -111,8 +111,8 @@ impl Part {
     }
 }
 
-/// Cells on top of each other. `states` are taken, and given, in the order of the cells, or of the cells from the last to
-/// the first.
+/// Cells on top of each other. `states` are taken, and given, in the order of the cells, or of the cells from the last
+/// to the first.
 fn run_stack(
     l: &mut Lowering<'_>,
     parts: &[Part],

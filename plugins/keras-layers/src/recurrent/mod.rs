@@ -82,8 +82,8 @@ impl Options {
         })
     }
 
-    /// Whether a masked step gives the first state. So it was in the loop of TensorFlow before Keras took tf.keras' (2.3);
-    /// Theano, and TensorFlow without a loop, always repeated the output of the step before.
+    /// Whether a masked step gives the first state. So it was in the loop of TensorFlow, before Keras took that of
+    /// tf.keras (2.3); Theano, and TensorFlow without a loop, always repeated the output of the step before.
     fn masked_gives_state(&self, l: &Lowering<'_>) -> bool {
         is_multi_backend(l) && cell::version_of(&l.request.keras_version) < (2, 3) && !self.unroll && !self.theano
     }
@@ -97,8 +97,8 @@ pub struct Call {
     /// Which steps the layers behind it skip, if it returns sequences.
     pub passed: Option<ValueId>,
     pub states: Vec<ValueId>,
-    /// A skipped step gives the first state, not the output of the step before: they differ where a state is given at the
-    /// beginning, or where the output is that of another cell.
+    /// A skipped step gives the first state, not the output of the step before: they differ where a state is given at
+    /// the beginning, or where the output is that of another cell.
     pub gives_state: bool,
 }
 
@@ -170,7 +170,8 @@ pub fn run(
     begin_with_state(l, Ran { sequence, last, states }, call, backwards)
 }
 
-/// What ran, with the initial state in the place of the zeros before the first step, where skipped steps give the state.
+/// What ran, with the initial state in the place of the zeros before the first step, where skipped steps give the
+/// state.
 fn begin_with_state(l: &mut Lowering<'_>, mut ran: Ran, call: &Call, backwards: bool) -> Result<Ran, Findings> {
     if let (true, Some(mask), Some(&initial)) = (call.gives_state, call.mask, call.states.first()) {
         ran.sequence = begin_with(l, ran.sequence, mask, initial, backwards)?;

@@ -29,11 +29,15 @@ enum When {
     IsNot(&'static str, &'static str),
     /// Both flags, the first false by default, the second true.
     Flags(&'static str, &'static str),
+    /// One of them, with the same defaults.
+    Either(&'static str, &'static str),
+    /// Not the first, and the second, with the same defaults.
+    Unless(&'static str, &'static str),
     /// Keras 3 keeps the layer's numbers in eight bits.
     Int8,
 }
 
-use When::{Always, Flag, Flags, Given, Int8, Is, IsNot, Not, Null};
+use When::{Always, Either, Flag, Flags, Given, Int8, Is, IsNot, Not, Null, Unless};
 
 type Row = (&'static str, When, bool);
 
@@ -122,7 +126,10 @@ const TABLE: &[(&str, &[Row])] = &[
     ("GroupedQueryAttention", ATTENTION),
     ("LSTM", RECURRENT),
     ("LSTMCell", RECURRENT),
-    ("LayerNormalization", &[("gamma", Flag("scale", true), true), ("beta", Flag("center", true), true)]),
+    (
+        "LayerNormalization",
+        &[("gamma", Either("rms_scaling", "scale"), true), ("beta", Unless("rms_scaling", "center"), true)],
+    ),
     ("LocallyConnected1D", KERNEL),
     ("LocallyConnected2D", KERNEL),
     ("MultiHeadAttention", ATTENTION),
@@ -223,6 +230,8 @@ impl When {
             Is(key, value) => config.get(key).and_then(Value::as_str) == Some(value),
             IsNot(key, value) => config.get(key).and_then(Value::as_str) != Some(value),
             Flags(off, on) => crate::json::flag(config, off, false) && crate::json::flag(config, on, true),
+            Either(off, on) => crate::json::flag(config, off, false) || crate::json::flag(config, on, true),
+            Unless(off, on) => !crate::json::flag(config, off, false) && crate::json::flag(config, on, true),
         }
     }
 }

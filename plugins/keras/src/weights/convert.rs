@@ -124,8 +124,7 @@ fn settle_one(weight: &mut Taken<'_>, kind: &Kind, origin: Origin, limits: &Limi
     let kernels: &[&str] = match kind.class.as_str() {
         "Conv1D" | "Conv2D" | "Conv3D" | "Conv2DTranspose" => &["kernel"],
         "ConvLSTM2D" => &["kernel", "recurrent_kernel"],
-        "SeparableConv1D" | "SeparableConv2D" => &["depthwise_kernel", "pointwise_kernel"],
-        "DepthwiseConv2D" => &["depthwise_kernel"],
+        "SeparableConv2D" => &["depthwise_kernel", "pointwise_kernel"],
         _ => return Ok(()),
     };
     if !kernels.contains(&weight.role.as_str()) {
@@ -138,7 +137,8 @@ fn settle_one(weight: &mut Taken<'_>, kind: &Kind, origin: Origin, limits: &Limi
     } else if turned(kind, &dims) {
         weight.each.push(Step::Transpose(vec![3, 2, 0, 1]));
     }
-    if origin.theano {
+    // Depthwise kernels, which Theano had late, Keras itself reversed before it gave them to Theano.
+    if origin.theano && kind.class != "SeparableConv2D" {
         let rank = if kind.class == "Conv1D" { 3 } else { dims.len() };
         weight.each.push(Step::Flip((0..rank.saturating_sub(2)).collect()));
     }

@@ -26,7 +26,7 @@ use recast_plugin_api::model::{LayerModel, Model, SCHEMA_REV};
 use recast_plugin_api::plugin::{WriteCx, options};
 use serde_json::{Value, json};
 use std::io::{BufWriter, Write};
-use upgrade::Dialect;
+use upgrade::{Dialect, Newer};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
@@ -111,13 +111,14 @@ pub fn write(output: &dyn Output, target: &str, request: &WriteRequest) -> Resul
         "tfjs" => Dialect::Js,
         other => return Err(Diag::new(Code::UnknownTarget, other, "the keras plugin writes no such target").into()),
     };
-    let root = words::given(output, root)?;
-    let (root, notes) = upgrade::prepare(source, &root, dialect)?;
+    let (root, said) = words::given(output, root, dialect)?;
+    said.iter().for_each(|note| output.report(note));
+    let upgrade::Prepared { root, notes, newer } = upgrade::prepare(source, &root, dialect)?;
     notes.iter().for_each(|note| output.report(note));
     match dialect {
         Dialect::Keras3 => keras(output, source, &root, &request.name),
-        Dialect::Both => h5(output, source, &root, &format!("{}.h5", request.name), dialect),
-        Dialect::Keras2 => h5(output, source, &root, &format!("{}_keras2.h5", request.name), dialect),
+        Dialect::Both => h5(output, source, &root, &format!("{}.h5", request.name), (dialect, newer)),
+        Dialect::Keras2 => h5(output, source, &root, &format!("{}_keras2.h5", request.name), (dialect, None)),
         Dialect::Js => tfjs::write(output, source, &root, &request.name, &request.recast_version),
     }
 }
@@ -139,13 +140,13 @@ fn parts(
     output: &dyn Output,
     source: &LayerModel,
     root: &Model,
-    dialect: Dialect,
+    (dialect, newer): (Dialect, Option<Newer>),
 ) -> Result<(Value, Layout), Findings> {
     let layout = match dialect {
         Dialect::Keras3 => layout::tree(root),
         Dialect::Both | Dialect::Keras2 | Dialect::Js => layout::flat(root, dialect),
     };
-    match (upgrade::model(source, root, dialect), layout) {
+    match (upgrade::model(source, root, dialect, newer), layout) {
         (Ok(upgraded), Ok(layout)) => {
             upgraded.notes.iter().for_each(|note| output.report(note));
             Ok((upgraded.config, layout))
@@ -155,7 +156,7 @@ fn parts(
 }
 
 fn keras(output: &dyn Output, source: &LayerModel, root: &Model, name: &str) -> Result<(), Findings> {
-    let (config, layout) = parts(output, source, root, Dialect::Keras3)?;
+    let (config, layout) = parts(output, source, root, (Dialect::Keras3, None))?;
     let plan = hdf5::plan(&layout.root)?;
     // No date: the same model gives the same bytes.
     let metadata = json!({"keras_version": KERAS_VERSION});
@@ -176,8 +177,14 @@ fn keras(output: &dyn Output, source: &LayerModel, root: &Model, name: &str) -> 
     Ok(())
 }
 
-fn h5(output: &dyn Output, source: &LayerModel, root: &Model, file: &str, dialect: Dialect) -> Result<(), Findings> {
-    let (config, mut layout) = parts(output, source, root, dialect)?;
+fn h5(
+    output: &dyn Output,
+    source: &LayerModel,
+    root: &Model,
+    file: &str,
+    (dialect, newer): (Dialect, Option<Newer>),
+) -> Result<(), Findings> {
+    let (config, mut layout) = parts(output, source, root, (dialect, newer))?;
     let version = if dialect.is_old() { KERAS_2_VERSION } else { KERAS_VERSION };
     let about = || [("backend".into(), text("tensorflow")), ("keras_version".into(), text(version))];
     layout.root.attrs.extend(about());

@@ -26,7 +26,7 @@ pub fn write(
     name: &str,
     version: &str,
 ) -> Result<(), Findings> {
-    let (upgraded, weights) = match (upgrade::model(source, root, Dialect::Js), layout::listed(root)) {
+    let (upgraded, weights) = match (upgrade::model(source, root, Dialect::Js, None), layout::listed(root)) {
         (Ok(upgraded), Ok(weights)) => (upgraded, weights),
         (upgraded, weights) => return Err(upgraded.err().into_iter().chain(weights.err()).flatten().collect()),
     };

@@ -50,7 +50,9 @@ pub fn string_split(op: &StringSplit, node: &Node, e: &mut Emit) -> Emitting {
         SplitFunction::Whitespace => {}
     }
     let x = e.arg(node, 0)?;
-    e.op("StringSplit", &[&x]).to(node.outputs[0]);
+    // How many words each text has comes out, too.
+    let found = e.op("StringSplit", &[&x]).tmps(&[true, true]);
+    e.op("Identity", &[&found[0]]).to(node.outputs[0]);
     Ok(())
 }
 

@@ -157,7 +157,9 @@ fn fill(layer: &mut Layer, by_path: &mut HashMap<String, Vec<Weight>>) {
 
 /// Classes whose words may stand in a lookup table instead of their configuration: those that they learnt, or read from
 /// a file.
-const LOOKUPS: [&str; 2] = ["IntegerLookup", "StringLookup"];
+const LOOKUPS: [&str; 3] = ["IntegerLookup", "StringLookup", "TextVectorization"];
+/// The lookup inside of a TextVectorization.
+const INNER: &str = "_lookup_layer";
 const TABLE: &str = "lookup_table";
 
 struct Vocabularies<'x, 'y, 'io, 'a> {
@@ -265,7 +267,8 @@ impl<'x> Walk<'x, '_, '_, '_> {
             return self.model(model, object);
         }
         if LOOKUPS.contains(&layer.class.as_str())
-            && let Some(table) = self.found.objects.child(object, TABLE)
+            && let holder = self.found.objects.child(object, INNER).unwrap_or(object)
+            && let Some(table) = self.found.objects.child(holder, TABLE)
         {
             self.tables.insert(layer.path.clone(), table);
         }

@@ -157,7 +157,7 @@ impl Upgrade<'_> {
         if sequential {
             self.sequential(model, root, &mut config);
         } else {
-            self.functional(model, &mut config);
+            self.functional(model, root, &mut config);
         }
         match (self.plain(), sequential) {
             (true, _) => json!({"class_name": model.kind, "config": config}),
@@ -183,7 +183,8 @@ impl Upgrade<'_> {
     }
 
     fn input(&self, input: &ModelInput) -> Value {
-        let shape_key = if self.plain() { "batch_input_shape" } else { "batch_shape" };
+        // tf.keras 2 does not know the newer key, and does not load the file.
+        let shape_key = if self.plain() && !self.closed { "batch_input_shape" } else { "batch_shape" };
         let mut config = json!({
             shape_key: shape(input), "dtype": input.dtype, "sparse": false, "name": input.name,
         });
@@ -194,7 +195,7 @@ impl Upgrade<'_> {
         object("keras.layers", "InputLayer", config)
     }
 
-    fn functional(&mut self, model: &Model, config: &mut Map<String, Value>) {
+    fn functional(&mut self, model: &Model, root: bool, config: &mut Map<String, Value>) {
         let names = Names::of(model, self.dialect);
         let mut calls: Vec<Vec<Value>> = vec![Vec::new(); model.layers.len()];
         for call in &model.calls {
@@ -220,16 +221,10 @@ impl Upgrade<'_> {
         let starts: Vec<Value> = model.inputs.iter().map(|input| json!([input.name, 0, 0])).collect();
         let ends = model.outputs.iter().filter_map(|output| output.value.as_ref());
         let ends: Vec<Value> = ends.map(|value| names.end(value)).collect();
-        config.insert("input_layers".into(), self.ends(starts));
-        config.insert("output_layers".into(), self.ends(ends));
-    }
-
-    /// One input or output is a tensor to Keras 3, more of them a list. Keras 2 always writes lists.
-    fn ends(&self, mut ends: Vec<Value>) -> Value {
-        match ends.len() {
-            1 if !self.plain() => ends.remove(0),
-            _ => Value::Array(ends),
-        }
+        config.insert("input_layers".into(), ends_of(starts, !self.plain()));
+        // A list of one makes Keras 3 give a list of one, in which TimeDistributed does not find its layer's shape.
+        let single = !self.plain() || (!root && self.dialect == Dialect::Both);
+        config.insert("output_layers".into(), ends_of(ends, single));
     }
 
     fn call(&mut self, names: &Names<'_>, layer: &Layer, call: &Call) -> Value {
@@ -251,6 +246,11 @@ impl Upgrade<'_> {
             |operation| format!("it has no operation {operation}"),
         );
         self.needs_newer(&layer.path, why);
+        if self.dialect == Dialect::Both && args.iter().any(holds_ellipsis) {
+            let detail = "an Ellipsis between brackets (`x[..., 0]`): Keras 3 does not read it from an .h5";
+            let hint = "the target `keras` writes it as a .keras file";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail).hint(hint));
+        }
         let args: Vec<Value> = args.iter().map(|arg| names.arg(arg)).collect();
         json!({"args": args, "kwargs": names.named(&kwargs)})
     }
@@ -271,6 +271,9 @@ impl Upgrade<'_> {
         }
         if layer.model.is_some() {
             args.iter_mut().for_each(flatten);
+            // No mask on any input, which is said of each.
+            kwargs.retain(|named| named.name != "mask" || named.arg.as_ref().is_some_and(holds_tensor));
+            kwargs.iter_mut().filter_map(|named| named.arg.as_mut()).for_each(flatten);
         }
         if RECURRENT.contains(&layer.class.as_str()) && !self.dialect.is_old() {
             self.states(layer, &mut args, &mut kwargs);
@@ -303,11 +306,36 @@ impl Upgrade<'_> {
     }
 }
 
+/// One input or output is a tensor to Keras 3, more of them a list. Keras 2 always writes lists, and reads both.
+fn ends_of(mut ends: Vec<Value>, single: bool) -> Value {
+    match ends.len() {
+        1 if single => ends.remove(0),
+        _ => Value::Array(ends),
+    }
+}
+
 /// A dictionary of tensors as the list that Keras makes of it, in the order of its keys: the inputs of a model inside
-/// are written as a list, too.
+/// are written as a list, too, and a single one as itself.
 fn flatten(arg: &mut Arg) {
     if let Some(ArgKind::Dict(dict)) = arg.kind.as_mut() {
         let items = std::mem::take(&mut dict.items).into_iter().filter_map(|named| named.arg).collect();
         *arg = Arg::list(items);
     }
+    if let Some(ArgKind::List(list)) = arg.kind.as_mut()
+        && list.items.len() == 1
+    {
+        *arg = list.items.remove(0);
+    }
+}
+
+fn holds_ellipsis(arg: &Arg) -> bool {
+    match &arg.kind {
+        Some(ArgKind::Json(text)) => text.contains("\"__ellipsis__\""),
+        Some(ArgKind::List(list)) => list.items.iter().any(holds_ellipsis),
+        _ => false,
+    }
+}
+
+fn holds_tensor(arg: &Arg) -> bool {
+    arg.leaves().iter().any(Option::is_some)
 }

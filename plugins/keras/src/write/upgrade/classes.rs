@@ -260,7 +260,7 @@ pub const CLASSES: &[Row] = &[
         Both,
         "axis epsilon center scale beta_initializer gamma_initializer beta_regularizer gamma_regularizer \
          beta_constraint gamma_constraint",
-        "",
+        "rms_scaling=false",
     ),
     row("LayerScale", CONVNEXT, "init_values projection_dim", ""),
     row("LeakyReLU", Both, "negative_slope", ""),

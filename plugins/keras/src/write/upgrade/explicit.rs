@@ -94,14 +94,20 @@ pub(super) enum Ending {
     Disputed,
 }
 
+struct Inside {
+    masked: Vec<bool>,
+    endings: Vec<Ending>,
+    before: Model,
+}
+
 struct Writer<'r> {
     rules: &'r Rules,
     terms: Terms,
     inputs: Vec<Views>,
-    /// Of each call: the masks on its first output.
-    outputs: Vec<Views>,
-    /// Models inside, by their layers, once they are done.
-    inside: HashMap<u32, Vec<Ending>>,
+    /// Of each call: the masks on its outputs, as many as may have any: a layer's first, or all of a model's.
+    outputs: Vec<Vec<Views>>,
+    /// Models inside, by their layers, once they are done: which inputs had masks, how it ended, and what they were.
+    inside: HashMap<u32, Inside>,
     calls: Vec<Call>,
     /// Where each call went.
     moved: Vec<u32>,
@@ -151,8 +157,10 @@ impl<'r> Writer<'r> {
         let none = || vec![None; self.rules.readers.len() + 1];
         match (value.call, value.index) {
             (None, index) => self.inputs.get(index as usize).cloned().unwrap_or_else(none),
-            (Some(call), 0) => self.outputs.get(call as usize).cloned().unwrap_or_else(none),
-            _ => none(),
+            (Some(call), index) => {
+                let found = self.outputs.get(call as usize).and_then(|outputs| outputs.get(index as usize));
+                found.cloned().unwrap_or_else(none)
+            }
         }
     }
 
@@ -162,15 +170,21 @@ impl<'r> Writer<'r> {
         let old = model.calls[at].clone();
         let Some(layer) = model.layers.get(old.layer as usize).cloned() else {
             self.moved.push(self.calls.len() as u32);
-            self.outputs.push(vec![None; self.rules.readers.len() + 1]);
+            self.outputs.push(Vec::new());
             self.calls.push(call);
             return;
         };
         let mut inputs = Vec::new();
         old.args.iter().for_each(|arg| values(arg, &mut |value| inputs.push(value.clone())));
         let views: Vec<Views> = inputs.iter().map(|value| self.on(value)).collect();
+        if layer.model.is_some() {
+            let out = self.inside(model, (&old, &mut call), &layer, &views);
+            self.moved.push(self.calls.len() as u32);
+            self.outputs.push(out);
+            self.calls.push(call);
+            return;
+        }
         let out = match habit(&layer) {
-            _ if layer.model.is_some() => self.inside(model, &old, &layer, &inputs, &views),
             Habit::Makes => inputs.first().map(|input| self.terms.made(&layer, input)).map(|id| self.everybody(id)),
             Habit::Passes => views.first().map(|views| self.passed(&layer, views)),
             Habit::Takes if layer.class == "BatchNormalization" => views.first().cloned(),
@@ -182,7 +196,7 @@ impl<'r> Writer<'r> {
             Habit::Drops => None,
         };
         self.moved.push(self.calls.len() as u32);
-        self.outputs.push(out.unwrap_or_else(|| vec![None; self.rules.readers.len() + 1]));
+        self.outputs.push(out.into_iter().collect());
         self.calls.push(call);
     }
 
@@ -212,43 +226,98 @@ impl<'r> Writer<'r> {
         views.iter().zip(self.rules.all()).map(pass).collect()
     }
 
-    /// A model inside: masks go in with its inputs, and come out with its outputs.
+    /// A model inside: masks go in with its inputs, or as an argument, and come out with its outputs.
     fn inside(
         &mut self,
         model: &mut Model,
-        call: &Call,
+        (old, call): (&Call, &mut Call),
         layer: &Layer,
-        inputs: &[ValueRef],
         views: &[Views],
-    ) -> Option<Views> {
-        for (value, views) in inputs.iter().zip(views) {
-            if views.iter().any(|view| *view != views[0]) {
-                self.refuse(layer, &format!("a model inside is called with tensor {} of a joined mask", value.index));
-            }
-        }
-        let endings = match self.inside.get(&call.layer) {
-            Some(endings) => endings.clone(),
-            None => {
-                let masked: Vec<bool> = views.iter().map(|views| views[0].is_some()).collect();
-                let inner = model.layers[call.layer as usize].model.as_mut()?;
-                let (endings, findings) = write_out(inner, self.rules, &masked);
-                self.findings.extend(findings);
-                self.inside.insert(call.layer, endings.clone());
-                endings
+    ) -> Vec<Views> {
+        let wanted = self.brought(model, (old, call), layer, views);
+        let Some(endings) = self.written_inside(model, old, layer, wanted.iter().map(Option::is_some).collect()) else {
+            return Vec::new();
+        };
+        let value = |index: usize, by: usize| {
+            let call = Some(self.outputs.len() as u32);
+            Term::Unknown(ValueRef { call, index: index as u32 }, by)
+        };
+        let views = |(index, ending): (usize, &Ending)| -> Vec<Option<Term>> {
+            let readers = self.rules.readers.len();
+            match ending {
+                Ending::Unmasked => vec![None; readers + 1],
+                Ending::Agreed => vec![Some(value(index, 0)); readers + 1],
+                Ending::Disputed => (0..=readers).map(|by| Some(value(index, by))).collect(),
             }
         };
-        let value = |by: usize| Term::Unknown(ValueRef { call: Some(self.outputs.len() as u32), index: 0 }, by);
-        match endings.first()? {
-            Ending::Unmasked => None,
-            Ending::Agreed => {
-                let id = self.terms.id(value(0));
-                Some(self.everybody(id))
+        let views: Vec<Vec<Option<Term>>> = endings.iter().enumerate().map(views).collect();
+        let mut id = |term: Option<Term>| term.map(|term| self.terms.id(term));
+        views.into_iter().map(|terms| terms.into_iter().map(&mut id).collect()).collect()
+    }
+
+    /// The masks that a model inside has on its inputs by the source's rules; its call is given as an argument what its
+    /// readers would not find.
+    fn brought(
+        &mut self,
+        model: &Model,
+        (old, call): (&Call, &mut Call),
+        layer: &Layer,
+        views: &[Views],
+    ) -> Vec<Option<Id>> {
+        let mask = old.kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
+        let given = mask.map(Arg::leaves).unwrap_or_default();
+        let given = given.into_iter().map(|value| value.map(|value| self.terms.written(model, value)));
+        let given: Vec<Option<Id>> = given.chain(std::iter::repeat(None)).take(views.len()).collect();
+        let wanted: Vec<Option<Id>> = views.iter().zip(&given).map(|(views, given)| given.or(views[0])).collect();
+        let agreed = |(views, wanted): (&Views, &Option<Id>)| views[1..].iter().all(|view| view == wanted);
+        if views.iter().zip(&wanted).all(agreed) {
+            if !self.rules.keep {
+                call.kwargs.retain(|named| named.name != "mask");
             }
-            Ending::Disputed => {
-                let terms: Vec<Term> = (0..=self.rules.readers.len()).map(value).collect();
-                Some(terms.into_iter().map(|term| Some(self.terms.id(term))).collect())
-            }
+            return wanted;
         }
+        let mut masks = Vec::with_capacity(wanted.len());
+        for (at, (views, wanted)) in views.iter().zip(&wanted).enumerate() {
+            let mask = wanted.and_then(|id| self.compute(layer, id)).map(Arg::value);
+            if mask.is_none() && !agreed((views, wanted)) {
+                self.refuse(layer, &format!("a model inside is called with a mask on its input {at}"));
+            }
+            masks.push(mask.unwrap_or_else(|| Arg::json(&Value::Null)));
+        }
+        let mask = if masks.len() == 1 { masks.remove(0) } else { Arg::list(masks) };
+        call.kwargs.retain(|named| named.name != "mask");
+        call.kwargs.push(named("mask", mask));
+        wanted
+    }
+
+    /// The masks inside of a model, written out for inputs of which these bring one.
+    fn written_inside(
+        &mut self,
+        model: &mut Model,
+        old: &Call,
+        layer: &Layer,
+        masked: Vec<bool>,
+    ) -> Option<Vec<Ending>> {
+        let inner = model.layers[old.layer as usize].model.as_mut()?;
+        let Some(known) = self.inside.get(&old.layer) else {
+            let before = inner.clone();
+            let (endings, findings) = write_out(inner, self.rules, &masked);
+            self.findings.extend(findings);
+            self.inside.insert(old.layer, Inside { masked, endings: endings.clone(), before });
+            return Some(endings);
+        };
+        if known.masked == masked {
+            return Some(known.endings.clone());
+        }
+        // Called with other masks than before: what was written must be right for these, too.
+        let mut again = known.before.clone();
+        let (endings, findings) = write_out(&mut again, self.rules, &masked);
+        let differs = again != *inner;
+        self.findings.extend(findings);
+        if differs {
+            self.refuse(layer, "a model inside is called with a mask here and without one there");
+        }
+        Some(endings)
     }
 
     /// A layer that is given the mask of its sequence. What comes out carries it on, as far as the layer does that.

@@ -7,7 +7,8 @@ use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, NamedArg};
 use serde_json::{Map, Value, json};
 
 /// (function, operation, its tensors in Keras' order by TensorFlow's names, options).
-/// An option is `tensorflow>keras=DEFAULT`, the default as JSON; without one it has to be given.
+/// An option is `tensorflow>keras=DEFAULT`, the default as JSON; without one it has to be given. TensorFlow has no word
+/// for `>keras=DEFAULT`: it does as the default says.
 type Rule = (&'static str, &'static str, &'static str, &'static str);
 
 const REDUCE: &str = "axis>axis=null keepdims>keepdims=false";
@@ -20,6 +21,7 @@ const RULES: &[Rule] = &[
     ("__operators__.ne", "numpy.NotEqual", "x y", ""),
     ("cast", "core.Cast", "x", "dtype>dtype"),
     ("clip_by_value", "numpy.Clip", "t", "clip_value_min>x_min clip_value_max>x_max"),
+    ("compat.v1.norm", "linalg.Norm", "tensor", "axis>axis=null keepdims>keepdims=false ord>ord=null"),
     ("compat.v1.transpose", "numpy.Transpose", "a", "perm>axes=null"),
     ("concat", "numpy.Concatenate", "values", "axis>axis"),
     ("expand_dims", "numpy.ExpandDims", "input", "axis>axis"),
@@ -93,8 +95,9 @@ const RULES: &[Rule] = &[
     ("math.subtract", "numpy.Subtract", "x y", ""),
     ("math.tan", "numpy.Tan", "x", ""),
     ("math.tanh", "numpy.Tanh", "x", ""),
+    ("math.top_k", "math.TopK", "input", "k>k=1 sorted>sorted=true"),
     ("math.truediv", "numpy.TrueDivide", "x y", ""),
-    ("nn.elu", "nn.Elu", "features", ""),
+    ("nn.elu", "nn.Elu", "features", ">alpha=1.0"),
     ("nn.gelu", "nn.Gelu", "features", "approximate>approximate=false"),
     ("nn.leaky_relu", "nn.LeakyRelu", "features", "alpha>negative_slope=0.2"),
     ("nn.log_softmax", "nn.LogSoftmax", "logits", "axis>axis=-1"),
@@ -104,14 +107,21 @@ const RULES: &[Rule] = &[
     ("nn.silu", "nn.Silu", "features", ""),
     ("nn.softmax", "nn.Softmax", "logits", "axis>axis=-1"),
     ("nn.softsign", "nn.Softsign", "features", ""),
+    ("one_hot", "nn.OneHot", "indices", "depth>num_classes axis>axis=-1 dtype>dtype=\"float32\" >sparse=false"),
     ("ones_like", "numpy.OnesLike", "input", ""),
+    ("pad", "numpy.Pad", "tensor", "paddings>pad_width mode>mode=\"constant\""),
+    ("repeat", "numpy.Repeat", "input", "repeats>repeats axis>axis=null"),
     ("reshape", "numpy.Reshape", "tensor", "shape>newshape"),
     ("reverse", "numpy.Flip", "tensor", "axis>axis"),
     ("roll", "numpy.Roll", "input", "shift>shift axis>axis"),
+    ("sort", "numpy.Sort", "values", "axis>axis=-1"),
+    ("split", "numpy.Split", "value", "num_or_size_splits>indices_or_sections axis>axis=0"),
     ("squeeze", "numpy.Squeeze", "input", "axis>axis=null"),
     ("stack", "numpy.Stack", "values", "axis>axis=0"),
+    ("stop_gradient", "core.StopGradient", "input", ""),
     ("tile", "numpy.Tile", "input", "multiples>repeats"),
     ("transpose", "numpy.Transpose", "a", "perm>axes=null"),
+    ("unstack", "core.Unstack", "value", "num>num=null axis>axis=0"),
     ("where", "numpy.Where", "condition x y", ""),
     ("zeros_like", "numpy.ZerosLike", "input", ""),
 ];
@@ -157,7 +167,12 @@ pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
         calls.iter_mut().for_each(|call| name_tensors(rule, call));
         return Ok(());
     }
-    let Some(rule) = layer.class.strip_prefix("ops.").and_then(find_operation) else { return Ok(()) };
+    let operation = match layer.class.strip_prefix("ops.") {
+        // A tensor is one already.
+        Some("core.ConvertToTensor") => Some("numpy.Copy"),
+        operation => operation,
+    };
+    let Some(rule) = operation.and_then(find_operation) else { return Ok(()) };
     let (function, operation, tensors, options) = *rule;
     let refuse = |detail: String| {
         let detail = format!("{operation} as TensorFlow's {function}: {detail}");
@@ -171,18 +186,32 @@ pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
         (name, key, default)
     };
     let options: Vec<_> = options.split(' ').filter(|option| !option.is_empty()).map(spelled).collect();
-    for (key, value) in config.iter().filter(|(key, _)| !matches!(key.as_str(), "name" | "trainable" | "dtype")) {
-        match options.iter().find(|(_, known, _)| known == key) {
+    for (key, value) in &config {
+        let option = options.iter().find(|(_, known, _)| known == key);
+        let converts = layer.class.ends_with(".ConvertToTensor") && key == "dtype" && !value.is_null();
+        if option.is_none() && !converts && matches!(key.as_str(), "name" | "trainable" | "dtype") {
+            continue;
+        }
+        match option {
+            Some(("", _, Some(default))) if value.to_string() == *default => {}
+            Some(("", ..)) => return Err(refuse(format!("no word for `{key}`, which is {value} here"))),
+            Some((_, "indices_or_sections", _)) if !value.is_u64() => {
+                return Err(refuse("split at places, and not into parts of one size".into()));
+            }
             // No axis means another thing to the one than to the other where the default is an axis.
             Some((_, _, Some(default))) if value.is_null() && *default != "null" => {
                 return Err(refuse(format!("no `{key}` is another thing there")));
             }
+            // As if it were not given.
+            Some((_, _, Some("null"))) if value.is_null() => {}
             Some((name, ..)) => named.push(NamedArg { name: (*name).to_owned(), arg: Some(Arg::json(value)) }),
             None if value.is_null() || *value == json!(false) => {}
             None => return Err(refuse(format!("no word for `{key}`, which is {value} here"))),
         }
     }
     for call in calls {
+        // Keras 3 names arguments that were not given.
+        call.kwargs.retain(|named| named.arg.as_ref() != Some(&Arg::json(&Value::Null)));
         let mut args = std::mem::take(&mut call.args).into_iter();
         let given = tensors.split(' ').zip(args.by_ref());
         let mut given: Vec<NamedArg> =
@@ -255,14 +284,35 @@ fn rewrite_call(rule: &Rule, path: &str, call: &mut Call) -> Result<Map<String, 
             Some(_) => return Err(refuse(format!("`{name}` is computed by the model")).into()),
             None => default.ok_or_else(|| refuse(format!("called without `{name}`")))?.to_owned(),
         };
-        let value: Value = serde_json::from_str(&value).unwrap_or_default();
-        config.insert(key.to_owned(), tuple(value));
+        let value = tuple(serde_json::from_str(&value).unwrap_or_default());
+        let value = match (key, &value) {
+            // The same norm, which Keras has no name for but where it is a matrix's.
+            ("ord", Value::String(_)) if config.get("axis").is_none_or(|axis| !axis.is_array()) => Value::Null,
+            ("ord", Value::String(_)) => json!("fro"),
+            ("mode", Value::String(mode)) => json!(mode.to_lowercase()),
+            ("indices_or_sections", Value::Array(sizes)) => {
+                places(sizes).ok_or_else(|| refuse("split into parts of which one takes what is left".to_owned()))?
+            }
+            _ => value,
+        };
+        config.insert(key.to_owned(), value);
     }
     let spare = given.iter().find(|named| named.name != "name" && !is_neutral(named.arg.as_ref()));
     match spare {
         Some(named) => Err(refuse(format!("Keras 3 has no word for its argument `{}`", named.name)).into()),
         None => Ok(config),
     }
+}
+
+/// Where parts of these sizes begin, the first left out: Keras splits at places.
+fn places(sizes: &[Value]) -> Option<Value> {
+    let (_, sizes) = sizes.split_last()?;
+    let mut at = 0u64;
+    let next = |size: &Value| {
+        at = at.checked_add(size.as_u64()?)?;
+        Some(json!(at))
+    };
+    sizes.iter().map(next).collect::<Option<Vec<_>>>().map(Value::Array)
 }
 
 /// What stands between brackets: Keras 2 writes a slice as its three numbers, Keras 3 says that it is one.

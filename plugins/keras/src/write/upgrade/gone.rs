@@ -47,7 +47,6 @@ const GONE: &[(&str, &str, When)] = &[
     ("MultiHeadAttention", "query_shape", When::Always),
     ("MultiHeadAttention", "key_shape", When::Always),
     ("MultiHeadAttention", "value_shape", When::Always),
-    ("LayerNormalization", "rms_scaling", When::False),
     ("", "vocabulary_size", When::Always),
     ("", "has_input_vocabulary", When::Always),
     ("", "autocast", When::Always),

@@ -163,14 +163,24 @@ impl Upgrade<'_> {
     /// takes no dtype at all for. Functions of a user's own are kept by their names.
     fn of_words(&mut self, layer: &Layer, out: &mut Map<String, Value>) {
         let mode = out.get("output_mode").and_then(Value::as_str).unwrap_or("int");
-        let is = |key: &str, wanted: fn(&Value) -> bool| out.get(key).is_some_and(wanted);
-        if mode == "tf_idf" && is("vocabulary", Value::is_array) && !is("idf_weights", Value::is_array) {
+        let lists = |key: &str| out.get(key).is_some_and(Value::is_array);
+        let (worded, weighed, several) = (lists("vocabulary"), lists("idf_weights"), lists("ngrams"));
+        if mode == "tf_idf" && worded && !weighed {
             let detail = "its words are in the file, and their idf_weights are not";
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
         let splits = layer.class == "TextVectorization";
         if splits || mode == "int" && self.plain() {
             out.shift_remove("dtype");
+        }
+        if splits && self.plain() && several {
+            // Keras 2 takes no list where it wants a tuple.
+            let items = out.get("ngrams").cloned().unwrap_or_default();
+            out.insert("ngrams".into(), json!({"class_name": "__tuple__", "items": items}));
+        }
+        if splits && self.dialect.is_old() && !worded {
+            let detail = "its vocabulary is not in the file, and Keras 2 loads no TextVectorization without";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
         for key in ["standardize", "split"] {
             let own = |value: &Value| match value.as_str() {
@@ -339,13 +349,6 @@ impl Upgrade<'_> {
             let activation = self.activation(&json!("hard_sigmoid"), &layer.path);
             out.insert("recurrent_activation".into(), activation);
         }
-        if class == "LayerNormalization" && self.major >= 3 && !self.at_least(3, 4) && !has("rms_scaling") {
-            // Keras 3 did not write it at first: then there is no shift where one ought to be.
-            let centred = config.get("center") != Some(&json!(false));
-            if centred && layer.weight("gamma").is_some() && layer.weight("beta").is_none() {
-                out.insert("rms_scaling".into(), json!(true));
-            }
-        }
         if class == "PReLU" && !has("shared_axes") {
             // Keras 1 did not write which axes share their slopes: those along which there is one.
             let alpha = layer.weight("alpha").and_then(|alpha| alpha.tensor.as_ref()?.decode_tensor().ok());
@@ -378,6 +381,11 @@ impl Upgrade<'_> {
         let interpolated = config.get("interpolation").is_some_and(|way| *way != json!("nearest"));
         if class == "UpSampling2D" && interpolated && !self.at_least(2, 3) && !self.version.ends_with("-tf") {
             let detail = "Keras before 2.3 interpolates between corners of pixels, Keras 3 between their centres";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
+        }
+        let first = config.get("data_format") == Some(&json!("channels_first"));
+        if class == "UpSampling2D" && interpolated && first && self.major == 3 && !self.at_least(3, 2) {
+            let detail = "Keras 3.0 and 3.1 give channels-first images another size, of their width and channels";
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
     }

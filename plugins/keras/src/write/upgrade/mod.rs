@@ -14,7 +14,7 @@ mod terms;
 mod values;
 
 pub use order::{Operation, order, order_without_masks, orders_differ};
-pub use prepare::prepare;
+pub use prepare::{Prepared, prepare};
 
 use recast_keras_model::config::Version;
 use recast_plugin_api::diag::{Code, Diag, Findings};
@@ -69,11 +69,16 @@ struct Upgrade<'m> {
     findings: Findings,
     notes: Vec<Diag>,
     /// Layers that tf.keras 2 does not load from a file for both, and why.
-    newer: Vec<(String, String)>,
+    newer: Vec<Newer>,
+    /// tf.keras 2 would load it, and compute something else: it must not.
+    closed: bool,
 }
 
-/// The configuration of the whole model.
-pub fn model(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<Upgraded, Findings> {
+/// The path of a layer that Keras 3 alone has words for, and why.
+pub type Newer = (String, String);
+
+/// The configuration of the whole model. `newer`: why a file for both must be for Keras 3 alone.
+pub fn model(source: &LayerModel, root: &Model, dialect: Dialect, newer: Option<Newer>) -> Result<Upgraded, Findings> {
     let version = Version::parse(&source.keras_version);
     let mut upgrade = Upgrade {
         version: &source.keras_version,
@@ -81,7 +86,8 @@ pub fn model(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<Upgr
         dialect,
         findings: Findings::new(),
         notes: Vec::new(),
-        newer: Vec::new(),
+        closed: newer.is_some(),
+        newer: newer.into_iter().collect(),
     };
     let config = upgrade.model(root, &Value::Null, true);
     upgrade.note_newer();

@@ -4,7 +4,7 @@
 use super::explicit::{Rule, Rules, write_out};
 use super::masks::{Habit, habit};
 use super::order::orders_differ;
-use super::{Dialect, functions};
+use super::{Dialect, Newer, functions};
 use recast_keras_model::config::Version;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg};
@@ -12,13 +12,31 @@ use serde_json::Value;
 use std::collections::HashSet;
 
 /// A model that the dialect has words for, as far as that is a matter of classes and names.
-pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<(Model, Vec<Diag>), Findings> {
+pub struct Prepared {
+    pub root: Model,
+    pub notes: Vec<Diag>,
+    /// The layer, and why: what is written for both must be for Keras 3 alone.
+    pub newer: Option<Newer>,
+}
+
+pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<Prepared, Findings> {
     let major = Version::parse(&source.keras_version).major;
     let minor = source.keras_version.split(['.', '-']).nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0);
-    let mut prepare = Prepare { dialect, major, findings: Findings::new(), notes: Vec::new() };
+    let early = major == 3 && minor < 4;
+    let mut prepare = Prepare { dialect, major, early, findings: Findings::new(), notes: Vec::new(), newer: None };
     let mut root = prepare.masks(root, Rule::of(major, minor));
     prepare.model(&mut root);
-    if prepare.findings.is_empty() { Ok((root, prepare.notes)) } else { Err(prepare.findings) }
+    if dialect == Dialect::Both {
+        root.layers.iter().flat_map(insides).for_each(|layer| prepare.finished(layer));
+    }
+    let Prepare { findings, notes, newer, .. } = prepare;
+    if findings.is_empty() { Ok(Prepared { root, notes, newer }) } else { Err(findings) }
+}
+
+/// What is directly inside of a layer: of a model, or of a wrapper.
+fn insides(layer: &Layer) -> impl Iterator<Item = &Layer> {
+    let model = layer.model.iter().flat_map(|model| &model.layers);
+    model.chain(layer.children.iter().filter_map(|child| child.layer.as_ref()))
 }
 
 /// Classes of Keras 3 that are called with several tensors by position, and what Keras 2 calls these.
@@ -52,12 +70,26 @@ fn makes_mask(layer: &Layer) -> bool {
     matches!(habit(layer), Habit::Makes)
 }
 
+/// Keras 3 did not write this option at first: then there is no shift where one ought to be.
+fn say_rms_scaling(layer: &mut Layer) {
+    let Ok(mut config) = serde_json::from_str::<Value>(&layer.config) else { return };
+    let unsaid = config.is_object() && config.get("rms_scaling").is_none();
+    let centred = config.get("center") != Some(&Value::Bool(false));
+    if unsaid && centred && layer.weight("gamma").is_some() && layer.weight("beta").is_none() {
+        config["rms_scaling"] = Value::Bool(true);
+        layer.config = config.to_string();
+    }
+}
+
 struct Prepare {
     dialect: Dialect,
     /// Of the Keras that wrote the source.
     major: u32,
+    /// It is Keras 3 before 3.4.
+    early: bool,
     findings: Findings,
     notes: Vec<Diag>,
+    newer: Option<Newer>,
 }
 
 impl Prepare {
@@ -76,6 +108,15 @@ impl Prepare {
             rules.keep = true;
             written = root.clone();
             (_, findings) = write_out(&mut written, &rules, &[]);
+        }
+        if let (Dialect::Both, Some(first)) = (self.dialect, findings.iter().next().cloned()) {
+            let rules = Rules { source, readers: vec![Rule::KERAS_3], keep: true };
+            let mut newer = root.clone();
+            let (_, others) = write_out(&mut newer, &rules, &[]);
+            if others.is_empty() {
+                self.newer = Some((first.at, first.detail));
+                return newer;
+            }
         }
         self.findings.extend(findings);
         written
@@ -107,7 +148,21 @@ impl Prepare {
         }
     }
 
+    /// Normalization computes from copies of its weights. Keras 3 makes them anew when it has read an .h5, not those
+    /// of layers inside of others.
+    fn finished(&mut self, layer: &Layer) {
+        if layer.class == "Normalization" && !layer.weights.is_empty() {
+            let detail = "a learnt Normalization inside of a model: Keras 3 does not use its weights from an .h5";
+            let hint = "the targets `keras` and `keras2` write it as it is";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail).hint(hint));
+        }
+        insides(layer).for_each(|inner| self.finished(inner));
+    }
+
     fn inside(&mut self, layer: &mut Layer) {
+        if self.early && layer.class == "LayerNormalization" {
+            say_rms_scaling(layer);
+        }
         if let Some(model) = layer.model.as_mut() {
             self.model(model);
         }

@@ -101,6 +101,8 @@ impl Terms {
                     _ => None,
                 }
             }
+            // AdditiveAttention hands its mask on in this way.
+            "ops.core.ConvertToTensor" => self.operation(model, &tensor(0)?),
             "ops.numpy.LogicalAnd" | "ops.numpy.LogicalOr" => {
                 let both = [self.written(model, &tensor(0)?), self.written(model, &tensor(1)?)];
                 let all = layer.class.ends_with("And");
