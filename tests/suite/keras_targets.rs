@@ -147,10 +147,10 @@ const REFUSED: &[(&[&str], &str, &str, Code)] = &[
     (&["keras2"], "keras3", "gru_reset_before_hard_sigmoid", Code::UnsupportedLayer),
     (&["keras2"], "keras3", "lstm_hard_sigmoid", Code::UnsupportedLayer),
     // Keras 3 leaves out what is masked.
-    (&["h5", "keras2"], "keras3", "masks_maximum", Code::UnsupportedLayer),
-    (&["h5", "keras2"], "keras3", "masks_maximum_with_none", Code::UnsupportedLayer),
-    (&["h5", "keras2"], "keras3", "masks_multiplied", Code::UnsupportedLayer),
-    (&["h5", "keras2"], "keras3", "masks_multiplied_with_none", Code::UnsupportedLayer),
+    (&["keras2"], "keras3", "masks_maximum", Code::UnsupportedLayer),
+    (&["keras2"], "keras3", "masks_maximum_with_none", Code::UnsupportedLayer),
+    (&["keras2"], "keras3", "masks_multiplied", Code::UnsupportedLayer),
+    (&["keras2"], "keras3", "masks_multiplied_with_none", Code::UnsupportedLayer),
 ];
 
 fn round_trip(path: &Path, target: &str) -> Result<(), String> {
