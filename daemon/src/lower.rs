@@ -73,8 +73,8 @@ pub fn express(model: &mut LayerModel, expressions: &BTreeMap<String, String>) -
     if findings.is_empty() { Ok(()) } else { Err(findings) }
 }
 
-/// Does a finding say that there are no ops for a layer, and nothing against the layer itself? Where layers are all that
-/// is written, it is no obstacle.
+/// Does a finding say that there are no ops for a layer, and nothing against the layer itself? Where layers are all
+/// that is written, it is no obstacle.
 pub fn is_beyond_ops(found: &Diag) -> bool {
     !found.is_error() || matches!(found.code, Code::UnknownLayer | Code::UnsupportedLayer)
 }

@@ -14,7 +14,8 @@ from keras import layers as L
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixtures", "text")
 WORDS = ["red", "fish", "blue fish", "\u00e9", "a", "red fish"]
-TEXTS = np.array([["Red  fish, blue\tfish!"], ["the Red-dog's \u00e9 \u00c9 red fish"], ["one two three four five six"], ["a"]])
+TEXTS = np.array([["Red  fish, blue\tfish!"], ["the Red-dog's \u00e9 \u00c9 red fish"], ["one two three four five six"],
+                  ["a"]])
 LEARNT = np.array([["red fish blue fish"], ["red dog"], ["a fish, a dog, a cat"]])
 PAIRS = np.array([["green", ""], ["a b", "\u00e9"], ["x" * 20, "y" * 40], ["z" * 70, "red"]])
 NUMBERS = np.array([[0, -7], [12345678901, 3], [2, 5], [9, -1]])
@@ -122,7 +123,8 @@ CASES = {
 }
 if KERAS >= 3:
     CASES |= {
-        "numbers_oov_hash": lambda: of(NUMBERS, L.IntegerLookup(vocabulary=[3], num_oov_indices=5, oov_method="farmhash")),
+        "numbers_oov_hash": lambda: of(NUMBERS, L.IntegerLookup(vocabulary=[3], num_oov_indices=5,
+                                                                oov_method="farmhash")),
         "numbers_oov_salt": lambda: of(NUMBERS, L.IntegerLookup(vocabulary=[3], num_oov_indices=5,
                                                                 oov_method="farmhash", salt=[3, 4])),
         "lookup_oov_salt": lambda: of(PAIRS, L.StringLookup(vocabulary=["red"], num_oov_indices=5, salt=7)),

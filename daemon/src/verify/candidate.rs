@@ -107,7 +107,7 @@ impl<'a> Candidate<'a> {
 fn note(check: &Check<'_>, runtime: &dyn Runtime, what: &str) -> String {
     let strings = match Words::of(check.graph) {
         Some(_) => {
-            ", with numbers for strings: tables of words, and how texts fall into them, were not run as the file has them"
+            ", with numbers for strings: tables of words, and how texts are cut, were not run as the file has them"
         }
         None => "",
     };

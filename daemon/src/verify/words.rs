@@ -1,6 +1,7 @@
 //! Strings as numbers, for runtimes that have none: each word that a graph knows is its place in a list, each other one
 //! gets a place behind them. What is checked so is everything but the tables of words themselves, as they stand in the
-//! file. How texts are written otherwise, or fall into words, is a table of what the evaluator makes of those that occur.
+//! file. How texts are written otherwise, or fall into words, is a table of what the evaluator makes of those that
+//! occur.
 
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::{

@@ -458,9 +458,9 @@ ops! {
 
     strings: /// x (str) -> f(x)
     StringMap = "string_map" { function: StringFunction }
-    strings: /// x (str) (...) -> str (..., words): what each text is cut into, behind each other for each of `ngrams` the
-    /// runs of so many of them with spaces between, and empty strings up to `words`, which is a symbol of its own: the
-    /// most that any text has
+    strings: /// x (str) (...) -> str (..., words): what each text is cut into, behind each other for each of `ngrams`
+    /// the runs of so many of them with spaces between, and empty strings up to `words`, which is a symbol of its own:
+    /// the most that any text has
     StringSplit = "string_split" { by: SplitFunction, ngrams: Vec<u64>, words: Dim }
     strings: /// xs... (str; for `cross` also i64, all of one shape) -> i64: the hash (unsigned) modulo `buckets`
     StringHash = "string_hash" { function: HashFunction, key: Vec<u64>, buckets: u64 }

@@ -91,7 +91,7 @@ fn op<'a>(node: &'a Node, e: &mut Emit<'a>) -> Emitting {
         Op::StringToIndex(op) => strings::string_to_index(op, node, e),
         Op::IndexToString(op) => strings::index_to_string(op, node, e),
         Op::StringMap(op) => strings::string_map(op, node, e),
-        Op::StringSplit(op) => strings::string_split(op, node, e),
+        Op::StringSplit(op) => strings::string_split(op, node),
         Op::StringHash(_) => Err(unsupported(node, "ONNX has no hash of strings")),
         Op::Resize(op) => resize::resize(op, node, e),
         Op::Lstm(op) => recurrent::lstm(op, node, e),

@@ -1,5 +1,5 @@
+use super::unsupported;
 use super::{Emit, Emitting};
-use super::{needs_opset, unsupported};
 use recast_plugin_api::ir::{
     IndexToString, Node, SplitFunction, StringFunction, StringMap, StringSplit, StringToIndex,
 };
@@ -37,26 +37,16 @@ pub fn string_map(op: &StringMap, node: &Node, e: &mut Emit) -> Emitting {
     Ok(())
 }
 
-/// What splits texts in ONNX pads with empty strings, too.
-pub fn string_split(op: &StringSplit, node: &Node, e: &mut Emit) -> Emitting {
-    match op.by {
-        SplitFunction::Characters => return Err(unsupported(node, "ONNX does not cut texts into characters")),
-        SplitFunction::Whitespace if op.ngrams != [1] => {
-            return Err(unsupported(node, "ONNX has no ngrams of words that are as many as the longest text has"));
+/// ONNX Runtime takes spaces alone for white space, the standard's own reference all of Unicode's; Keras means ASCII's.
+pub fn string_split(op: &StringSplit, node: &Node) -> Emitting {
+    let why = match op.by {
+        SplitFunction::Characters => "ONNX does not cut texts into characters",
+        SplitFunction::Whitespace => {
+            "ONNX' runtimes do not agree on what white space is, and none splits as Keras does"
         }
-        SplitFunction::Whitespace if e.opset < STRING_SPLIT_OPSET => {
-            return Err(needs_opset(node, "what splits strings", STRING_SPLIT_OPSET));
-        }
-        SplitFunction::Whitespace => {}
-    }
-    let x = e.arg(node, 0)?;
-    // How many words each text has comes out, too.
-    let found = e.op("StringSplit", &[&x]).tmps(&[true, true]);
-    e.op("Identity", &[&found[0]]).to(node.outputs[0]);
-    Ok(())
+    };
+    Err(unsupported(node, why).hint("split the texts before the model, and set split=None"))
 }
-
-const STRING_SPLIT_OPSET: u32 = 20;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,5 @@
-//! Words of texts as TensorFlow has them: one after the other, with the texts that they belong to beside them. Here they
-//! stand in a rectangle, a row for each text, with empty strings behind the last word, which itself is never empty.
+//! Words of texts as TensorFlow has them: one after the other, with the texts that they belong to beside them. Here
+//! they stand in a rectangle, a row for each text, with empty strings behind the last word, which is never empty.
 //! What is computed from the words one by one is computed in the rectangle; the numbers that tell where they belong
 //! are not computed, but followed: what is done with them must be one of the few things that keep them what they are.
 
