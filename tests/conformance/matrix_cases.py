@@ -26,7 +26,8 @@ CONTAINERS = ("h5", "keras")
 class Spec:
     name: str
     make: Callable                  # rng -> (model, inputs)
-    subject: tuple | Callable = ()  # class names that the case is about; empty: all that occur
+    # Old Pythons, too, read this file (old_keras).
+    subject: object = ()  # a tuple, or what makes it: class names that the case is about; empty: all that occur
     containers: tuple = CONTAINERS
     loose: bool = False             # float16 or bfloat16 arithmetic
     tolerance: float = 0.0          # absolute; where Keras itself is inexact
