@@ -171,6 +171,21 @@ pub struct Caps {
     /// them at the end where that name is taken.
     #[prost(bool, tag = "16")]
     pub renames: bool,
+    /// Why ops that are not among `ops` are not, where there is more to say than that.
+    #[prost(message, repeated, tag = "17")]
+    pub lacks: Vec<Lack>,
+}
+
+/// An op that the format has no words for.
+#[derive(Clone, PartialEq, Message)]
+pub struct Lack {
+    #[prost(string, tag = "1")]
+    pub op: String,
+    #[prost(string, tag = "2")]
+    pub why: String,
+    /// What to do about it.
+    #[prost(string, tag = "3")]
+    pub hint: String,
 }
 
 impl Caps {

@@ -126,6 +126,10 @@ const REFUSED: &[(&[&str], &str, &str, Code)] = &[
     (&["keras", "h5"], "", "separable_conv1d_causal", Code::UnsupportedLayer),
     // Keras 2 and 3 would look for its weights in different orders.
     (&["h5"], "keras2", "masks_order_of_weights", Code::UnsupportedLayer),
+    // What no other Keras computes, and what Keras 2 does not have.
+    (&["keras", "h5", "keras2"], "keras3_versions", "upsampled_of_3.0", Code::UnsupportedLayer),
+    (&["keras2"], "keras3_versions", "rms_scaling_of_3.0", Code::UnsupportedLayer),
+    (&["keras2"], "keras3_versions", "rms_scaling_of_3.5", Code::UnsupportedLayer),
     // Functions and layers of Keras 3, and one that has another meaning there.
     (&["keras2"], "keras3", "activation_celu", Code::UnsupportedLayer),
     (&["keras2"], "keras3", "activation_glu", Code::UnsupportedLayer),

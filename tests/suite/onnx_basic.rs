@@ -244,8 +244,9 @@ fn words() -> Case {
     let texts = |words: [&str; 3]| words.map(String::from).to_vec();
     let build = |b: &mut crate::onnx_kit::Build| {
         let x = b.input_of("x", DType::I64, [batch(), time()]);
-        let table = IndexToString { keys: vec![0, 1, 3], values: texts(["a", "\u{e9}", "b c"]), fallback: "?".into() };
+        let table = IndexToString { keys: vec![0, 1, 3], values: texts(["a", "\u{e9}", "C"]), fallback: "?".into() };
         let word = b.add(table, &[x]);
+        let word = b.add(StringMap { function: StringFunction::Lower }, &[word]);
         let turned = b.add(Transpose { perm: vec![1, 0] }, &[word]);
         let keys = texts(["\u{e9}", "?", "c"]);
         vec![b.add(StringToIndex { keys, values: vec![4, -2, 9], fallback: 7 }, &[turned])]

@@ -89,8 +89,8 @@ fn layers_of_texts_are_written_for_each_keras() {
 fn what_onnx_has_no_word_for_is_said() {
     for (name, why) in [
         ("k3_hash_salts.h5", "string_hash"),
-        ("k3_text_free.h5", "nothing out of strings"),
-        ("k3_text_count_characters_saved", "into characters"),
+        ("k3_text_free.h5", "what white space is"),
+        ("k3_text_count_characters_saved", "nor into characters"),
     ] {
         let home = tempfile::tempdir().expect("a scratch directory");
         let result = convert_to(home.path(), &tests_dir().join("fixtures/text").join(name), "onnx", &[]);

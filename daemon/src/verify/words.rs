@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(expected[0].numbers(), [-2.0, 1.0, 7.0, 0.0, 1.0]);
 
         let mut words = Words::of(&graph).unwrap();
-        let numbered = words.numbered(&graph, &[given.clone()], &Files::none()).unwrap();
+        let numbered = words.numbered(&graph, std::slice::from_ref(&given), &Files::none()).unwrap();
         let found = evaluate(&numbered, &[words.encoded(&given)], &Files::none(), &options).unwrap();
         assert_eq!(found[0], expected[0]);
         assert_eq!((words.decoded(&found[1]), words.decoded(&found[2])), (expected[1].clone(), given));

@@ -333,8 +333,14 @@ impl Border<'_> {
         let target = &self.caps.target;
         let ops = self.ops.into_iter().map(|((at, op), count)| {
             let times = if count > 1 { format!(" ({count} times)") } else { String::new() };
-            Diag::new(Code::UnsupportedOp, at, format!("target '{target}' does not write {op}{times}"))
-                .hint("choose another target, or install a plugin that lowers this layer to ops that it writes")
+            let detail = format!("target '{target}' does not write {op}{times}");
+            match self.caps.lacks.iter().find(|lack| lack.op == op) {
+                Some(lack) => {
+                    Diag::new(Code::UnsupportedOp, at, format!("{detail}: {}", lack.why)).hint(lack.hint.as_str())
+                }
+                None => Diag::new(Code::UnsupportedOp, at, detail)
+                    .hint("choose another target, or install a plugin that lowers this layer to ops that it writes"),
+            }
         });
         let types = self.types.into_iter().map(|((at, fact), types)| {
             let shown: Vec<String> = types.into_iter().take(3).collect();

@@ -36,7 +36,7 @@ pub const ROWS: &[Row] = &[
 type Outcome = Result<Vec<Val>, Findings>;
 
 /// With what TensorFlow begins to join fingerprints, unless it is told otherwise.
-const CROSS_KEY: u64 = 0xdec_afca_ffe;
+const CROSS_KEY: u64 = 0xdecafcaffe;
 
 fn is_dense(l: &Lowering<'_>) -> Result<(), Diag> {
     for key in ["sparse", "ragged"] {

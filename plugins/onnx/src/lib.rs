@@ -11,7 +11,7 @@ pub mod write;
 
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::{DType, Op};
-use recast_plugin_api::messages::{Caps, WriteRequest};
+use recast_plugin_api::messages::{Caps, Lack, WriteRequest};
 use recast_plugin_api::plugin::{Target, WriteCx};
 use std::io::{BufWriter, Write};
 use write::Weights;
@@ -36,6 +36,10 @@ pub fn caps() -> Caps {
         wants_layers: false,
         // Few ops take it before opset 22, and runtimes have fewer.
         widens: vec![DType::BF16.as_str().into()],
+        lacks: emit::LACKS
+            .iter()
+            .map(|&(op, why, hint)| Lack { op: op.into(), why: why.into(), hint: hint.into() })
+            .collect(),
         ..Caps::default()
     }
 }

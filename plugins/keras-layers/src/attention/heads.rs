@@ -220,7 +220,8 @@ fn lower(l: &mut Lowering<'_>, heads: &Heads, call: &Call) -> Result<Vec<Val>, F
     Ok(outputs)
 }
 
-/// Since 3.10, Keras sets masked scores to zero after the softmax too, on the path that does not use the fused attention.
+/// Since 3.10, Keras sets masked scores to zero after the softmax too, on the path that does not use the fused
+/// attention.
 fn masks_twice(l: &Lowering<'_>, heads: &Heads, call: &Call) -> bool {
     let unfused = heads.dropout || call.return_scores || l.rank(call.query) != 3;
     version_of(&l.request.keras_version) >= ZEROED_SINCE && unfused

@@ -24,7 +24,7 @@ mod weights;
 
 pub use builder::Build;
 pub use scope::{Emit, Emitted, Static};
-pub use strings::ML;
+pub use strings::{LACKS, ML};
 
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Graph, Node, Op};
@@ -46,10 +46,10 @@ pub fn graph(graph: &Graph, opset: u32) -> Result<Emitted, Findings> {
     if findings.is_empty() { Ok(emit.finish()) } else { Err(findings) }
 }
 
-/// Is there an arm for the op of this name?
+/// Is the op of this name written?
 pub fn writes(name: &str) -> bool {
     // Training is nothing that these files are for: the passes take it away.
-    Op::NAMES.contains(&name) && !matches!(name, "dropout" | "string_hash")
+    Op::NAMES.contains(&name) && name != "dropout" && !strings::LACKS.iter().any(|(op, ..)| *op == name)
 }
 
 fn op<'a>(node: &'a Node, e: &mut Emit<'a>) -> Emitting {
@@ -91,8 +91,7 @@ fn op<'a>(node: &'a Node, e: &mut Emit<'a>) -> Emitting {
         Op::StringToIndex(op) => strings::string_to_index(op, node, e),
         Op::IndexToString(op) => strings::index_to_string(op, node, e),
         Op::StringMap(op) => strings::string_map(op, node, e),
-        Op::StringSplit(op) => strings::string_split(op, node),
-        Op::StringHash(_) => Err(unsupported(node, "ONNX has no hash of strings")),
+        Op::StringSplit(_) | Op::StringHash(_) => Err(unsupported(node, "ONNX has no such op")),
         Op::Resize(op) => resize::resize(op, node, e),
         Op::Lstm(op) => recurrent::lstm(op, node, e),
         Op::Gru(op) => recurrent::gru(op, node, e),

@@ -1,8 +1,6 @@
 use super::unsupported;
 use super::{Emit, Emitting};
-use recast_plugin_api::ir::{
-    IndexToString, Node, SplitFunction, StringFunction, StringMap, StringSplit, StringToIndex,
-};
+use recast_plugin_api::ir::{IndexToString, Node, StringFunction, StringMap, StringToIndex};
 
 /// The domain of ONNX' ops of classical machine learning, which alone has tables, and its version that has these.
 pub const ML: (&str, i64) = ("ai.onnx.ml", 2);
@@ -37,16 +35,18 @@ pub fn string_map(op: &StringMap, node: &Node, e: &mut Emit) -> Emitting {
     Ok(())
 }
 
-/// ONNX Runtime takes spaces alone for white space, the standard's own reference all of Unicode's; Keras means ASCII's.
-pub fn string_split(op: &StringSplit, node: &Node) -> Emitting {
-    let why = match op.by {
-        SplitFunction::Characters => "ONNX does not cut texts into characters",
-        SplitFunction::Whitespace => {
-            "ONNX' runtimes do not agree on what white space is, and none splits as Keras does"
-        }
-    };
-    Err(unsupported(node, why).hint("split the texts before the model, and set split=None"))
-}
+/// (op, why it is not written, what to do)
+pub const LACKS: &[(&str, &str, &str)] = &[
+    // ONNX Runtime takes spaces alone for white space, the standard's own reference all of Unicode's; Keras means
+    // ASCII's. Characters it does not cut into at all.
+    (
+        "string_split",
+        "ONNX' runtimes do not agree on what white space is, and none splits as Keras does, nor into characters",
+        "split the texts before the model, without their punctuation (split=None, standardize=None or \"lower\"), or \
+         choose the target `savedmodel`",
+    ),
+    ("string_hash", "ONNX has no hash of strings", "hash them before the model, or choose the target `savedmodel`"),
+];
 
 #[cfg(test)]
 mod tests {

@@ -193,7 +193,8 @@ pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
             continue;
         }
         match option {
-            Some(("", _, Some(default))) if value.to_string() == *default => {}
+            Some(("", _, Some(default)))
+                if serde_json::from_str(default).is_ok_and(|default: Value| default == *value) => {}
             Some(("", ..)) => return Err(refuse(format!("no word for `{key}`, which is {value} here"))),
             Some((_, "indices_or_sections", _)) if !value.is_u64() => {
                 return Err(refuse("split at places, and not into parts of one size".into()));

@@ -109,7 +109,7 @@ impl Prepare {
             written = root.clone();
             (_, findings) = write_out(&mut written, &rules, &[]);
         }
-        if let (Dialect::Both, Some(first)) = (self.dialect, findings.iter().next().cloned()) {
+        if let (Dialect::Both, Some(first)) = (self.dialect, findings.first().cloned()) {
             let rules = Rules { source, readers: vec![Rule::KERAS_3], keep: true };
             let mut newer = root.clone();
             let (_, others) = write_out(&mut newer, &rules, &[]);
