@@ -277,6 +277,38 @@ def strings():
     case("where_strings", "where", {}, [flags, words, np.array(["x", "y", "z"])], None)
     case("transpose_strings", "transpose", {"perm": [1, 0]}, [words], [words.T])
     case("concat_strings", "concat", {"axis": 1}, [words, words[:, ::-1]], [np.concatenate([words, words[:, ::-1]], 1)])
+    texts()
+
+
+def texts():
+    """What TensorFlow makes of texts: written alike, cut, hashed."""
+    said = np.array(["Ab-c, dé!", " x\ty  Ünder_score ", "", "one two three"])
+    told = tf.constant(said.tolist())
+    plain = np.char.decode(tf.strings.lower(told).numpy().astype("S"), "utf-8")
+    case("string_map_lower", "string_map", {"function": "lower"}, [said], [plain])
+    signs = "[!\"#$%&()\\*\\+,-\\./:;<=>?@\\[\\\\\\]^_`{|}~\\']"
+    plain = np.char.decode(tf.strings.regex_replace(told, signs, "").numpy().astype("S"), "utf-8")
+    case("string_map_strip_punctuation", "string_map", {"function": "strip_punctuation"}, [said], [plain])
+    for by, cut in [("whitespace", tf.strings.split(told)), ("characters", tf.strings.unicode_split(told, "UTF-8"))]:
+        found = np.char.decode(cut.to_tensor("").numpy().astype("S"), "utf-8")
+        attrs = {"by": by, "ngrams": [1], "words": raw(f"<{found.shape[1]}>")}
+        case(f"string_split_{by}", "string_split", attrs, [said], [found])
+    runs = tf.strings.ngrams(tf.strings.split(told), (1, 2)).to_tensor("")
+    found = np.char.decode(runs.numpy().astype("S"), "utf-8")
+    attrs = {"by": "whitespace", "ngrams": [1, 2], "words": raw(f"<{found.shape[1]}>")}
+    case("string_split_ngrams", "string_split", attrs, [said], [found])
+    lengths = np.array(["x" * n + "é" * (n % 3) for n in (0, 1, 5, 9, 17, 31, 40, 64, 65, 130, 200)])
+    told = tf.constant(lengths.tolist())
+    found = tf.strings.to_hash_bucket_fast(told, 2**40).numpy()
+    attrs = {"function": "fingerprint64", "key": [], "buckets": 2**40}
+    case("string_hash_fingerprint64", "string_hash", attrs, [lengths], [found])
+    found = tf.strings.to_hash_bucket_strong(told, 2**40, [133, 2**40 + 5]).numpy()
+    attrs = {"function": "sip_hash", "key": [133, 2**40 + 5], "buckets": 2**40}
+    case("string_hash_sip_hash", "string_hash", attrs, [lengths], [found])
+    numbers = ints(-5, 90, len(lengths), dtype="int64")
+    crossed = tf.sparse.cross_hashed([told[:, None], tf.constant(numbers[:, None])], 1000)
+    attrs = {"function": "cross", "key": [0xDECAFCAFFE], "buckets": 1000}
+    case("string_hash_cross", "string_hash", attrs, [lengths, numbers], [tf.sparse.to_dense(crossed).numpy()[:, 0]])
 
 
 def main():

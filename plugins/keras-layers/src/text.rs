@@ -2,7 +2,7 @@
 
 use crate::lookup::words_of_texts;
 use crate::policy::{compute_dtype, one};
-use crate::preprocess::{Encoding, PREPROCESSING, encoded};
+use crate::preprocess::{Encoding, encoded};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{
@@ -12,12 +12,14 @@ use recast_plugin_api::ir::{
 use recast_plugin_api::lower::{Lowering, Val};
 use serde_json::Value as Json;
 
+/// Classes whose recordings are models of their own (`tests/fixtures/text`).
+const TEXT: &str = "text";
+
 pub const ROWS: &[Row] = &[
-    Row::new("HashedCrossing", PREPROCESSING, Masks::Drop, hashed_crossing, "int, one_hot; ONNX has no such hash")
-        .raw(),
+    Row::new("HashedCrossing", TEXT, Masks::Drop, hashed_crossing, "int, one_hot; ONNX has no such hash").raw(),
     Row::new(
         "Hashing",
-        PREPROCESSING,
+        TEXT,
         Masks::Drop,
         hashing,
         "int, one_hot, multi_hot, count; with and without salt; ONNX has no such hash",
@@ -25,7 +27,7 @@ pub const ROWS: &[Row] = &[
     .raw(),
     Row::new(
         "TextVectorization",
-        PREPROCESSING,
+        TEXT,
         Masks::Drop,
         text_vectorization,
         "all of Keras' own ways to standardize, split and count, ngrams; no functions of a user's own, nothing ragged",

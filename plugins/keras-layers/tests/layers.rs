@@ -390,7 +390,7 @@ fn refusals_name_the_layer_the_reason_and_the_remedy() {
     let table: [Refusal<'_>; 12] = [
         ("Lambda", r#"{"function": "4wEAAA=="}"#, false, &[], Code::UnsafeCode, "recast plugins new"),
         ("TorchModuleWrapper", "{}", false, &[], Code::UnsafeCode, "recast plugins new"),
-        ("TextVectorization", "{}", false, &[], Code::UnsupportedLayer, "splits strings"),
+        ("TextVectorization", "{}", false, &[], Code::UnsupportedLayer, "which are no strings"),
         ("Dropout", r#"{"rate": 0.5}"#, true, &[], Code::RandomAtInference, "training=True"),
         ("GaussianNoise", r#"{"stddev": 0.5}"#, true, &[], Code::RandomAtInference, "training=True"),
         ("RandomFlip", "{}", true, &[], Code::RandomAtInference, "training=True"),
