@@ -130,6 +130,8 @@ def run_onnx(path, xs):
 def load(path, arrays):
     """Runs a .keras in this Keras: inputs are read from ARRAYS, outputs written in their place."""
     from keras.src.applications.inception_resnet_v2 import CustomScaleLayer  # not registered by Keras itself
+    # Keras 3 goes down one call for each layer that stands behind another.
+    sys.setrecursionlimit(100_000)
     model = keras.models.load_model(path, compile=False, custom_objects={"CustomScaleLayer": CustomScaleLayer})
     with np.load(arrays) as read:
         xs = [read[name] for name in read.files]

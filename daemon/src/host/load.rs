@@ -112,7 +112,9 @@ fn copy_hashed(pin: &PluginPin) -> Result<File, Refusal> {
     if sha256 != pin.sha256 {
         return Err(changed(&pin.path));
     }
-    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    // Not `WRITE`: it answers EBUSY while the kernel holds on to one of the pages, as it does when it moves them about.
+    // The difference are writable mappings from before, of which there are none.
+    let seals = SealFlags::FUTURE_WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
     rustix::fs::fcntl_add_seals(&memory, seals).map_err(|e| failed(e.into()))?;
     Ok(memory)
 }

@@ -43,6 +43,8 @@ def runs(model, turned):
 
 
 def main():
+    # Keras 3 goes down one call for each layer that stands behind another.
+    sys.setrecursionlimit(100_000)
     model = keras.models.load_model(sys.argv[1], compile=False)
     backend = keras.backend.backend()
     run = runs(model, backend == "tensorflow" and '"channels_first"' in model.to_json())
