@@ -55,16 +55,18 @@ def build(name):
 
 
 def residual_norms(model):
-    """The last BatchNormalization of every branch that ends in an Add: how much its block adds to what came in."""
+    """The last BatchNormalization of every branch that ends in a sum: how much its block adds to what came in."""
     found = {}
-    for add in (layer for layer in kit.all_layers(model) if isinstance(layer, keras.layers.Add)):
-        for tensor in add.input:
+    # Keras 2 makes a layer of `x + y`, too.
+    sums = lambda layer: isinstance(layer, keras.layers.Add) or layer.name.startswith("tf.__operators__.add")
+    for add in filter(sums, kit.all_layers(model)):
+        for tensor in add.input if isinstance(add.input, (list, tuple)) else [add.input]:
             while True:
                 history = tensor._keras_history
                 layer = history.layer if hasattr(history, "layer") else history.operation
                 if isinstance(layer, keras.layers.BatchNormalization):
                     found[layer.name] = layer
-                if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Add, keras.layers.InputLayer)):
+                if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.InputLayer)) or sums(layer):
                     break
                 tensor = layer.input[0] if isinstance(layer.input, (list, tuple)) else layer.input
     return found.values()
