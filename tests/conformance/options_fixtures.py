@@ -1,8 +1,9 @@
 """Makes tests/fixtures/options_keras2 or options_keras3: options and operations that were wrong, or missing, once.
 
-    keras2/bin/python options_fixtures.py        (and the same with keras3)
+    keras2/bin/python options_fixtures.py [NAME...]      (and the same with keras3)
 """
 import os
+import sys
 
 import kit
 from kit import KERAS, keras, np
@@ -21,6 +22,10 @@ TOGETHER = {
     "windows": ["istft", "fold_options", "unfold"],
     "rows": ["linspace_open", "geomspace", "cross_axis", "norm_vector_3", "norm_matrix_1", "normalize_3", "unravel"],
     "biased_attention": ["attention_all"],
+    # Where rten, which checks them, has no such op, dtype or number.
+    "divisions": ["mod_int", "floor_divide_int"],
+    "borders": ["sobel_last", "take_along_axis"],
+    "above_one": ["log", "arccosh"],
 }
 
 
@@ -60,6 +65,8 @@ def models():
         found = {name: operations(names) for name, names in TOGETHER.items()}
         found["renorm"] = single(lambda: of(L.BatchNormalization(renorm=True), (3, 4)))
         found["spectral_embedding"] = single(lambda: of(L.SpectralNormalization(L.Embedding(9, 3)), (4,), "int32"))
+        found["octets"] = single(octets)
+        found["doubles"] = single(doubles)
         found["nearest_antialias"] = single(lambda: of(L.Resizing(3, 4, "nearest", antialias=True), (6, 5, 2)))
         return found, "keras"
     found = {f"local_{n}": single(lambda n=n: of(L.LocallyConnected2D(2, (3, 2), strides=(1, 2), implementation=n), (4, 5, 2)))
@@ -74,6 +81,19 @@ def models():
     return found, "keras"
 
 
+def octets():
+    x, y = keras.Input((4, 5, 2), dtype="uint8"), keras.Input((4, 5, 2), dtype="uint8")
+    z = [L.Add(dtype="uint8")([x, y]), L.Maximum(dtype="uint8")([x, y]), L.Concatenate(axis=1, dtype="uint8")([x, y])]
+    return keras.Model([x, y], z + [L.UpSampling2D(2, dtype="uint8")(x), L.GlobalMaxPooling2D(dtype="uint8")(y)])
+
+
+def doubles():
+    x = keras.Input((6, 3), dtype="float64")
+    y = L.Conv1D(4, 2, activation="elu", dtype="float64")(x)
+    y = L.Bidirectional(L.LSTM(3, return_sequences=True, dtype="float64"), dtype="float64")(y)
+    return keras.Model(x, [L.AveragePooling1D(2, dtype="float64")(y), L.GRU(2, dtype="float64")(y)])
+
+
 def training(layer):
     x = keras.Input((4, 3))
     return keras.Model(x, layer(x, training=True))
@@ -82,6 +102,7 @@ def training(layer):
 def main():
     os.makedirs(OUT, exist_ok=True)
     found, suffix = models()
+    found = {name: build for name, build in found.items() if name in sys.argv[1:] or not sys.argv[1:]}
     for name, build in found.items():
         kit.begin(name)
         model, xs = build()
