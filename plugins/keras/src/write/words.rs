@@ -30,9 +30,13 @@ pub fn given<'m>(
 }
 
 fn config_of(layer: &Layer) -> Option<Map<String, Value>> {
+    // Most layers are of other classes, and their configurations need no parsing.
+    if !WEIGHED.contains(&layer.class.as_str()) {
+        return None;
+    }
     let config: Map<String, Value> = serde_json::from_str(&layer.config).ok()?;
     let weighs = matches!(config.get("output_mode").and_then(Value::as_str), Some("tf_idf" | "tf-idf"));
-    (weighs && WEIGHED.contains(&layer.class.as_str())).then_some(config)
+    weighs.then_some(config)
 }
 
 fn leaf(role: &str) -> &str {
