@@ -84,13 +84,12 @@ struct Running<'s> {
     printed: Printed,
     /// What the worker tells of its calls.
     trail: std::fs::File,
-    /// The calls when it was stopped: what it does afterwards is nobody's fault.
-    stopped_in: Option<Calls>,
     stage: String,
     started: Instant,
     artifact_bytes: u64,
     done: Option<JobReport>,
-    stopped: Option<Stopped>,
+    /// Why it was stopped, and its calls then: what it does afterwards is nobody's fault.
+    stopped: Option<(Stopped, Calls)>,
     kill_at: Option<Instant>,
     commands: Commands,
 }
@@ -123,7 +122,6 @@ impl<'s> Running<'s> {
             frames: Frames::default(),
             printed: Printed::default(),
             trail,
-            stopped_in: None,
             stage: String::new(),
             started: Instant::now(),
             artifact_bytes: artifact_bytes(spec),
@@ -166,9 +164,12 @@ impl<'s> Running<'s> {
             return report;
         }
         let truncated = artifact_bytes(self.spec) < self.artifact_bytes;
-        let calls = self.stopped_in.take().unwrap_or_else(|| self.calls());
+        let (stopped, calls) = match self.stopped.take() {
+            Some((why, calls)) => (Some(why), calls),
+            None => (None, self.calls()),
+        };
         let (tail, stage) = (self.printed.tail().collect(), self.stage.as_str());
-        Ended { spec: self.spec, status, stopped: self.stopped.clone(), calls, stage, tail, truncated }.report()
+        Ended { spec: self.spec, status, stopped, calls, stage, tail, truncated }.report()
     }
 
     /// Waits for the next thing to happen and sees to it; the exit status when the process has ended.
@@ -231,8 +232,7 @@ impl<'s> Running<'s> {
     }
 
     fn stop(&mut self, why: Stopped) {
-        self.stopped = Some(why);
-        self.stopped_in = Some(self.calls());
+        self.stopped = Some((why, self.calls()));
     }
 
     fn hear(&mut self, message: FromWorker, events: &dyn Events) {
@@ -268,7 +268,7 @@ impl<'s> Running<'s> {
             match self.log.read(&mut chunk) {
                 Ok(0) => return Ok(()),
                 Ok(read) => {
-                    let calls = trail::read(&self.trail).going_on;
+                    let calls = self.calls().going_on;
                     let plugin = calls.last().map_or("", |call| call.plugin.as_str());
                     self.printed.push(&chunk[..read], |line| {
                         tracing::info!(target: "recast::printed", plugin = plugin, "{line}");
