@@ -1,7 +1,7 @@
 //! Normalization over batches, layers, groups and vectors. Keras computes these in at least f32 and casts the result to
 //! the compute dtype.
 
-use crate::policy::{as_float, compute_dtype, float_input, mask, one, version};
+use crate::policy::{as_float, compute_dtype, float_input, mask, one};
 use crate::table::{Masks, Row};
 use crate::training::is_training;
 use recast_plugin_api::diag::{Diag, Findings};
@@ -255,7 +255,7 @@ fn unit(l: &mut Lowering<'_>) -> Outcome {
         _ => axes_or_last(l, l.rank(x))?,
     };
     // Keras bounds the square of the norm by 1e-12, since 3.6 the norm.
-    let floor = if version(l) >= (3, 6) { 1e-24 } else { 1e-12 };
+    let floor = if l.keras_version() >= (3, 6) { 1e-24 } else { 1e-12 };
     Ok(one(l2_normalized(l, x, &axes, floor)?))
 }
 

@@ -14,7 +14,7 @@ use crate::io::Limits;
 use crate::json;
 use recast_keras_model::config::{Version, keras1};
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::model::{Layer, Model};
+use recast_plugin_api::model::{Layer, Model, keras_version};
 use serde_json::{Value, json};
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -30,8 +30,8 @@ pub struct Origin {
 
 impl Origin {
     pub fn of(version: &Version) -> Origin {
-        let minor = version.text.split(['.', '-']).nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0);
-        Origin { keras_1: version.major == 1, theano: false, early_3: version.major == 3 && minor < 4 }
+        let (major, minor) = keras_version(&version.text);
+        Origin { keras_1: major == 1, theano: false, early_3: major == 3 && minor < 4 }
     }
 }
 
