@@ -6,7 +6,7 @@
 //! | Theano | it convolves truly: kernels are reversed along their spatial axes |
 //! | cuDNN's recurrent layers | gates transposed, two biases |
 //! | an early Keras 2 | some convolution kernels in another order of axes, told by their shape |
-//! | Keras 3 before 3.4 | `rms_scaling` of LayerNormalization is not written down, told by the shift that is not there |
+//! | Keras 3 before 3.4 | `rms_scaling` of LayerNormalization is not written down, told by the missing shift |
 
 use super::Taken;
 use super::recipe::Step;
