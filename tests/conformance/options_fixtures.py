@@ -18,6 +18,7 @@ TOGETHER = {
     "percentiles": ["percentile_nearest", "percentile_higher", "percentile_midpoint", "percentile_two", "median_keep"],
     "missing_numbers": ["nanpercentile_lower", "nanquantile_linear", "nanargmax_keep", "nanmedian_last"],
     "warps": ["affine_reflect_bilinear", "affine_wrap_nearest", "perspective_bilinear", "scale_cubic", "ssim_options"],
+    "endless": ["affine_endless"],
     "coordinates": ["map_1_reflect", "map_0_wrap", "map_1_constant"],
     "windows": ["istft", "fold_options", "unfold"],
     "rows": ["linspace_open", "geomspace", "cross_axis", "norm_vector_3", "norm_matrix_1", "normalize_3", "unravel"],

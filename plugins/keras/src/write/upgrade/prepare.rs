@@ -20,8 +20,8 @@ pub struct Prepared {
 
 pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<Prepared, Findings> {
     let version = keras_version(&source.keras_version);
-    let (major, early) = (version.0, version.0 == 3 && version < (3, 4));
-    let mut prepare = Prepare { dialect, major, early, findings: Findings::new(), notes: Vec::new(), newer: None };
+    let major = version.0;
+    let mut prepare = Prepare { dialect, major, findings: Findings::new(), notes: Vec::new(), newer: None };
     let mut root = prepare.masks(root, Rule::of(version));
     prepare.model(&mut root);
     if dialect == Dialect::Both {
@@ -68,23 +68,10 @@ fn makes_mask(layer: &Layer) -> bool {
     matches!(habit(layer), Habit::Makes)
 }
 
-/// Keras 3 did not write this option at first: then there is no shift where one ought to be.
-fn say_rms_scaling(layer: &mut Layer) {
-    let Ok(mut config) = serde_json::from_str::<Value>(&layer.config) else { return };
-    let unsaid = config.is_object() && config.get("rms_scaling").is_none();
-    let centred = config.get("center") != Some(&Value::Bool(false));
-    if unsaid && centred && layer.weight("gamma").is_some() && layer.weight("beta").is_none() {
-        config["rms_scaling"] = Value::Bool(true);
-        layer.config = config.to_string();
-    }
-}
-
 struct Prepare {
     dialect: Dialect,
     /// Of the Keras that wrote the source.
     major: u32,
-    /// It is Keras 3 before 3.4.
-    early: bool,
     findings: Findings,
     notes: Vec<Diag>,
     newer: Option<Newer>,
@@ -158,9 +145,6 @@ impl Prepare {
     }
 
     fn inside(&mut self, layer: &mut Layer) {
-        if self.early && layer.class == "LayerNormalization" {
-            say_rms_scaling(layer);
-        }
         if let Some(model) = layer.model.as_mut() {
             self.model(model);
         }
