@@ -3,7 +3,7 @@
 
 `cases()` gives (name, options of make.Case). cuDNN's layers are not among them: no session without a GPU holds one.
 """
-from kit import K, KERAS, L, NAME, feed, keras, seed_of
+from kit import K, KERAS, L, NAME, STANDALONE, feed, keras, seed_of
 from keras.models import Model, Sequential
 
 FOUND = []
@@ -284,6 +284,32 @@ def cells_masked():
     return Model(x, y)
 
 
+def pair_masked(kind, **options):
+    """Both directions over a sequence whose first, last and middle steps are skipped: what they end with, and each step."""
+    def build():
+        x = L.Input((6, 3))
+        y = L.Masking(0.0)(x)
+        last = L.Bidirectional(getattr(L, kind)(3, **options))(y)
+        return Model(x, [last, L.Bidirectional(getattr(L, kind)(2, return_sequences=True, **options), merge_mode="sum")(y)])
+    return build
+
+
+def zeros_masked(kind):
+    """The option that a Bidirectional sets, set by the user: TensorFlow alone has it."""
+    def build():
+        x = L.Input((6, 3))
+        y = L.Masking(0.0)(x)
+        make = lambda **options: getattr(L, kind)(3, zero_output_for_mask=True, **options)
+        return Model(x, [make()(y), make(return_sequences=True, go_backwards=True)(y), L.Bidirectional(make())(y)])
+    return build
+
+
+def ends(rng, shape, dtype):
+    values = gaps(rng, shape, dtype)
+    values[1, 0] = values[1, -2:] = 0
+    return values
+
+
 def conv_lstm():
     x = L.Input((4, 6, 5, 2))
     y = L.ConvLSTM2D(2, 3, padding="same", return_sequences=True, dropout=0.1)(x)
@@ -312,9 +338,14 @@ def two():
                         ("default_first", by_default("channels_first", default_first))):
         built("two-" + name, build)
     built("two-cells_masked", cells_masked, [gaps])
+    for kind in ("LSTM", "GRU", "SimpleRNN"):
+        built("two-pair_masked_" + kind.lower(), pair_masked(kind), [ends])
+        built("two-pair_masked_unrolled_" + kind.lower(), pair_masked(kind, unroll=True), [ends])
+        if not STANDALONE:
+            built("two-zeros_masked_" + kind.lower(), zeros_masked(kind), [ends])
     built("two-weights_apart", lambda: two_spread(True), save="legacy-weights")
     built("two-yaml", lambda: two_spread(True), save="yaml")
-    if not NAME.startswith("keras"):
+    if not STANDALONE:
         saved_models()
 
 
