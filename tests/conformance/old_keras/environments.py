@@ -21,6 +21,7 @@ PYTHONS = {
     "tf1.12": ("3.6", "tensorflow==1.12.3 numpy==1.16.6 scipy==1.5.4 PyYAML==5.4.1 six==1.16.0 "
                      "h5py==2.10.0 protobuf==3.19.6"),
     "tf1.13": ("3.7", "tensorflow==1.13.2 numpy==1.16.6 scipy==1.7.3 PyYAML==5.4.1 six==1.16.0 " + BEFORE_2_4),
+    "tf1.14": ("3.7", "tensorflow==1.14.0 numpy==1.16.6 scipy==1.7.3 PyYAML==5.4.1 six==1.16.0 " + BEFORE_2_4),
     "tf1.15": ("3.7", "tensorflow==1.15.5 theano==1.0.5 numpy==1.18.5 scipy==1.7.3 PyYAML==5.4.1 six==1.16.0 "
                       + BEFORE_2_4),
     "tf2.0": ("3.7", "tensorflow==2.0.4 numpy==1.18.5 " + BEFORE_2_4),
@@ -48,6 +49,7 @@ VERSIONS = {
     "keras2.3.1-tensorflow": Version("tf1.15", "2.3.1", "tensorflow"),
     "tf1.12": Version("tf1.12", "", "tensorflow"),
     "tf1.13": Version("tf1.13", "", "tensorflow"),
+    "tf1.14": Version("tf1.14", "", "tensorflow"),
     "tf1.15": Version("tf1.15", "", "tensorflow"),
     "tf2.0": Version("tf2.0", "", "tensorflow"),
     "tf2.2": Version("tf2.2", "", "tensorflow"),

@@ -43,8 +43,8 @@ fn read(l: &mut Lowering<'_>, cell: &Layer, input: u64, depth: usize) -> Result<
     let refused = |detail: String| Diag::new(Code::UnsupportedLayer, &cell.path, detail);
     match cell.class.as_str() {
         "StackedRNNCells" if depth > 0 => {
-            // Before Keras 2.2, always.
-            let always = super::is_multi_backend(l) && l.keras_version() < (2, 2);
+            // Before Keras 2.2, always; tf.keras of that time, from TensorFlow 1.11 on, has the option.
+            let always = !l.request.keras_version.contains("tf") && l.keras_version() < (2, 2);
             let reversed = always || config.bool_or("reverse_state_order", false)?;
             let parts = cell.children.iter().filter(|child| child.attribute.starts_with("cells/"));
             let (mut stack, mut size) = (Vec::new(), input);

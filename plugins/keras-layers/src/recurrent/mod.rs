@@ -84,7 +84,7 @@ impl Options {
     /// Whether a masked step gives the first state. So it was in the loop of TensorFlow, before Keras took that of
     /// tf.keras (2.3); Theano, and TensorFlow without a loop, always repeated the output of the step before.
     fn masked_gives_state(&self, l: &Lowering<'_>) -> bool {
-        is_multi_backend(l) && l.keras_version() < (2, 3) && !self.unroll && !self.theano
+        is_early(l) && l.keras_version() < (2, 3) && !self.unroll && !self.theano
     }
 }
 
@@ -185,9 +185,9 @@ fn last_is_state(call: &Call, zero_masked: bool) -> bool {
     call.mask.is_none() || (!zero_masked && call.states.is_empty())
 }
 
-/// Keras before it became a part of TensorFlow: no `zero_output_for_mask`.
-pub fn is_multi_backend(l: &Lowering<'_>) -> bool {
-    !l.request.keras_version.contains("tf") && l.keras_version() < (2, 4)
+/// Keras before it became a part of TensorFlow, and tf.keras before TensorFlow 1.13.
+fn is_early(l: &Lowering<'_>) -> bool {
+    l.keras_version() < if l.request.keras_version.contains("tf") { (2, 2) } else { (2, 4) }
 }
 
 /// Puts the initial state (batch, units) in the place of the zeros that stand before the first step that is not masked.

@@ -9,6 +9,7 @@ mod class;
 mod functional;
 pub mod keras1;
 mod layer;
+mod masked;
 mod ops;
 mod raw_ops;
 mod sequential;
