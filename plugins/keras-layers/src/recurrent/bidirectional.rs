@@ -100,7 +100,7 @@ fn run_layer(
     turned: bool,
 ) -> Result<Vec<Val>, Findings> {
     let ran = if let Some(cell) = cell {
-        super::run(l, cell, call, options.backwards, options.zero_masked)?
+        super::run_layer(l, cell, call, options)?
     } else if layer.class == "RNN" {
         let cell = layer.child("cell").ok_or_else(|| l.error(Code::BadConfig, "an RNN without cell"))?;
         super::run_cells(l, cell, call, options)?
@@ -145,8 +145,8 @@ fn as_one_op(
     if options.backwards || options.time_major || (call.mask.is_some() && !call.states.is_empty()) {
         return Ok(None);
     }
-    // Then the last output is not the last state.
-    if options.zero_masked && !options.return_sequences && call.mask.is_some() {
+    // Then the last output is not the last state, or one direction has zeros elsewhere.
+    if options.zero_masked && call.mask.is_some() && (!options.return_sequences || options.unroll) {
         return Ok(None);
     }
     let like = |a: &Cell, b: &Cell| {
