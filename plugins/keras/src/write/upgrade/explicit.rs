@@ -331,7 +331,7 @@ impl<'r> Writer<'r> {
         let seen: Vec<Option<Id>> = self.rules.all().zip(&first).map(|(rule, view)| found(rule, *view)).collect();
         let wanted = explicit.or(seen[0]);
         if wanted.is_some() && layer.class == "Bidirectional" && !zeroes_like_today(layer) {
-            self.refuse(layer, "what it gives at masked steps is what the Keras that wrote it had there");
+            self.refuse(layer, "with a mask, it gives zeros at other steps than a pair of the output's Keras");
         }
         let mut passed = first;
         passed[0] = explicit.filter(|_| self.rules.source.arguments).or(passed[0]);
