@@ -70,6 +70,8 @@ def unrolled_masks():
     options = dict(return_sequences=True, unroll=True, zero_output_for_mask=True)
     cells = [L.GRUCell(2), L.SimpleRNNCell(2)]
     back = [L.LSTM(2, go_backwards=True, **options)(y), L.RNN(cells, go_backwards=True, **options)(y)]
+    if KERAS >= 3:
+        back.append(L.ConvLSTM1D(2, 2, go_backwards=True, **options)(L.Reshape((5, 3, 1))(x), mask=y._keras_mask))
     return gaps(keras.Model(x, [L.Bidirectional(L.GRU(2, return_sequences=True, unroll=True))(y), *back,
                                 L.Bidirectional(L.SimpleRNN(2, unroll=True))(y)]))
 

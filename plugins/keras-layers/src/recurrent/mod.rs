@@ -186,8 +186,10 @@ pub fn run_layer(l: &mut Lowering<'_>, cell: &Cell, call: &Call, options: &Optio
 /// A sequence whose zeros stand where the mask, turned around, has them: see [`Options::zeroes_turned`].
 fn zero_turned(l: &mut Lowering<'_>, mut ran: Ran, call: &Call) -> Result<Ran, Findings> {
     if let Some(mask) = call.mask {
-        let turned = l.add(Reverse { axes: vec![1] }, &[mask])?;
-        let turned = l.expand(turned, 2)?;
+        let mut turned = l.add(Reverse { axes: vec![1] }, &[mask])?;
+        for axis in 2..l.rank(ran.sequence) {
+            turned = l.expand(turned, axis)?;
+        }
         let zero = l.scalar_like(ran.sequence, 0.0)?;
         ran.sequence = l.add(Where {}, &[turned, ran.sequence, zero])?;
     }
