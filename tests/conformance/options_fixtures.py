@@ -61,6 +61,33 @@ def single(make):
     return built
 
 
+def gaps(model):
+    """A model's inputs, with steps at the beginning, in the middle and at the end that are skipped."""
+    xs = kit.feed(model, np.random.default_rng(5))
+    xs[0][0, :2] = xs[0][1, 2] = xs[0][1, -1] = 0
+    return model, xs
+
+
+def unrolled_masks():
+    """Without a loop, zeros stand where the mask turned around has them."""
+    x = keras.Input((5, 3))
+    y = L.Masking()(x)
+    options = dict(return_sequences=True, unroll=True, zero_output_for_mask=True)
+    cells = [L.GRUCell(2), L.SimpleRNNCell(2)]
+    back = [L.LSTM(2, go_backwards=True, **options)(y), L.RNN(cells, go_backwards=True, **options)(y)]
+    if KERAS >= 3:
+        back.append(L.ConvLSTM1D(2, 2, go_backwards=True, **options)(L.Reshape((5, 3, 1))(x), mask=y._keras_mask))
+    return gaps(keras.Model(x, [L.Bidirectional(L.GRU(2, return_sequences=True, unroll=True))(y), *back,
+                                L.Bidirectional(L.SimpleRNN(2, unroll=True))(y)]))
+
+
+def masked_or_not():
+    """One layer, called with a mask and without."""
+    x = keras.Input((5, 3))
+    layers = [L.LSTM(2, return_sequences=True), L.GRU(2), L.Bidirectional(L.SimpleRNN(2, return_sequences=True))]
+    return gaps(keras.Model(x, [layer(y) for layer in layers for y in (x, L.Masking()(x))]))
+
+
 def models():
     if KERAS >= 3:
         found = {name: operations(names) for name, names in TOGETHER.items()}
@@ -69,6 +96,7 @@ def models():
         found["octets"] = single(octets)
         found["doubles"] = single(doubles)
         found["nearest_antialias"] = single(lambda: of(L.Resizing(3, 4, "nearest", antialias=True), (6, 5, 2)))
+        found.update(unrolled_masks=unrolled_masks, masked_or_not=masked_or_not)
         return found, "keras"
     found = {f"local_{n}": single(lambda n=n: of(L.LocallyConnected2D(2, (3, 2), strides=(1, 2), implementation=n), (4, 5, 2)))
              for n in (1, 2, 3)}
@@ -76,6 +104,7 @@ def models():
         found[f"resizing_{kind}"] = single(lambda k=kind: of(L.Resizing(4, 7, k), (6, 5, 2)))
         found[f"up_sampling_{kind}"] = single(lambda k=kind: of(L.UpSampling2D((2, 3), interpolation=k), (None, None, 2)))
     found["conv_lstm_time_major"] = single(lambda: of(L.ConvLSTM1D(2, 2, time_major=True), (3, 5, 2)))
+    found["unrolled_masks"] = unrolled_masks
     found["renorm"] = single(lambda: of(L.BatchNormalization(renorm=True), (3, 4)))
     found["training_dropout_lstm"] = single(lambda: training(L.LSTM(3, dropout=0.5)))
     found["training_dropout_inside"] = single(lambda: training(L.TimeDistributed(L.Dropout(0.5))))

@@ -9,6 +9,7 @@ mod class;
 mod functional;
 pub mod keras1;
 mod layer;
+mod masked;
 mod ops;
 mod raw_ops;
 mod sequential;
@@ -53,7 +54,7 @@ pub struct Architecture {
 /// `value` is what Keras calls a model's config: `{"class_name", "config"}`.
 pub fn read(value: &Value, at: &str, version: &Version, limits: &Limits) -> Result<Architecture, Findings> {
     let upgraded = match version.major {
-        1 => Some(keras1::upgrade(value, at)?),
+        1 => Some(keras1::upgrade(value, at, version)?),
         2 => keras1::upgrade_kept(value, at)?,
         _ => None,
     };

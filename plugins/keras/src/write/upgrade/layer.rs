@@ -323,11 +323,7 @@ impl Upgrade<'_> {
             return None;
         }
         let child = layer.child("backward_layer")?;
-        let mut config = parsed(&child.config);
-        if inner.get("zero_output_for_mask").is_none() {
-            config.as_object_mut()?.shift_remove("zero_output_for_mask");
-        }
-        Some(self.inner(&Layer { config: config.to_string(), ..child.clone() }))
+        Some(self.inner(child))
     }
 
     /// Options that older versions did not write, because they had no choice.
