@@ -15,7 +15,7 @@ use crate::diag::{Code, Diag, Findings};
 use crate::ir::wire::GraphProto;
 use crate::ir::*;
 use crate::messages::{LowerInput, LowerRequest, Lowered, LoweredOutput};
-use crate::model::{Arg, ArgKind, Layer, NamedArg, ValueRef};
+use crate::model::{Arg, ArgKind, Layer, NamedArg, ValueRef, keras_version};
 use crate::plugin::LowerCx;
 use serde_json::Value as Json;
 use std::collections::{BTreeSet, HashSet};
@@ -250,10 +250,14 @@ impl<'a> Lowering<'a> {
         }
     }
 
+    /// Major and minor version of the Keras that wrote the file.
+    pub fn keras_version(&self) -> (u32, u32) {
+        keras_version(&self.request.keras_version)
+    }
+
     /// Major version of the Keras that wrote the file.
     pub fn keras_major(&self) -> u32 {
-        let major = self.request.keras_version.split('.').next().unwrap_or("");
-        major.parse().unwrap_or(1)
+        self.keras_version().0
     }
 
     /// All tensors of the call, in order.

@@ -6,6 +6,7 @@ pub mod onnxruntime;
 
 use recast_plugin_api::ir::{ActivationFunction, ActivationSpec, DType, Graph, Node, Op, ResizeMode, ValueId};
 use recast_reference::Array;
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Why a runtime did not run a file.
@@ -54,11 +55,14 @@ pub trait Session {
 pub fn embedded_lacks(graph: &Graph) -> Vec<bool> {
     let used = used_values(graph);
     let uses = |value: Option<&ValueId>| value.is_some_and(|value| used[value.0 as usize]);
+    // Weights in bfloat16 are written as what they are cast to.
+    let stored: HashSet<ValueId> = graph.params.iter().map(|param| param.value).collect();
     graph
         .nodes()
         .iter()
         .map(|node| {
-            let brain = |value: &ValueId| graph.ty(*value).dtype == DType::BF16;
+            let cast = matches!(&node.op, Op::Cast(cast) if cast.to == DType::F32);
+            let brain = |value: &ValueId| graph.ty(*value).dtype == DType::BF16 && !(cast && stored.contains(value));
             let values = node.inputs.iter().flatten().chain(&node.outputs).any(brain);
             node.outputs.iter().any(|v| uses(Some(v))) && (values || lacks(node, uses(node.outputs.get(2))))
         })

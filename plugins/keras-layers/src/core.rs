@@ -1,7 +1,7 @@
 //! Dense and its kin, embeddings, masking, the activation layers, and what is the identity at inference.
 
 use crate::activations::{self, Activation};
-use crate::policy::{as_float, compute_dtype, float_input, mask, one, version, weight};
+use crate::policy::{as_float, compute_dtype, float_input, mask, one, weight};
 use crate::table::{Masks, Row};
 use crate::training::refuse_training;
 use recast_plugin_api::diag::{Code, Diag, Findings};
@@ -286,7 +286,7 @@ fn softmax(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let low = l.scalar_like(x, large_negative(dtype))?;
     x = l.add(Where {}, &[mask, x, low])?;
     let y = Activation::Softmax(axes).apply(l, x)?;
-    if version(l) < ZEROED_SINCE {
+    if l.keras_version() < ZEROED_SINCE {
         return Ok(one(y));
     }
     // A row that is masked as a whole would come out uniform.

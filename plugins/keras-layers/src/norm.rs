@@ -1,7 +1,7 @@
 //! Normalization over batches, layers, groups and vectors. Keras computes these in at least f32 and casts the result to
 //! the compute dtype.
 
-use crate::policy::{as_float, compute_dtype, float_input, mask, one, version};
+use crate::policy::{as_float, compute_dtype, float_input, mask, one};
 use crate::table::{Masks, Row};
 use crate::training::is_training;
 use recast_plugin_api::diag::{Diag, Findings};
@@ -50,7 +50,7 @@ fn narrowed(l: &mut Lowering<'_>, y: ValueId) -> Outcome {
 
 /// Since 3.11, Keras 3 gives back the dtype that came: what it makes of whole numbers loses its fractions.
 pub fn as_given(l: &mut Lowering<'_>, y: ValueId, given: DType) -> Result<ValueId, Diag> {
-    if given.is_float() || version(l) < (3, 11) { Ok(y) } else { l.cast(y, given) }
+    if given.is_float() || l.keras_version() < (3, 11) { Ok(y) } else { l.cast(y, given) }
 }
 
 /// A weight of these sizes in the dtype of `x`, if `key` (`scale`, `center`) says that the layer has it.
@@ -213,7 +213,7 @@ fn layer(l: &mut Lowering<'_>) -> Outcome {
 
 /// Keras 3 did not write `rms_scaling` before 3.4; such a layer is told by the shift that it ought to have and has not.
 fn unsaid_rms_scaling(l: &Lowering<'_>) -> Result<bool, Diag> {
-    let early = l.keras_major() >= 3 && version(l) < (3, 4) && l.config.get("rms_scaling").is_none();
+    let early = l.keras_major() >= 3 && l.keras_version() < (3, 4) && l.config.get("rms_scaling").is_none();
     let lacks_beta = l.layer.weight("gamma").is_some() && l.layer.weight("beta").is_none();
     Ok(early && lacks_beta && l.config.bool_or("center", true)?)
 }
@@ -278,7 +278,7 @@ fn unit(l: &mut Lowering<'_>) -> Outcome {
         _ => axes_or_last(l, l.rank(x))?,
     };
     // Keras bounds the square of the norm by 1e-12, since 3.6 the norm.
-    let floor = if version(l) >= (3, 6) { 1e-24 } else { 1e-12 };
+    let floor = if l.keras_version() >= (3, 6) { 1e-24 } else { 1e-12 };
     Ok(one(l2_normalized(l, x, &axes, floor)?))
 }
 

@@ -78,8 +78,7 @@ pub fn bidirectional(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
 /// `zero_output_for_mask` unread. TensorFlow 1.14 and 1.15 state the same version, but another `implementation`, if the
 /// user does not.
 fn forgets_zeros(l: &Lowering<'_>, layer: &Layer, config: &Config) -> Result<bool, Diag> {
-    let version = &l.request.keras_version;
-    if !version.ends_with("-tf") || cell::version_of(version) != (2, 2) {
+    if !l.request.keras_version.ends_with("-tf") || l.keras_version() != (2, 2) {
         return Ok(false);
     }
     let kind = match layer.class.as_str() {

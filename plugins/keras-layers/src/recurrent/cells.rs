@@ -44,7 +44,7 @@ fn read(l: &mut Lowering<'_>, cell: &Layer, input: u64, depth: usize) -> Result<
     match cell.class.as_str() {
         "StackedRNNCells" if depth > 0 => {
             // Before Keras 2.2, always.
-            let always = super::is_multi_backend(l) && cell::version_of(&l.request.keras_version) < (2, 2);
+            let always = super::is_multi_backend(l) && l.keras_version() < (2, 2);
             let reversed = always || config.bool_or("reverse_state_order", false)?;
             let parts = cell.children.iter().filter(|child| child.attribute.starts_with("cells/"));
             let (mut stack, mut size) = (Vec::new(), input);

@@ -15,7 +15,6 @@ use crate::policy;
 use crate::table::{Masks, Row};
 use crate::training::refuse_dropout;
 use cell::Cell;
-pub use cell::version_of;
 pub use cells::run_cells;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Cumulative, CumulativeFunction, DType, Dim, Direction, Reverse, ValueId, Where};
@@ -85,7 +84,7 @@ impl Options {
     /// Whether a masked step gives the first state. So it was in the loop of TensorFlow, before Keras took that of
     /// tf.keras (2.3); Theano, and TensorFlow without a loop, always repeated the output of the step before.
     fn masked_gives_state(&self, l: &Lowering<'_>) -> bool {
-        is_multi_backend(l) && cell::version_of(&l.request.keras_version) < (2, 3) && !self.unroll && !self.theano
+        is_multi_backend(l) && l.keras_version() < (2, 3) && !self.unroll && !self.theano
     }
 }
 
@@ -188,8 +187,7 @@ fn last_is_state(call: &Call, zero_masked: bool) -> bool {
 
 /// Keras before it became a part of TensorFlow: no `zero_output_for_mask`.
 pub fn is_multi_backend(l: &Lowering<'_>) -> bool {
-    let version = &l.request.keras_version;
-    !version.contains("tf") && cell::version_of(version) < (2, 4)
+    !l.request.keras_version.contains("tf") && l.keras_version() < (2, 4)
 }
 
 /// Puts the initial state (batch, units) in the place of the zeros that stand before the first step that is not masked.

@@ -106,8 +106,8 @@ fn architecture(input: &Input<'_>, attrs: &Attrs, tree: bool) -> Result<(Value, 
 fn missing(attrs: &Attrs, tree: bool) -> Diag {
     if tree || attrs.has("layer_names") || attrs.has("layer_names0") {
         return Diag::new(Code::ArchitectureMissing, "/", "this file holds weights, but no architecture").hint(
-            "give the JSON of `model.to_json()`: --architecture FILE.json, or put it beside the weights under the same \
-             name",
+            "give the JSON of `model.to_json()`: --architecture FILE.json, or put it beside NAME.weights.h5 or NAME.h5 \
+             as NAME.json",
         );
     }
     Diag::new(Code::UnsupportedContainer, "/", "an HDF5 file, but not one that Keras wrote: no model_config")

@@ -17,11 +17,11 @@ use crate::io::{CALLS_MAX, Limits};
 use crate::roles::Role;
 use class::Stored;
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::model::{InputDim, Model, ModelInput};
+use recast_plugin_api::model::{InputDim, Model, ModelInput, keras_version};
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// `2.15.0`, `2.1.6-tf`, `3.15.1`; "1" when the file is too old to say.
+/// What a file states of the Keras that wrote it, or what its layout tells, and the major version of that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
     pub text: String,
@@ -30,8 +30,7 @@ pub struct Version {
 
 impl Version {
     pub fn parse(text: &str) -> Version {
-        let major = text.split('.').next().and_then(|major| major.trim().parse().ok()).unwrap_or(1);
-        Version { text: text.to_owned(), major }
+        Version { text: text.to_owned(), major: keras_version(text).0 }
     }
 }
 

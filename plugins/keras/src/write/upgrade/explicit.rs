@@ -31,12 +31,13 @@ impl Rule {
     pub const KERAS_2: Rule = Rule { major: 2, any: false, lists: true, arguments: true };
     pub const KERAS_3: Rule = Rule { major: 3, any: true, lists: true, arguments: true };
 
-    pub fn of(major: u32, minor: u32) -> Rule {
+    pub fn of(version: (u32, u32)) -> Rule {
+        let before_3 = version.0 < 3;
         Rule {
-            major,
-            any: (major, minor) >= (3, 4),
-            lists: major < 3 || minor >= 4,
-            arguments: major < 3 || minor >= 11,
+            major: version.0,
+            any: version >= (3, 4),
+            lists: before_3 || version >= (3, 4),
+            arguments: before_3 || version >= (3, 11),
         }
     }
 }

@@ -5,9 +5,8 @@ use super::explicit::{Rule, Rules, write_out};
 use super::masks::{Habit, habit};
 use super::order::orders_differ;
 use super::{Dialect, Newer, functions};
-use recast_keras_model::config::Version;
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg};
+use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg, keras_version};
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -20,11 +19,10 @@ pub struct Prepared {
 }
 
 pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<Prepared, Findings> {
-    let major = Version::parse(&source.keras_version).major;
-    let minor = source.keras_version.split(['.', '-']).nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0);
-    let early = major == 3 && minor < 4;
+    let version = keras_version(&source.keras_version);
+    let (major, early) = (version.0, version.0 == 3 && version < (3, 4));
     let mut prepare = Prepare { dialect, major, early, findings: Findings::new(), notes: Vec::new(), newer: None };
-    let mut root = prepare.masks(root, Rule::of(major, minor));
+    let mut root = prepare.masks(root, Rule::of(version));
     prepare.model(&mut root);
     if dialect == Dialect::Both {
         root.layers.iter().flat_map(insides).for_each(|layer| prepare.finished(layer));
