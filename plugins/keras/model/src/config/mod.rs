@@ -42,6 +42,8 @@ pub struct Facts {
     pub roles: Option<Vec<Role>>,
     /// As stored, before it becomes the plugins' name: v3 paths are made of it.
     pub class_name: String,
+    /// What Keras calls the object by, where the configuration holds it several times.
+    pub object: Option<i64>,
 }
 
 /// A layer model without weights.
