@@ -207,13 +207,11 @@ def outputs(keras, model, xs):
     if keras.backend.backend() != "tensorflow":
         return flatten(run(feeds(xs)))
     import tensorflow as tf
-    # TensorFlow has no kernels for channels-first images and some convolutions on a CPU; its compiler has.
-    if '"channels_first"' not in model.to_json():
-        try:
-            return flatten(run(feeds(xs)))
-        except tf.errors.OpError:
-            pass
-    return flatten(tf.function(run, jit_compile=True)(feeds(xs)))
+    try:
+        return flatten(run(feeds(xs)))
+    except tf.errors.OpError:
+        # TensorFlow has no kernels for channels-first images and some convolutions on a CPU; its compiler has.
+        return flatten(tf.function(run, jit_compile=True)(feeds(xs)))
 
 
 def case_of(row, cases={}):

@@ -177,6 +177,13 @@ impl Upgrade<'_> {
         let splits = layer.class == "TextVectorization";
         if splits || mode == "int" && self.plain() {
             out.shift_remove("dtype");
+        } else if self.dialect == Dialect::Keras2
+            && self.major >= 3
+            && layer.class == "StringLookup"
+            && mode != "tf_idf"
+        {
+            // What Keras 3 gives, whatever its dtype is.
+            out.insert("dtype".into(), json!("int64"));
         }
         if splits && self.plain() && several {
             // Keras 2 takes no list where it wants a tuple.
@@ -411,8 +418,17 @@ impl Upgrade<'_> {
 
     /// At inference Keras 2 resizes to the crop's size, Keras 3 leaves the image alone since 3.8.
     fn random_crop(&mut self, layer: &Layer, out: &mut Map<String, Value>) -> &'static str {
-        if self.at_least(3, 8) {
+        if self.at_least(3, 8) && !self.dialect.is_old() {
             return "RandomCrop";
+        }
+        if self.at_least(3, 8) {
+            // It gives the image as it is, in its dtype, and Keras 2's cuts.
+            ["height", "width", "seed"].iter().for_each(|key| drop(out.shift_remove(*key)));
+            out.insert("scale".into(), json!(1.0));
+            let detail =
+                "RandomCrop became the Rescaling by one that it is at inference: training does not crop any more";
+            self.notes.push(Diag::new(Code::TrainingDropped, layer.path.as_str(), detail));
+            return "Rescaling";
         }
         if !self.at_least(2, 7) {
             let detail =
