@@ -6,6 +6,7 @@
 
 mod args;
 mod class;
+mod feature_space;
 mod functional;
 pub mod keras1;
 mod layer;
@@ -64,6 +65,8 @@ pub fn read(value: &Value, at: &str, version: &Version, limits: &Limits) -> Resu
     // Of TensorFlow 2.0 to 2.3.
     let replaced = if version.major < 3 { raw_ops::replaced(value)? } else { None };
     let value = replaced.as_ref().unwrap_or(value);
+    let space = feature_space::written_out(value, at)?;
+    let value = space.as_ref().unwrap_or(value);
     let mut build = Build { version, limits, facts: HashMap::new(), layers: 0, calls: 0, at, refused: Vec::new() };
     let stored = Stored::of(value, at)?;
     let shape = value.get("build_config").and_then(|build| build.get("input_shape"));

@@ -2,9 +2,11 @@
 //! other way round.
 
 use super::explicit::{Rule, Rules, write_out};
+use super::layer::is_renormalized;
 use super::masks::{Habit, habit};
 use super::order::orders_differ;
 use super::{Dialect, Newer, functions};
+use crate::weights::roles;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg, keras_version};
 use serde_json::Value;
@@ -145,10 +147,24 @@ impl Prepare {
     }
 
     fn inside(&mut self, layer: &mut Layer) {
+        if self.dialect == Dialect::Js && layer.class == "BatchNormalization" && is_renormalized(layer) {
+            self.without_renorm(layer);
+        }
         if let Some(model) = layer.model.as_mut() {
             self.model(model);
         }
         layer.children.iter_mut().filter_map(|child| child.layer.as_mut()).for_each(|child| self.inside(child));
+    }
+
+    /// TensorFlow.js does not know further moments, with which training alone computes.
+    fn without_renorm(&mut self, layer: &mut Layer) {
+        layer.weights.retain(|weight| !roles::is_ignored("BatchNormalization", &weight.role));
+        if let Ok(mut config) = serde_json::from_str::<Value>(&layer.config) {
+            config["renorm"] = Value::Bool(false);
+            layer.config = config.to_string();
+        }
+        let detail = "batch renormalization is left out: it only matters to training";
+        self.notes.push(Diag::new(Code::TrainingDropped, layer.path.as_str(), detail));
     }
 
     /// May a name hold it?
