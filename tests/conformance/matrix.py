@@ -172,6 +172,10 @@ def main():
             found["not_made"][name] = why
             if args.verbose:
                 kit.say("NOT MADE", name, why)
+    # What the tables of cases call otherwise by now, or have no more.
+    known = set(specs())
+    for kind in ("cases", "not_made"):
+        found[kind] = {name: case for name, case in found[kind].items() if name in known}
     with open(table, "w") as file:
         json.dump(found, file, indent=0, sort_keys=True)
     files = sum(len(case["containers"]) for case in found["cases"].values())

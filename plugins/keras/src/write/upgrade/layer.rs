@@ -177,13 +177,6 @@ impl Upgrade<'_> {
         let splits = layer.class == "TextVectorization";
         if splits || mode == "int" && self.plain() {
             out.shift_remove("dtype");
-        } else if self.dialect == Dialect::Keras2
-            && self.major >= 3
-            && layer.class == "StringLookup"
-            && mode != "tf_idf"
-        {
-            // What Keras 3 gives, whatever its dtype is.
-            out.insert("dtype".into(), json!("int64"));
         }
         if splits && self.plain() && several {
             // Keras 2 takes no list where it wants a tuple.

@@ -87,31 +87,60 @@ const ENCODERS: &[&str] = &[
     "TextVectorization",
 ];
 
-/// Categories of layers that give whole numbers in Keras 3 whatever dtype they have, and floats in Keras 2.
+/// Those of them that give whole numbers in Keras 3 whatever dtype they have, and floats in Keras 2 whatever is asked.
 const COUNTS: &[&str] = &["IntegerLookup", "TextVectorization"];
+/// Gives the whole numbers that it is asked for in Keras 2.
+const COUNTS_AS_ASKED: &str = "StringLookup";
 
 fn mode(config: &Value) -> &str {
     config.get("output_mode").and_then(Value::as_str).unwrap_or("int")
 }
 
-/// Counts of Keras 2 are floats: to a layer that computes with floats it is all one, not to functions and users.
-fn counted(model: &Model, index: usize, layer: &Layer) -> Option<String> {
-    let config: Value = serde_json::from_str(&layer.config).unwrap_or_default();
-    if !COUNTS.contains(&layer.class.as_str()) || !matches!(mode(&config), "one_hot" | "multi_hot" | "count") {
-        return None;
-    }
+/// Who sees the dtype of what a layer gives: functions and users of the model, and layers, which compute with floats.
+struct Seen {
+    dtype: bool,
+    numbers: bool,
+}
+
+fn seen(model: &Model, index: usize) -> Seen {
     let own = |value: &ValueRef| {
         let call = value.call.and_then(|call| model.calls.get(call as usize));
         call.is_some_and(|call| call.layer as usize == index)
     };
-    let mut others = model.calls.iter().filter(|call| {
-        let args = call.args.iter().chain(call.kwargs.iter().filter_map(|named| named.arg.as_ref()));
-        args.flat_map(|arg| arg.leaves()).flatten().any(own)
-    });
-    let is_function = |layer: &Layer| layer.class.starts_with("ops.");
-    let seen = others.any(|call| model.layers.get(call.layer as usize).is_some_and(is_function))
-        || model.outputs.iter().filter_map(|output| output.value.as_ref()).any(own);
-    seen.then(|| format!("Keras 2's {} gives floats where Keras 3 gives whole numbers", layer.class))
+    let shown = model.outputs.iter().filter_map(|output| output.value.as_ref()).any(own);
+    let mut seen = Seen { dtype: shown, numbers: false };
+    for call in &model.calls {
+        let mut args = call.args.iter().chain(call.kwargs.iter().filter_map(|named| named.arg.as_ref()));
+        if args.any(|arg| arg.leaves().into_iter().flatten().any(own)) {
+            let function = model.layers.get(call.layer as usize).is_some_and(|by| by.class.starts_with("ops."));
+            seen.dtype |= function;
+            seen.numbers |= !function;
+        }
+    }
+    seen
+}
+
+fn counts(layer: &Layer) -> bool {
+    let config: Value = serde_json::from_str(&layer.config).unwrap_or_default();
+    matches!(mode(&config), "one_hot" | "multi_hot" | "count")
+}
+
+/// Counts of Keras 2 are floats: to a layer that computes with floats it is all one, not to functions and users.
+fn counted(model: &Model, index: usize, layer: &Layer) -> Option<String> {
+    let class = layer.class.as_str();
+    let (never, asked) = (COUNTS.contains(&class), class == COUNTS_AS_ASKED);
+    if !(never || asked) || !counts(layer) {
+        return None;
+    }
+    let seen = seen(model, index);
+    let differs = seen.dtype && (never || seen.numbers);
+    differs.then(|| format!("Keras 2's {class} gives floats where Keras 3 gives whole numbers"))
+}
+
+/// Does Keras 2 have to be asked for whole numbers?
+pub fn asks_for_counts(model: &Model, index: usize) -> bool {
+    let layer = model.layers.get(index).filter(|layer| layer.class == COUNTS_AS_ASKED);
+    layer.is_some_and(counts) && seen(model, index).dtype
 }
 
 fn whys(layer: &Layer, typed: &Typed) -> Vec<String> {
@@ -203,8 +232,10 @@ fn function(operation: &str, config: &Value, takes: &[Type], gives: &[Type]) -> 
 mod tests {
     use super::*;
 
+    /// Dtype and rank.
+    type Of = (DType, usize);
     /// (class, configuration, what it takes, what it gives, part of why Keras 2 refuses it): seen in tf.keras 2.15.
-    const CASES: &[(&str, &str, &[(DType, usize)], (DType, usize), &str)] = &[
+    const CASES: &[(&str, &str, &[Of], Of, &str)] = &[
         ("Hashing", r#"{"output_mode": "one_hot"}"#, &[(DType::Str, 2)], (DType::F32, 3), "two axes"),
         ("Hashing", r#"{"output_mode": "one_hot"}"#, &[(DType::Str, 2)], (DType::F32, 2), ""),
         ("Hashing", "{}", &[(DType::Str, 3)], (DType::I64, 3), ""),
