@@ -15,7 +15,7 @@ use crate::diag::{Code, Diag, Findings};
 use crate::ir::wire::GraphProto;
 use crate::ir::*;
 use crate::messages::{LowerInput, LowerRequest, Lowered, LoweredOutput};
-use crate::model::{Arg, ArgKind, Layer, NamedArg, ValueRef};
+use crate::model::{Arg, ArgKind, Layer, NamedArg, ValueRef, keras_version};
 use crate::plugin::LowerCx;
 use serde_json::Value as Json;
 use std::collections::{BTreeSet, HashSet};
@@ -175,6 +175,8 @@ pub fn resolve_axis(axis: i64, rank: usize) -> Option<usize> {
 
 /// Whole numbers of a configuration are sizes and counts: nothing real is larger, and sums of a few never overflow.
 pub const WHOLE_MAX: u64 = 1 << 40;
+/// Elements along an axis whose size a lowering computes with: products of two such sizes never overflow.
+pub const AXIS_MAX: u64 = 1 << 30;
 
 fn whole(value: &Json) -> Option<u64> {
     // Keras 1 and TensorFlow.js write 3.0 for 3.
@@ -250,10 +252,14 @@ impl<'a> Lowering<'a> {
         }
     }
 
+    /// Major and minor version of the Keras that wrote the file.
+    pub fn keras_version(&self) -> (u32, u32) {
+        keras_version(&self.request.keras_version)
+    }
+
     /// Major version of the Keras that wrote the file.
     pub fn keras_major(&self) -> u32 {
-        let major = self.request.keras_version.split('.').next().unwrap_or("");
-        major.parse().unwrap_or(1)
+        self.keras_version().0
     }
 
     /// All tensors of the call, in order.
@@ -359,11 +365,15 @@ impl<'a> Lowering<'a> {
         self.graph.shape(value).len()
     }
 
-    /// The size of an axis that must be known, such as the channels.
+    /// The size of an axis that must be known, such as the channels. At most `AXIS_MAX`.
     pub fn known(&self, value: ValueId, axis: usize) -> Result<u64, Diag> {
         let dim = self.graph.shape(value).get(axis).cloned();
         let size = dim.as_ref().and_then(Dim::known);
-        size.ok_or_else(|| self.unsupported(format!("axis {axis} of {} is not known", self.ty(value))))
+        let size = size.ok_or_else(|| self.unsupported(format!("axis {axis} of {} is not known", self.ty(value))))?;
+        if size > AXIS_MAX {
+            return Err(self.error(Code::LimitExceeded, format!("axis {axis} of {}", self.ty(value))));
+        }
+        Ok(size)
     }
 
     /// Takes a weight of this layer by its role.

@@ -13,6 +13,15 @@ use prost::Message;
 
 pub const SCHEMA_REV: u32 = 1;
 
+/// Major and minor version of the Keras that a file states: `2.15.0`, `2.2.4-tf`, `3.15.1`. A file of Keras 1 may be
+/// too old to state one: (1, 0). A major version alone, `2` or `3`, is what a source says of a file whose layout tells
+/// no more (weights of Keras 3 beside its `to_json()`): the newest of these, whose files are the most.
+pub fn keras_version(stated: &str) -> (u32, u32) {
+    let mut parts = stated.split(['.', '-']).map(|part| part.trim().parse().ok());
+    let major = parts.next().flatten().unwrap_or(1);
+    (major, parts.next().flatten().unwrap_or(if major == 1 { 0 } else { u32::MAX }))
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub struct LayerModel {
     #[prost(uint32, tag = "1")]
@@ -20,7 +29,8 @@ pub struct LayerModel {
     /// `keras-h5`, `keras-v3`, `savedmodel`, ...
     #[prost(string, tag = "2")]
     pub format: String,
-    /// As the file states it (`2.15.0`, `2.1.6-tf`); `1` when the file is too old to state it.
+    /// As the file states it (`2.15.0`, `2.1.6-tf`), or the major version where only that can be told; read by
+    /// [`keras_version`].
     #[prost(string, tag = "3")]
     pub keras_version: String,
     /// `tensorflow`, `theano`, ...; empty when not stated.
@@ -269,5 +279,25 @@ impl Layer {
     }
     pub fn weight(&self, role: &str) -> Option<&Weight> {
         self.weights.iter().find(|weight| weight.role == role)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn versions_are_told_from_what_a_file_states() {
+        for (stated, version) in [
+            ("3.15.1", (3, 15)),
+            ("2.2.4-tf", (2, 2)),
+            ("2.16-tf", (2, 16)),
+            ("3.0.0.dev2023", (3, 0)),
+            ("3", (3, u32::MAX)),
+            ("2", (2, u32::MAX)),
+            ("1", (1, 0)),
+            ("", (1, 0)),
+            ("unknown", (1, 0)),
+        ] {
+            assert_eq!(super::keras_version(stated), version, "{stated}");
+        }
     }
 }

@@ -1,9 +1,10 @@
 """Makes tests/fixtures/containers: the forms of `.keras` besides the plain zip, by Keras 3.15.
 
-    keras3/bin/python containers_fixtures.py
+    keras3/bin/python containers_fixtures.py [NAME...]
 """
 import os
 import shutil
+import sys
 
 import kit
 import keras
@@ -51,8 +52,38 @@ def einsum():
     return keras.Model(x, L.EinsumDense("abc,cde->abde", output_shape=(None, 2, 3), bias_axes="de")(x))
 
 
+def shared_inside():
+    """Layers and models that wrappers hold, too: stored where Keras comes upon them first."""
+    dense = L.Dense(4, activation="tanh", name="dense")
+    i = keras.Input((4,))
+    inner = keras.Model(i, L.LayerNormalization(name="norm")(L.Dense(4, name="inside")(i)), name="inner")
+    x, once = keras.Input((3, 4)), keras.Input((4,))
+    y = L.TimeDistributed(dense)(dense(x))
+    return keras.Model([x, once], L.Add()([L.TimeDistributed(inner)(y), L.RepeatVector(3)(inner(once))]))
+
+
+def distributed():
+    x = keras.Input((3, 4))
+    return keras.Model(x, L.TimeDistributed(L.Dense(3))(x))
+
+
+def masks():
+    """Masks of lists, which Keras 3 does not look for before 3.4."""
+    x, y = keras.Input((5,), dtype="int32"), keras.Input((5,), dtype="int32")
+    one, other = L.Embedding(9, 4, mask_zero=True)(x), L.Embedding(9, 4, mask_zero=True)(y)
+    both = L.Concatenate()([L.Add()([one, other]), L.Multiply()([one, other])])
+    return keras.Model([x, y], L.Concatenate()([L.LSTM(6)(both), L.GlobalAveragePooling1D()(both)]))
+
+
 def save(model, path):
     model.save(f"{path}.keras")
+
+
+def apart(model, path):
+    """What `to_json` gives names no version of Keras, and nor do the weights."""
+    model.save_weights(f"{path}.weights.h5")
+    with open(f"{path}.json", "w") as file:
+        file.write(model.to_json())
 
 
 def directory(model, path):
@@ -71,14 +102,15 @@ def sharded(model, path):
 # (name, model, how its numbers are stored, the container)
 MODELS = [("directory", convolutions, None, directory), ("sharded", convolutions, None, sharded),
           ("words", words, None, save), ("words_directory", words, None, directory),
-          ("bfloat16", half, None, save), ("lora", dense, "lora", save),
+          ("masks", masks, None, apart), ("bfloat16", half, None, save), ("lora", dense, "lora", save),
           ("int8_dense", dense, "int8", save), ("int8_embedding", embedding, "int8", save),
           ("int8_einsum_dense", einsum, "int8", save), ("int4_dense", dense, "int4", save),
-          ("float8_dense", dense, "float8", save)]
+          ("float8_dense", dense, "float8", save),
+          ("int8_distributed", distributed, "int8", save), ("shared_inside", shared_inside, None, save)]
 
 
-def feed(model, rng):
-    return [rng.integers(2, 8, kit.concrete(shape)).astype(dtype) if np.issubdtype(dtype, np.integer)
+def feed(model, rng, low):
+    return [rng.integers(low, 8, kit.concrete(shape)).astype(dtype) if np.issubdtype(dtype, np.integer)
             else kit.random_input(rng, kit.concrete(shape), dtype) for shape, dtype in kit.inputs_of(model)]
 
 
@@ -93,7 +125,8 @@ def make(name, build, numbers, container):
         layer.lora_kernel_b.assign(rng.normal(0, 1, layer.lora_kernel_b.shape))
     elif numbers:
         model.quantize(numbers)
-    xs, others = feed(model, rng), feed(model, rng)
+    low = 0 if build is masks else 2
+    xs, others = feed(model, rng, low), feed(model, rng, low)
     ys = kit.call(model, xs)
     kit.check_alive(ys, kit.call(model, others), share=1e-3)
     container(model, os.path.join(OUT, name))
@@ -102,9 +135,10 @@ def make(name, build, numbers, container):
 
 def main():
     os.makedirs(OUT, exist_ok=True)
-    for name, build, numbers, container in MODELS:
+    chosen = [model for model in MODELS if model[0] in sys.argv[1:] or not sys.argv[1:]]
+    for name, build, numbers, container in chosen:
         make(name, build, numbers, container)
-    kit.say(f"{len(MODELS)} models by Keras {keras.__version__}")
+    kit.say(f"{len(chosen)} models by Keras {keras.__version__}")
 
 
 if __name__ == "__main__":

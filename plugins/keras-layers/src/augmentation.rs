@@ -1,7 +1,7 @@
 //! Image augmentations. At inference the random ones leave images as they are; `AutoContrast` is not random.
 
 use crate::core::ignore_seeds;
-use crate::policy::{compute_dtype, one, version};
+use crate::policy::{compute_dtype, one};
 use crate::resample::{image, narrowed, resized, smart_resized, target, window};
 use crate::table::{Masks, Row};
 use crate::training::refuse_training;
@@ -94,7 +94,7 @@ pub fn shifted(l: &mut Lowering<'_>, x: ValueId, before: f64, scale: f64, after:
 /// Images as they are. Up to Keras 3.5 all of these cast them to the compute dtype.
 fn augmentation(l: &mut Lowering<'_>) -> Outcome {
     let x = still(l)?;
-    Ok(one(if version(l) < (3, 6) { narrowed(l, x)? } else { x }))
+    Ok(one(if l.keras_version() < (3, 6) { narrowed(l, x)? } else { x }))
 }
 
 /// Those that still cast.
@@ -118,7 +118,7 @@ fn still(l: &mut Lowering<'_>) -> Result<ValueId, Diag> {
 /// to the target's proportions and resizes, 3.6 and 3.7 cut the target's size at the place of that window and resize
 /// what is smaller, and since 3.8 the image stays as it is.
 fn random_crop(l: &mut Lowering<'_>) -> Outcome {
-    if version(l) >= (3, 8) {
+    if l.keras_version() >= (3, 8) {
         return augmentation(l);
     }
     ignore_seeds(l);
@@ -126,10 +126,10 @@ fn random_crop(l: &mut Lowering<'_>) -> Outcome {
     let (x, axes) = image(l)?;
     let mut x = narrowed(l, x)?;
     let target = target(l)?;
-    if version(l) < (2, 7) {
+    if l.keras_version() < (2, 7) {
         return resized_then_cut(l, x, axes, target);
     }
-    if version(l) < (3, 6) {
+    if l.keras_version() < (3, 6) {
         return smart_resized(l, x, axes, target);
     }
     let window = window(l, x, axes, target)?;
@@ -148,6 +148,9 @@ fn random_crop(l: &mut Lowering<'_>) -> Outcome {
 
 fn resized_then_cut(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Outcome {
     let (height, width) = (l.known(x, axes[0])?, l.known(x, axes[1])?);
+    if height == 0 || width == 0 {
+        return Err(l.unsupported(format!("an image without pixels, {}", l.ty(x))).into());
+    }
     let sizes = if height * target[1] > target[0] * width {
         [target[1] * height / width, target[1]]
     } else {

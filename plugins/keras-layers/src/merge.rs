@@ -5,7 +5,7 @@
 //! `Multiply` then leave masked elements out.
 
 use crate::norm::l2_normalized;
-use crate::policy::{as_float, compute_dtype, one, version};
+use crate::policy::{as_float, compute_dtype, one};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::{
@@ -41,7 +41,7 @@ fn minimum(l: &mut Lowering<'_>) -> Outcome {
 
 /// Whether masks of several inputs are joined by "any" rather than "all".
 fn keeps_any(l: &Lowering<'_>) -> bool {
-    version(l) >= (3, 4)
+    l.keras_version() >= (3, 4)
 }
 
 /// The inputs in one dtype. A merge of integers stays one; any float makes all the compute dtype.

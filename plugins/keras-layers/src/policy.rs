@@ -51,12 +51,6 @@ pub fn weight(l: &mut Lowering<'_>, role: &str, sizes: &[Option<u64>]) -> Result
     if to.is_float() { l.cast(value, to) } else { Ok(value) }
 }
 
-/// Major and minor version of the Keras that wrote the file; (1, 0) for files too old to say.
-pub fn version(l: &Lowering<'_>) -> (u32, u32) {
-    let mut parts = l.request.keras_version.split('.').map(|part| part.parse().unwrap_or(0));
-    (l.keras_major(), parts.nth(1).unwrap_or(0))
-}
-
 /// Whether the outputs have a mask, if the class hands one on. Before 3.4, Keras 3 does not look for the masks of a
 /// list of tensors, and before 3.11 it hands on the mask that travels with the first input, never one that is an
 /// argument.
@@ -67,7 +61,7 @@ pub fn hands_on(l: &Lowering<'_>) -> bool {
     let first = l.request.args.first().and_then(|arg| arg.kind.as_ref());
     let listed = matches!(first, Some(ArgKind::List(_)));
     let travels = || l.positional().first().is_some_and(|x| x.mask.is_some());
-    match version(l) {
+    match l.keras_version() {
         (_, 0..=3) if listed => false,
         (_, 0..=10) => l.kwarg_values("mask").is_empty() || listed || travels(),
         _ => true,
@@ -87,6 +81,18 @@ pub fn as_float(l: &mut Lowering<'_>, x: ValueId) -> Result<ValueId, Diag> {
     }
     let to = compute_dtype(l)?;
     l.cast(x, if to.is_float() { to } else { DType::F32 })
+}
+
+/// Whole numbers of whole numbers, computed in a float that holds them.
+pub fn through_float(
+    l: &mut Lowering<'_>,
+    x: ValueId,
+    compute: impl FnOnce(&mut Lowering<'_>, ValueId) -> Result<ValueId, Diag>,
+) -> Result<ValueId, Diag> {
+    let dtype = l.ty(x).dtype;
+    let x = l.cast(x, if dtype.size() > 2 { DType::F64 } else { DType::F32 })?;
+    let y = compute(l, x)?;
+    l.cast(y, dtype)
 }
 
 /// The mask that the layer computes with: an explicit `mask` argument, else the one that travels with the first input.

@@ -1,6 +1,6 @@
 //! Feature preprocessing with numbers: scaling, normalising, bucketing, encoding categories.
 
-use crate::policy::{as_float, compute_dtype, one, version};
+use crate::policy::{as_float, compute_dtype, one};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::types::INLINE_BYTES_MAX;
@@ -130,7 +130,7 @@ struct Bounds {
 /// (whose Keras has the version of that in 2.3) shows itself by a last bound of infinity.
 fn bounds(l: &mut Lowering<'_>) -> Result<Bounds, Diag> {
     if let Some(numbers) = config_numbers(l, "bin_boundaries")? {
-        return Ok(Bounds { numbers, right: l.keras_major() == 2 && version(l) < (2, 6) });
+        return Ok(Bounds { numbers, right: l.keras_major() == 2 && l.keras_version() < (2, 6) });
     }
     let numbers = config_numbers(l, "bins")?;
     let mut numbers =
@@ -158,7 +158,7 @@ fn discretization(l: &mut Lowering<'_>) -> Outcome {
     let bucket = l.reduce(ReduceFunction::Sum, reached, &[last], false)?;
     let mode = l.config.str_or("output_mode", "int")?.to_string();
     if mode == "int" {
-        let narrow = version(l) >= (3, 12) || (l.keras_major() == 2 && version(l) < (2, 6));
+        let narrow = l.keras_version() >= (3, 12) || (l.keras_major() == 2 && l.keras_version() < (2, 6));
         let to = if narrow { DType::I32 } else { DType::I64 };
         return Ok(one(l.cast(bucket, to)?));
     }
@@ -171,7 +171,7 @@ fn discretization(l: &mut Lowering<'_>) -> Outcome {
 const SAMPLES_SINCE: (u32, u32) = (3, 4);
 
 fn early(l: &Lowering<'_>) -> bool {
-    l.keras_major() >= 3 && version(l) < SAMPLES_SINCE
+    l.keras_major() >= 3 && l.keras_version() < SAMPLES_SINCE
 }
 
 pub struct Encoding {

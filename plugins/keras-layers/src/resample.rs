@@ -4,7 +4,7 @@
 //! axis, where the sizes are known.
 
 use crate::geometry::{WINDOW_MAX, layout, spatial_axes};
-use crate::policy::{compute_dtype, one, version};
+use crate::policy::{compute_dtype, one};
 use crate::table::{Masks, Row};
 use crate::taps::{Kernel, matrix, phases};
 use recast_plugin_api::diag::{Diag, Findings};
@@ -98,7 +98,7 @@ fn up_sampling2d(l: &mut Lowering<'_>) -> Outcome {
         return Ok(one(l.add(op, &[x])?));
     }
     let interpolation = interpolation.to_string();
-    let early = l.keras_major() >= 3 && version(l) < (3, 2) && layout(l)? == Layout::ChannelsFirst;
+    let early = l.keras_major() >= 3 && l.keras_version() < (3, 2) && layout(l)? == Layout::ChannelsFirst;
     let sizes = if early { early_sizes(l, &shape)? } else { sizes };
     let free = axes.iter().any(|&axis| shape[axis].known().is_none());
     let y = match interpolation.as_str() {
@@ -164,10 +164,7 @@ fn phased(l: &mut Lowering<'_>, x: ValueId, axes: &[usize], kernel: Kernel) -> R
 
 /// Before tf.keras, `UpSampling2D` used TensorFlow 1's resize, whose pixels have no centre.
 fn coordinates(l: &Lowering<'_>) -> ResizeCoordinates {
-    let version = l.request.keras_version.as_str();
-    let old =
-        ["1", "2.0", "2.1", "2.2"].iter().any(|start| version == *start || version.starts_with(&format!("{start}.")));
-    let old = old && !version.ends_with("-tf");
+    let old = l.keras_version() < (2, 3) && !l.request.keras_version.ends_with("-tf");
     if old { ResizeCoordinates::Asymmetric } else { ResizeCoordinates::HalfPixel }
 }
 
@@ -342,7 +339,7 @@ fn resizing(l: &mut Lowering<'_>) -> Outcome {
     }
     let sizes = target.map(Dim::Known).to_vec();
     let y = resized(l, x, axes.to_vec(), sizes, &interpolation, antialias)?;
-    Ok(one(match version(l) {
+    Ok(one(match l.keras_version() {
         (0..=2, _) => narrowed(l, y)?,
         // Cut off, not rounded.
         (3, 0..=5) => l.cast(y, given)?,

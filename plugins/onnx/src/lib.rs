@@ -67,6 +67,7 @@ impl Target for Onnx {
             recast_version: &request.recast_version,
         };
         let plan = write::plan(&graph, &options, &about)?;
+        plan.losses.iter().for_each(|loss| cx.report(loss));
         let io = |e: std::io::Error| Diag::new(recast_plugin_api::diag::Code::Io, &request.name, e.to_string());
         let progress = |done: u64, total: u64| {
             cx.progress(done, total, "writing weights");

@@ -4,6 +4,7 @@
 //! one initializer after the other, each a small head with the raw data as its last field.
 
 use crate::emit;
+use crate::emit::weights::{decode, encode};
 use crate::options::Options;
 use crate::proto::{self, Entry, GraphProto, ModelHead, NodeProto, OperatorSetId, TensorHead, ir_version};
 use prost::Message;
@@ -23,6 +24,8 @@ pub trait Weights {
 pub enum Piece {
     Param(String),
     Bytes(Vec<u8>),
+    /// Another dtype's elements as float32.
+    Single(DType, Box<Piece>),
 }
 
 impl Piece {
@@ -37,6 +40,7 @@ impl Piece {
                 })?;
                 Ok(copy)
             }
+            Piece::Single(from, piece) => Ok(encode(DType::F32, decode(*from, &piece.fetch(weights)?).into_iter())),
         }
     }
 }
@@ -77,6 +81,7 @@ impl Init {
         match &self.source {
             InitSource::Piece(Piece::Param(param)) => weights.read(param, &mut put),
             InitSource::Piece(Piece::Bytes(bytes)) => put(bytes),
+            InitSource::Piece(piece @ Piece::Single(..)) => put(&piece.fetch(weights)?),
             InitSource::Made { from, make } => {
                 let pieces = from.iter().map(|piece| piece.fetch(weights)).collect::<Result<Vec<_>, _>>()?;
                 put(&make(&pieces))
@@ -134,6 +139,8 @@ pub struct Plan {
     body: Vec<u8>,
     inits: Vec<Planned>,
     data_file: Option<String>,
+    /// What the file does not hold as the graph has it.
+    pub losses: Vec<Diag>,
 }
 
 /// Told (done, total) bytes of weights between two of them; an error stops the writing.
@@ -141,6 +148,7 @@ pub type Progress<'a> = &'a dyn Fn(u64, u64) -> Result<(), Diag>;
 
 pub fn plan(graph: &Graph, options: &Options, about: &About) -> Result<Plan, Findings> {
     let emitted = emit::graph(graph, options.opset)?;
+    let losses = if emitted.doubles.is_empty() { Vec::new() } else { vec![emitted.doubles.loss()] };
     let total: u64 = emitted.inits.iter().map(Init::byte_len).sum();
     let external = options.external_data || total > INLINE_TOTAL_MAX;
     let data_file = external.then(|| format!("{}.onnx.data", about.name));
@@ -169,7 +177,7 @@ pub fn plan(graph: &Graph, options: &Options, about: &About) -> Result<Plan, Fin
     };
     let mut offset = 0;
     let inits = emitted.inits.into_iter().map(|init| planned(init, data_file.as_deref(), &mut offset)).collect();
-    Ok(Plan { head: head.encode_to_vec(), body: body.encode_to_vec(), inits, data_file })
+    Ok(Plan { head: head.encode_to_vec(), body: body.encode_to_vec(), inits, data_file, losses })
 }
 
 /// Is the node, or one in a graph inside of it, an op of this domain?

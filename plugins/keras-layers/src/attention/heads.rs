@@ -2,9 +2,8 @@
 
 use super::axes::Axes;
 use super::{both, causal, mask_bias, near};
-use crate::core::ZEROED_SINCE;
+use crate::core::{ZEROED_SINCE, count};
 use crate::policy;
-use crate::recurrent::version_of;
 use crate::training::refuse_dropout;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{
@@ -145,7 +144,7 @@ impl Call {
             if newer { one(l, place, name).map(|mask| mask.value).or(own) } else { own }
         };
         // Keras before 2.10 has no idea of the masks that travel with its tensors.
-        let aware = newer || version_of(&l.request.keras_version) >= (2, 10);
+        let aware = newer || l.keras_version() >= (2, 10);
         let own = |val: Option<Val>| val.and_then(|val| val.mask).filter(|_| aware);
         let masks = [
             stated(l, 3, "query_mask", own(Some(query))),
@@ -224,7 +223,7 @@ fn lower(l: &mut Lowering<'_>, heads: &Heads, call: &Call) -> Result<Vec<Val>, F
 /// attention.
 fn masks_twice(l: &Lowering<'_>, heads: &Heads, call: &Call) -> bool {
     let unfused = heads.dropout || call.return_scores || l.rank(call.query) != 3;
-    version_of(&l.request.keras_version) >= ZEROED_SINCE && unfused
+    l.keras_version() >= ZEROED_SINCE && unfused
 }
 
 /// Zeros where a query has every key masked. mask (b, h, t, s), each but the last perhaps 1.
@@ -265,7 +264,7 @@ fn project_back(l: &mut Lowering<'_>, heads: &Heads, x: ValueId, query: ValueId)
         Some(sizes) => sizes.clone(),
         None => vec![l.known(query, l.rank(query) - 1)?],
     };
-    let (inner, wide) = (heads.query_heads * heads.value_dim, sizes.iter().product());
+    let (inner, wide) = (count(&[heads.query_heads, heads.value_dim]), count(&sizes));
     let stored: Vec<Option<u64>> =
         [heads.query_heads, heads.value_dim].iter().chain(&sizes).map(|&n| Some(n)).collect();
     let kernel = weight(l, "attention_output/kernel", &stored, &[inner, wide])?;

@@ -76,7 +76,7 @@ pub fn read(l: &mut Lowering<'_>, owner: &Layer, input: u64) -> Result<Cell, Fin
             return Err(Diag::new(Code::UnsupportedLayer, &owner.path, format!("{other} is no standard cell")).into());
         }
     };
-    let default = if sigmoid_by_default(&l.request.keras_version) { "sigmoid" } else { "hard_sigmoid" };
+    let default = if sigmoid_by_default(l) { "sigmoid" } else { "hard_sigmoid" };
     let recurrent_activation = match kind {
         _ if cudnn => activation(l, &config, "", "sigmoid")?,
         Kind::Lstm | Kind::Gru { .. } => activation(l, &config, "recurrent_activation", default)?,
@@ -119,8 +119,8 @@ fn activation(l: &Lowering<'_>, config: &Config, key: &str, default: &str) -> Re
 
 /// Keras before 2.3 (and tf.keras of TensorFlow 1) gave LSTM and GRU a hard sigmoid. All of them write the key; this is
 /// for files that leave it out.
-fn sigmoid_by_default(version: &str) -> bool {
-    version_of(version) >= (2, 3)
+fn sigmoid_by_default(l: &Lowering<'_>) -> bool {
+    l.keras_version() >= (2, 3)
 }
 
 /// GRU's variant: as the file says; where it does not, only `reset_after` has a bias of two rows.
@@ -131,14 +131,8 @@ fn reset_after(l: &Lowering<'_>, owner: &Layer, config: &Config) -> Result<bool,
     let rank = owner.weight("bias").and_then(|bias| bias.tensor.as_ref()).map(|tensor| tensor.decode_tensor());
     Ok(match rank.transpose()? {
         Some(bias) => bias.shape.len() == 2,
-        None => version_of(&l.request.keras_version) >= (2, 3),
+        None => l.keras_version() >= (2, 3),
     })
-}
-
-/// Major and minor of `2.2.4-tf`; what is not a number is 0.
-pub fn version_of(version: &str) -> (u32, u32) {
-    let mut parts = version.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
-    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
 /// A weight of a wrapped layer (or of this one), its shape checked, in the compute dtype.

@@ -53,11 +53,11 @@ pub fn read(input: &Input<'_>, file: &File, files: &mut Files<'_, '_>) -> Result
     } else {
         collect(input, &architecture, &tree, &Attrs::of(&group, at)?)?
     };
-    let keras_1 = version.major == 1;
-    let theano = if keras_1 && backend.is_empty() { named_by_theano(&taken) } else { backend == "theano" };
+    let origin = Origin::of(&version);
+    let theano = if origin.keras_1 && backend.is_empty() { named_by_theano(&taken) } else { backend == "theano" };
     let backend = if theano { "theano".to_owned() } else { backend };
     let whole = LayerModel { format: FORMAT.into(), keras_version: version.text, backend, ..LayerModel::default() };
-    deliver(input.limits, &mut architecture, (taken, findings), files, (whole, Origin { keras_1, theano }))
+    deliver(input.limits, &mut architecture, (taken, findings), files, (whole, Origin { theano, ..origin }))
 }
 
 /// The model, once every weight is settled.
@@ -108,8 +108,8 @@ fn architecture(input: &Input<'_>, attrs: &Attrs, tree: bool) -> Result<(Value, 
 fn missing(attrs: &Attrs, tree: bool) -> Diag {
     if tree || attrs.has("layer_names") || attrs.has("layer_names0") {
         return Diag::new(Code::ArchitectureMissing, "/", "this file holds weights, but no architecture").hint(
-            "give the JSON of `model.to_json()`: --architecture FILE.json, or put it beside the weights under the same \
-             name",
+            "give the JSON of `model.to_json()`: --architecture FILE.json, or put it beside NAME.weights.h5 or NAME.h5 \
+             as NAME.json",
         );
     }
     Diag::new(Code::UnsupportedContainer, "/", "an HDF5 file, but not one that Keras wrote: no model_config")

@@ -8,6 +8,8 @@
 //! | `layers/dropout/seed_generator/vars/0` | state of random numbers, ignored |
 //! | `preprocessors/normalization/vars/0` | a layer of a FeatureSpace |
 //! | `_layer_checkpoint_dependencies/...` | Keras 2.12, 2.13: instead of `layers`; layers with weights count twice |
+//!
+//! A layer that is in several models or wrappers is stored where Keras comes upon it first.
 
 use super::roles::Role;
 use super::{Taken, legacy};
@@ -35,8 +37,14 @@ pub type Assigned<'t> = (Vec<Taken<'t>>, Findings);
 
 /// Every array with the layer and role that it belongs to; and by the layers' paths in the model, those in the file.
 pub fn assign<'t>(architecture: &Architecture, tree: &'t Tree<'t>) -> (Assigned<'t>, HashMap<String, String>) {
-    let mut walk =
-        Walk { tree, facts: &architecture.facts, seen: HashSet::new(), taken: Vec::new(), paths: HashMap::new() };
+    let mut walk = Walk {
+        tree,
+        facts: &architecture.facts,
+        seen: HashSet::new(),
+        taken: Vec::new(),
+        paths: HashMap::new(),
+        objects: HashMap::new(),
+    };
     walk.model(&architecture.root, "");
     let spare = tree.arrays.iter().filter(|(path, _)| is_weight(path) && !walk.seen.contains(path.as_str()));
     let findings = spare.take(FINDINGS_MAX).map(|(_, array)| {
@@ -61,6 +69,8 @@ struct Walk<'t, 'm> {
     seen: HashSet<&'t str>,
     taken: Vec<Taken<'t>>,
     paths: HashMap<String, String>,
+    /// Where the weights of an object are.
+    objects: HashMap<i64, String>,
 }
 
 impl<'t> Walk<'t, '_> {
@@ -99,6 +109,10 @@ impl<'t> Walk<'t, '_> {
     }
 
     fn layer(&mut self, layer: &Layer, path: &str) {
+        let object = self.facts.get(&layer.path).and_then(|facts| facts.object);
+        let first = object.and_then(|object| self.objects.get(&object).cloned()).filter(|_| !self.holds(path));
+        let path = first.as_deref().unwrap_or(path);
+        self.objects.extend(object.map(|object| (object, path.to_owned())));
         self.paths.insert(layer.path.clone(), path.to_owned());
         if let Some(model) = &layer.model {
             return self.model(model, path);

@@ -1,5 +1,6 @@
-use super::{Emit, Emitting, needs_opset, unsupported};
+use super::{Emit, Emitting, Static, needs_opset, unsupported};
 use crate::proto::data_type;
+use crate::write::Piece;
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
     Activation, ActivationFunction, Binary, BinaryFunction, Cast, Clip, DType, Node, Unary, UnaryFunction,
@@ -358,7 +359,16 @@ pub fn select(node: &Node, e: &mut Emit) -> Emitting {
 
 pub fn cast(op: &Cast, node: &Node, e: &mut Emit) -> Emitting {
     let value = e.value(node, 0)?;
-    let (x, from) = (e.name(value), e.ty(value).dtype);
+    let from = e.ty(value).dtype;
+    // Weights in float32 already: no runtime computes in bfloat16 here, and many don't read it. (float16 stays as it
+    // is, for every runtime reads that.)
+    if let (Some(known), (DType::F64 | DType::BF16, DType::F32)) = (e.known(value), (from, op.to)) {
+        let piece = Piece::Single(from, Box::new(known.piece.clone()));
+        let known = Static { piece, dtype: op.to, ..known.clone() };
+        e.know(node.outputs[0], known);
+        return Ok(());
+    }
+    let x = e.name(value);
     if op.to == DType::Bool && from != DType::Bool {
         // Runtimes that hold bool as an integer would truncate fractions to false.
         let zero = e.scalar(from, 0.0);

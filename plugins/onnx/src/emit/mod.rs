@@ -19,11 +19,13 @@ mod reduce;
 mod resize;
 mod scope;
 mod shape;
+mod single;
 mod strings;
-mod weights;
+pub mod weights;
 
 pub use builder::Build;
 pub use scope::{Emit, Emitted, Static};
+pub use single::Doubles;
 pub use strings::{LACKS, ML};
 
 use recast_plugin_api::diag::{Code, Diag, Findings};
@@ -33,6 +35,15 @@ type Emitting = Result<(), Diag>;
 
 /// Nodes of a graph in ONNX; every op that can't be said is a finding.
 pub fn graph(graph: &Graph, opset: u32) -> Result<Emitted, Findings> {
+    let emitted = emitted(graph, opset)?;
+    if emitted.doubles.is_empty() {
+        return Ok(emitted);
+    }
+    let narrowed = single::narrowed(graph, &emitted.doubles)?;
+    Ok(Emitted { doubles: emitted.doubles, ..self::emitted(&narrowed, opset)? })
+}
+
+fn emitted(graph: &Graph, opset: u32) -> Result<Emitted, Findings> {
     let mut emit = Emit::new(graph, opset);
     let mut findings = Findings::new();
     for node in graph.nodes() {

@@ -1,6 +1,7 @@
 //! What is known while a graph is emitted: names of values, nodes so far, initializers.
 
 use super::Build;
+use super::single::{Doubles, is_double};
 use crate::proto::{NodeProto, ValueInfo};
 use crate::write::{Init, InitSource, Piece};
 use recast_plugin_api::diag::{Code, Diag};
@@ -14,6 +15,8 @@ pub struct Emitted {
     pub inputs: Vec<ValueInfo>,
     pub outputs: Vec<ValueInfo>,
     pub inits: Vec<Init>,
+    /// What was to be in float64, but is not.
+    pub doubles: Doubles,
 }
 
 /// A value that is known before the model runs: a param or a constant.
@@ -42,6 +45,9 @@ pub struct Emit<'a> {
     pub opset: u32,
     scope: Scope<'a>,
     path: String,
+    /// The node at hand, if it has values of float64.
+    double: Option<&'a Node>,
+    doubles: Doubles,
     inits: Vec<Init>,
     /// Params of all graphs by name: the host knows them by it.
     params: HashMap<String, &'a Tensor>,
@@ -78,6 +84,8 @@ impl<'a> Emit<'a> {
             opset,
             scope: Scope::new(graph),
             path: String::new(),
+            double: None,
+            doubles: Doubles::default(),
             inits: Vec::new(),
             params: graph.params.iter().map(|param| (param.name(), &param.tensor)).collect(),
             shared: HashMap::new(),
@@ -118,8 +126,9 @@ impl<'a> Emit<'a> {
         self.scope.uses[value.0 as usize] > 0
     }
 
-    pub fn enter(&mut self, node: &Node) {
+    pub fn enter(&mut self, node: &'a Node) {
         self.path.clone_from(&node.path);
+        self.double = is_double(node, self).then_some(node);
     }
 
     pub fn path(&self) -> &str {
@@ -285,6 +294,9 @@ impl<'a> Emit<'a> {
     }
 
     pub fn push(&mut self, node: NodeProto) {
+        if let (Some(double), Some(op_type)) = (self.double, &node.op_type) {
+            self.doubles.see(double, op_type);
+        }
         self.scope.nodes.push(node);
     }
 
@@ -304,7 +316,7 @@ impl<'a> Emit<'a> {
             }
         }
         let outer = std::mem::replace(&mut self.scope, Scope::new(body));
-        let (path, sizes) = (self.path.clone(), self.sizes.clone());
+        let (path, double, sizes) = (self.path.clone(), self.double, self.sizes.clone());
         for (input, name) in body.inputs.iter().zip(inputs) {
             self.bind(input.value, name.clone());
         }
@@ -313,7 +325,7 @@ impl<'a> Emit<'a> {
             self.enter(node);
             result = result.and(emit(node, self));
         }
-        self.path = path;
+        (self.path, self.double) = (path, double);
         let outputs = body.outputs.iter().map(|output| self.leave(output.value)).collect();
         self.sizes = sizes;
         let inner = std::mem::replace(&mut self.scope, outer);
@@ -349,7 +361,7 @@ impl<'a> Emit<'a> {
         let names = outputs.iter().filter_map(|output: &ValueInfo| output.name.clone());
         let (nodes, used) = used_nodes(self.scope.nodes, names.collect());
         self.inits.retain(|init| used.contains(&init.name));
-        Emitted { nodes, inputs, outputs, inits: self.inits }
+        Emitted { nodes, inputs, outputs, inits: self.inits, doubles: self.doubles }
     }
 }
 

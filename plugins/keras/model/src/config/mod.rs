@@ -10,6 +10,7 @@ mod feature_space;
 mod functional;
 pub mod keras1;
 mod layer;
+mod masked;
 mod ops;
 mod raw_ops;
 mod sequential;
@@ -18,11 +19,11 @@ use crate::io::{CALLS_MAX, Limits};
 use crate::roles::Role;
 use class::Stored;
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::model::{InputDim, Model, ModelInput};
+use recast_plugin_api::model::{InputDim, Model, ModelInput, keras_version};
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// `2.15.0`, `2.1.6-tf`, `3.15.1`; "1" when the file is too old to say.
+/// What a file states of the Keras that wrote it, or what its layout tells, and the major version of that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
     pub text: String,
@@ -31,8 +32,7 @@ pub struct Version {
 
 impl Version {
     pub fn parse(text: &str) -> Version {
-        let major = text.split('.').next().and_then(|major| major.trim().parse().ok()).unwrap_or(1);
-        Version { text: text.to_owned(), major }
+        Version { text: text.to_owned(), major: keras_version(text).0 }
     }
 }
 
@@ -43,6 +43,8 @@ pub struct Facts {
     pub roles: Option<Vec<Role>>,
     /// As stored, before it becomes the plugins' name: v3 paths are made of it.
     pub class_name: String,
+    /// What Keras calls the object by, where the configuration holds it several times.
+    pub object: Option<i64>,
 }
 
 /// A layer model without weights.
@@ -55,7 +57,7 @@ pub struct Architecture {
 /// `value` is what Keras calls a model's config: `{"class_name", "config"}`.
 pub fn read(value: &Value, at: &str, version: &Version, limits: &Limits) -> Result<Architecture, Findings> {
     let upgraded = match version.major {
-        1 => Some(keras1::upgrade(value, at)?),
+        1 => Some(keras1::upgrade(value, at, version)?),
         2 => keras1::upgrade_kept(value, at)?,
         _ => None,
     };

@@ -4,7 +4,7 @@ use super::classes::{self, Row};
 use super::values::object;
 use super::{Dialect, Home, Upgrade, gone};
 use recast_plugin_api::diag::{Code, Diag};
-use recast_plugin_api::model::Layer;
+use recast_plugin_api::model::{Layer, keras_version};
 use serde_json::{Map, Value, json};
 
 /// Classes of Keras 1 and 2 that no version of Keras 3 has: everything else that is not in the table is a stranger's.
@@ -322,11 +322,7 @@ impl Upgrade<'_> {
             return None;
         }
         let child = layer.child("backward_layer")?;
-        let mut config = parsed(&child.config);
-        if inner.get("zero_output_for_mask").is_none() {
-            config.as_object_mut()?.shift_remove("zero_output_for_mask");
-        }
-        Some(self.inner(&Layer { config: config.to_string(), ..child.clone() }))
+        Some(self.inner(child))
     }
 
     /// Options that older versions did not write, because they had no choice.
@@ -443,8 +439,7 @@ impl Upgrade<'_> {
 
     /// Did this Keras, or a later one, write the source?
     pub(super) fn at_least(&self, major: u32, minor: u32) -> bool {
-        let mut parts = self.version.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
-        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (major, minor)
+        keras_version(self.version) >= (major, minor)
     }
 
     /// A class that somebody else brings: kept by its name, with its configuration as it is.

@@ -18,9 +18,8 @@ pub use order::{Operation, order, order_without_masks, orders_differ};
 pub use prepare::{Prepared, prepare};
 pub use typed::{Typed, refused_by_2};
 
-use recast_keras_model::config::Version;
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::model::{LayerModel, Model};
+use recast_plugin_api::model::{LayerModel, Model, keras_version};
 use serde_json::Value;
 
 /// Whom the output is for.
@@ -81,10 +80,9 @@ pub type Newer = (String, String);
 
 /// The configuration of the whole model. `newer`: why a file for both must be for Keras 3 alone.
 pub fn model(source: &LayerModel, root: &Model, dialect: Dialect, newer: Option<Newer>) -> Result<Upgraded, Findings> {
-    let version = Version::parse(&source.keras_version);
     let mut upgrade = Upgrade {
         version: &source.keras_version,
-        major: version.major,
+        major: keras_version(&source.keras_version).0,
         dialect,
         findings: Findings::new(),
         notes: Vec::new(),

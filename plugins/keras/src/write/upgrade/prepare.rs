@@ -8,9 +8,8 @@ use super::order::orders_differ;
 use super::typed::asks_for_counts;
 use super::{Dialect, Newer, functions};
 use crate::weights::roles;
-use recast_keras_model::config::Version;
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg};
+use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg, keras_version};
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -23,11 +22,10 @@ pub struct Prepared {
 }
 
 pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<Prepared, Findings> {
-    let major = Version::parse(&source.keras_version).major;
-    let minor = source.keras_version.split(['.', '-']).nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0);
-    let early = major == 3 && minor < 4;
-    let mut prepare = Prepare { dialect, major, early, findings: Findings::new(), notes: Vec::new(), newer: None };
-    let mut root = prepare.masks(root, Rule::of(major, minor));
+    let version = keras_version(&source.keras_version);
+    let major = version.0;
+    let mut prepare = Prepare { dialect, major, findings: Findings::new(), notes: Vec::new(), newer: None };
+    let mut root = prepare.masks(root, Rule::of(version));
     prepare.model(&mut root);
     if dialect == Dialect::Both {
         root.layers.iter().flat_map(insides).for_each(|layer| prepare.finished(layer));
@@ -80,23 +78,10 @@ fn set(layer: &mut Layer, key: &str, value: Value) {
     }
 }
 
-/// Keras 3 did not write this option at first: then there is no shift where one ought to be.
-fn say_rms_scaling(layer: &mut Layer) {
-    let Ok(mut config) = serde_json::from_str::<Value>(&layer.config) else { return };
-    let unsaid = config.is_object() && config.get("rms_scaling").is_none();
-    let centred = config.get("center") != Some(&Value::Bool(false));
-    if unsaid && centred && layer.weight("gamma").is_some() && layer.weight("beta").is_none() {
-        config["rms_scaling"] = Value::Bool(true);
-        layer.config = config.to_string();
-    }
-}
-
 struct Prepare {
     dialect: Dialect,
     /// Of the Keras that wrote the source.
     major: u32,
-    /// It is Keras 3 before 3.4.
-    early: bool,
     findings: Findings,
     notes: Vec<Diag>,
     newer: Option<Newer>,
@@ -174,9 +159,6 @@ impl Prepare {
     }
 
     fn inside(&mut self, layer: &mut Layer) {
-        if self.early && layer.class == "LayerNormalization" {
-            say_rms_scaling(layer);
-        }
         if layer.class == "BatchNormalization" && is_renormalized(layer) {
             self.without_renorm(layer);
         }
