@@ -77,6 +77,7 @@ fn set(layer: &mut Layer, key: &str, value: Value) {
         layer.config = config.to_string();
     }
 }
+
 struct Prepare {
     dialect: Dialect,
     /// Of the Keras that wrote the source.

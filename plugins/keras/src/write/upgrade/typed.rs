@@ -2,10 +2,9 @@
 //! whole numbers where TensorFlow refuses them, and its layers take more ranks and options together.
 
 use super::functions;
-use recast_keras_model::config::Version;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{DType, Graph, Op, Type, ValueId};
-use recast_plugin_api::model::{Layer, LayerModel, Model, ValueRef};
+use recast_plugin_api::model::{Layer, LayerModel, Model, ValueRef, keras_version};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 
@@ -54,7 +53,7 @@ impl Typed {
 /// Everything in a model by Keras 3 that Keras 2 refuses, or computes otherwise, for its types and values.
 pub fn refused_by_2(source: &LayerModel, root: &Model, typed: &Typed) -> Findings {
     let mut findings = Findings::new();
-    if Version::parse(&source.keras_version).major >= 3 {
+    if keras_version(&source.keras_version).0 >= 3 {
         within(root, typed, &mut findings);
     }
     findings
