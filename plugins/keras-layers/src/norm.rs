@@ -199,7 +199,7 @@ fn layer(l: &mut Lowering<'_>) -> Outcome {
     let axes = axes_or_last(l, l.rank(x))?;
     let sizes = sizes_of(l, x, &axes)?;
     let epsilon = l.config.f64_or("epsilon", 1e-3)?;
-    if l.config.bool_or("rms_scaling", false)? || unsaid_rms_scaling(l)? {
+    if l.config.bool_or("rms_scaling", false)? {
         let y = rms_scaled(l, x, &axes, &sizes, epsilon)?;
         let y = as_given(l, y, given)?;
         return narrowed(l, y);
@@ -209,13 +209,6 @@ fn layer(l: &mut Lowering<'_>) -> Outcome {
     let y = l.add_node(LayerNorm { axes, epsilon }, &[Some(x), gamma, beta])?[0];
     let y = as_given(l, y, given)?;
     narrowed(l, y)
-}
-
-/// Keras 3 did not write `rms_scaling` before 3.4; such a layer is told by the shift that it ought to have and has not.
-fn unsaid_rms_scaling(l: &Lowering<'_>) -> Result<bool, Diag> {
-    let early = l.keras_major() >= 3 && l.keras_version() < (3, 4) && l.config.get("rms_scaling").is_none();
-    let lacks_beta = l.layer.weight("gamma").is_some() && l.layer.weight("beta").is_none();
-    Ok(early && lacks_beta && l.config.bool_or("center", true)?)
 }
 
 /// x / sqrt(variance + epsilon)

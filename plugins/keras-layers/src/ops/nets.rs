@@ -4,6 +4,7 @@ use super::args::{Operand, axes, axis, common, flag, integer, operand, opt_opera
 use super::args::{float_tensor, number};
 use super::{Outcome, unless, word};
 use crate::conv::{conv_transpose_op, convolve};
+use crate::core::count;
 use crate::geometry::{Edge, Window, channel_axis, edge, layout, spatial_axes};
 use crate::norm::{as_given, deviation_scaled};
 use crate::policy::one;
@@ -266,7 +267,7 @@ pub fn patches(l: &mut Lowering<'_>) -> Outcome {
     let sizes = l.config.u64s("size", n)?;
     let strides = if l.config.get("strides").is_some() { l.config.u64s("strides", n)? } else { sizes.clone() };
     let channels = l.known(x, channel_axis(layout, rank))?;
-    let features = sizes.iter().fold(channels, |all, &size| all.saturating_mul(size));
+    let features = count(&sizes).saturating_mul(channels);
     unless(l, features == 0 || features > 400, "patches of this size")?;
     let mut identity = vec![0.0; (features * features) as usize];
     (0..features).for_each(|i| identity[(i * features + i) as usize] = 1.0);

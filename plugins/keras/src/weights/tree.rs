@@ -6,6 +6,7 @@
 //! | `layers/functional/layers/...` | a nested model |
 //! | `layers/lstm/cell/vars/1`, `layers/bidirectional/forward_layer/cell/vars/0` | layers inside layers, by attribute |
 //! | `layers/dropout/seed_generator/vars/0` | state of random numbers, ignored |
+//! | `preprocessors/normalization/vars/0` | a layer of a FeatureSpace |
 //! | `_layer_checkpoint_dependencies/...` | Keras 2.12, 2.13: instead of `layers`; layers with weights count twice |
 //!
 //! A layer that is in several models or wrappers is stored where Keras comes upon it first.
@@ -20,6 +21,8 @@ use recast_plugin_api::model::{Layer, Model};
 use std::collections::{HashMap, HashSet};
 
 const LAYERS: &str = "layers";
+/// Those of a FeatureSpace: whatever else it holds has no arrays.
+const PREPROCESSORS: &str = "preprocessors";
 const DEPENDENCIES: &str = "_layer_checkpoint_dependencies";
 /// Findings of one kind that are told one by one.
 const FINDINGS_MAX: usize = 50;
@@ -56,7 +59,7 @@ pub fn assign<'t>(architecture: &Architecture, tree: &'t Tree<'t>) -> (Assigned<
 fn is_weight(path: &str) -> bool {
     let mut parts = path.split('/');
     let whose = parts.next().unwrap_or_default();
-    (whose == LAYERS || whose == DEPENDENCIES || whose == "vars")
+    [LAYERS, DEPENDENCIES, PREPROCESSORS, "vars"].contains(&whose)
         && !parts.any(|part| part == "seed_generator" || part == "_random_generator" || part == "_seed_generator")
 }
 
@@ -74,7 +77,12 @@ impl<'t> Walk<'t, '_> {
     fn model(&mut self, model: &Model, base: &str) {
         let (modern, early) = (join(base, LAYERS), join(base, DEPENDENCIES));
         let twice = !self.tree.groups.contains_key(&modern) && self.tree.groups.contains_key(&early);
-        let base = if twice { early } else { modern };
+        let space = base.is_empty() && !self.tree.groups.contains_key(LAYERS);
+        let base = match twice {
+            true => early,
+            false if space && self.tree.groups.contains_key(PREPROCESSORS) => PREPROCESSORS.into(),
+            false => modern,
+        };
         let mut counts: HashMap<String, u32> = HashMap::new();
         for layer in model.layers.iter().filter(|layer| !layer.class.starts_with("ops.")) {
             let name = snake_case(&self.class_name(layer));

@@ -6,9 +6,11 @@
 
 mod args;
 mod class;
+mod feature_space;
 mod functional;
 pub mod keras1;
 mod layer;
+mod masked;
 mod ops;
 mod raw_ops;
 mod sequential;
@@ -55,7 +57,7 @@ pub struct Architecture {
 /// `value` is what Keras calls a model's config: `{"class_name", "config"}`.
 pub fn read(value: &Value, at: &str, version: &Version, limits: &Limits) -> Result<Architecture, Findings> {
     let upgraded = match version.major {
-        1 => Some(keras1::upgrade(value, at)?),
+        1 => Some(keras1::upgrade(value, at, version)?),
         2 => keras1::upgrade_kept(value, at)?,
         _ => None,
     };
@@ -63,6 +65,8 @@ pub fn read(value: &Value, at: &str, version: &Version, limits: &Limits) -> Resu
     // Of TensorFlow 2.0 to 2.3.
     let replaced = if version.major < 3 { raw_ops::replaced(value)? } else { None };
     let value = replaced.as_ref().unwrap_or(value);
+    let space = feature_space::written_out(value, at)?;
+    let value = space.as_ref().unwrap_or(value);
     let mut build = Build { version, limits, facts: HashMap::new(), layers: 0, calls: 0, at, refused: Vec::new() };
     let stored = Stored::of(value, at)?;
     let shape = value.get("build_config").and_then(|build| build.get("input_shape"));

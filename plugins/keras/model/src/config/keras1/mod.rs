@@ -11,7 +11,10 @@ mod table;
 
 pub use table::{Source, is_array, roles, sources};
 
+use super::Version;
+use crate::json;
 use recast_plugin_api::diag::{Code, Diag};
+use recast_plugin_api::model::keras_version;
 use serde_json::{Map, Value, json};
 
 /// Keys that Keras 2 gave to layers that have weights, or two orders of their axes.
@@ -38,24 +41,15 @@ pub fn is_kept(class: &str) -> bool {
 
 /// A configuration of Keras 2 with the layers upgraded that it kept from Keras 1; none where there is none of them.
 pub fn upgrade_kept(value: &Value, at: &str) -> Result<Option<Value>, Diag> {
-    if !names_kept(value) {
+    if !json::names_class(value, &is_kept) {
         return Ok(None);
     }
-    Upgrade { ordering: None, at, kept_alone: true }.layer(value).map(Some)
-}
-
-fn names_kept(value: &Value) -> bool {
-    match value {
-        Value::Object(map) => {
-            map.get("class_name").and_then(Value::as_str).is_some_and(is_kept) || map.values().any(names_kept)
-        }
-        Value::Array(list) => list.iter().any(names_kept),
-        _ => false,
-    }
+    let given = Given { ordering: None, four_sides: true };
+    Upgrade { given, at, kept_alone: true }.layer(value).map(Some)
 }
 
 /// The whole configuration, upgraded. `at` names the document.
-pub fn upgrade(value: &Value, at: &str) -> Result<Value, Diag> {
+pub fn upgrade(value: &Value, at: &str, version: &Version) -> Result<Value, Diag> {
     let mut ordering = Vec::new();
     orderings(value, &mut ordering);
     ordering.dedup();
@@ -63,7 +57,9 @@ pub fn upgrade(value: &Value, at: &str) -> Result<Value, Diag> {
         [only] => Some(only),
         _ => None,
     };
-    Upgrade { ordering, at, kept_alone: false }.layer(value)
+    // Of 1.1.1 and later.
+    let four_sides = keras_version(&version.text) > (1, 0) && version.text != "1.1.0";
+    Upgrade { given: Given { ordering, four_sides }, at, kept_alone: false }.layer(value)
 }
 
 /// Every ordering that a layer states, in the words of the file.
@@ -83,9 +79,17 @@ fn orderings<'v>(value: &'v Value, out: &mut Vec<&'v str>) {
     }
 }
 
-struct Upgrade<'x> {
-    /// What the layers that say it say; none when none does, or when they differ.
+/// What a layer's own configuration does not say.
+#[derive(Clone, Copy)]
+struct Given<'x> {
+    /// `dim_ordering`: what the layers that say it say; none when none does, or when they differ.
     ordering: Option<&'x str>,
+    /// Four numbers of padding are four sides, not two of them for both sides each.
+    four_sides: bool,
+}
+
+struct Upgrade<'x> {
+    given: Given<'x>,
     at: &'x str,
     /// The others are of Keras 2.
     kept_alone: bool,
@@ -122,7 +126,7 @@ impl Upgrade<'_> {
             (_, Value::Object(config)) => {
                 let (class, mut config) = match self.kept_alone && !is_kept(class) {
                     true => (class.to_owned(), config),
-                    false => table::translate(class, config, self.ordering, self.at)?,
+                    false => table::translate(class, config, self.given, self.at)?,
                 };
                 if let Some(inner) = config.get("layer") {
                     let inner = self.layer(inner)?;
