@@ -8,6 +8,7 @@ use super::{ConvertArgs, Failure, Format, Wiring};
 use crate::attempt::{Outcome, Workshop};
 use crate::config::Config;
 use crate::convert::{Request, convert};
+use crate::host::kept;
 use crate::job::{Policy, exit};
 use crate::lineage::Key;
 use crate::publish::{Area, Atomic, area};
@@ -40,7 +41,7 @@ fn request(args: &ConvertArgs, config: &Config, wiring: &Wiring) -> Result<Reque
     }
     let mut plugins = config.plugins.clone();
     plugins.path.splice(0..0, args.plugins.iter().cloned());
-    let found = wiring.plugins.scan(&plugins);
+    let found = wiring.plugins.scan_kept(&plugins, &config.state.join(kept::FILE));
     for finding in &found.findings {
         tracing::warn!("{}: {}", finding.at, finding.detail);
     }

@@ -7,6 +7,7 @@ mod call;
 mod elf;
 mod events;
 mod find;
+pub mod kept;
 mod load;
 mod offer;
 mod outputs;
