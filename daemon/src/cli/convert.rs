@@ -32,7 +32,12 @@ pub fn run(args: &ConvertArgs, wiring: &Wiring) -> Result<i32, Failure> {
         key: Arc::new(key),
         state: config.state.clone(),
     };
-    super::block_on(convert_all(args, &shop, &request, &area))
+    let code = super::block_on(convert_all(args, &shop, &request, &area))?;
+    if code == exit::PLUGIN_CRASH {
+        // A worker may have refused a plugin that is not what was kept of it: the next command looks for itself.
+        let _ = std::fs::remove_file(config.state.join(kept::FILE));
+    }
+    Ok(code)
 }
 
 fn request(args: &ConvertArgs, config: &Config, wiring: &Wiring) -> Result<Request, Failure> {
