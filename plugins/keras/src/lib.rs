@@ -5,6 +5,7 @@
 //! follows no link out of its file.
 
 pub mod array;
+mod beside;
 pub mod container;
 pub mod hdf5;
 pub mod weights;
