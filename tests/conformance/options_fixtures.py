@@ -1,8 +1,9 @@
 """Makes tests/fixtures/options_keras2 or options_keras3: options and operations that were wrong, or missing, once.
 
-    keras2/bin/python options_fixtures.py        (and the same with keras3)
+    keras2/bin/python options_fixtures.py [NAME...]      (and the same with keras3)
 """
 import os
+import sys
 
 import kit
 from kit import KERAS, keras, np
@@ -22,6 +23,10 @@ TOGETHER = {
     "windows": ["istft", "fold_options", "unfold"],
     "rows": ["linspace_open", "geomspace", "cross_axis", "norm_vector_3", "norm_matrix_1", "normalize_3", "unravel"],
     "biased_attention": ["attention_all"],
+    # Where rten, which checks them, has no such op, dtype or number.
+    "divisions": ["mod_int", "floor_divide_int"],
+    "borders": ["sobel_last", "take_along_axis"],
+    "above_one": ["log", "arccosh"],
 }
 
 
@@ -56,12 +61,42 @@ def single(make):
     return built
 
 
+def gaps(model):
+    """A model's inputs, with steps at the beginning, in the middle and at the end that are skipped."""
+    xs = kit.feed(model, np.random.default_rng(5))
+    xs[0][0, :2] = xs[0][1, 2] = xs[0][1, -1] = 0
+    return model, xs
+
+
+def unrolled_masks():
+    """Without a loop, zeros stand where the mask turned around has them."""
+    x = keras.Input((5, 3))
+    y = L.Masking()(x)
+    options = dict(return_sequences=True, unroll=True, zero_output_for_mask=True)
+    cells = [L.GRUCell(2), L.SimpleRNNCell(2)]
+    back = [L.LSTM(2, go_backwards=True, **options)(y), L.RNN(cells, go_backwards=True, **options)(y)]
+    if KERAS >= 3:
+        back.append(L.ConvLSTM1D(2, 2, go_backwards=True, **options)(L.Reshape((5, 3, 1))(x), mask=y._keras_mask))
+    return gaps(keras.Model(x, [L.Bidirectional(L.GRU(2, return_sequences=True, unroll=True))(y), *back,
+                                L.Bidirectional(L.SimpleRNN(2, unroll=True))(y)]))
+
+
+def masked_or_not():
+    """One layer, called with a mask and without."""
+    x = keras.Input((5, 3))
+    layers = [L.LSTM(2, return_sequences=True), L.GRU(2), L.Bidirectional(L.SimpleRNN(2, return_sequences=True))]
+    return gaps(keras.Model(x, [layer(y) for layer in layers for y in (x, L.Masking()(x))]))
+
+
 def models():
     if KERAS >= 3:
         found = {name: operations(names) for name, names in TOGETHER.items()}
         found["renorm"] = single(lambda: of(L.BatchNormalization(renorm=True), (3, 4)))
         found["spectral_embedding"] = single(lambda: of(L.SpectralNormalization(L.Embedding(9, 3)), (4,), "int32"))
+        found["octets"] = single(octets)
+        found["doubles"] = single(doubles)
         found["nearest_antialias"] = single(lambda: of(L.Resizing(3, 4, "nearest", antialias=True), (6, 5, 2)))
+        found.update(unrolled_masks=unrolled_masks, masked_or_not=masked_or_not)
         return found, "keras"
     found = {f"local_{n}": single(lambda n=n: of(L.LocallyConnected2D(2, (3, 2), strides=(1, 2), implementation=n), (4, 5, 2)))
              for n in (1, 2, 3)}
@@ -69,10 +104,24 @@ def models():
         found[f"resizing_{kind}"] = single(lambda k=kind: of(L.Resizing(4, 7, k), (6, 5, 2)))
         found[f"up_sampling_{kind}"] = single(lambda k=kind: of(L.UpSampling2D((2, 3), interpolation=k), (None, None, 2)))
     found["conv_lstm_time_major"] = single(lambda: of(L.ConvLSTM1D(2, 2, time_major=True), (3, 5, 2)))
+    found["unrolled_masks"] = unrolled_masks
     found["renorm"] = single(lambda: of(L.BatchNormalization(renorm=True), (3, 4)))
     found["training_dropout_lstm"] = single(lambda: training(L.LSTM(3, dropout=0.5)))
     found["training_dropout_inside"] = single(lambda: training(L.TimeDistributed(L.Dropout(0.5))))
     return found, "keras"
+
+
+def octets():
+    x, y = keras.Input((4, 5, 2), dtype="uint8"), keras.Input((4, 5, 2), dtype="uint8")
+    z = [L.Add(dtype="uint8")([x, y]), L.Maximum(dtype="uint8")([x, y]), L.Concatenate(axis=1, dtype="uint8")([x, y])]
+    return keras.Model([x, y], z + [L.UpSampling2D(2, dtype="uint8")(x), L.GlobalMaxPooling2D(dtype="uint8")(y)])
+
+
+def doubles():
+    x = keras.Input((6, 3), dtype="float64")
+    y = L.Conv1D(4, 2, activation="elu", dtype="float64")(x)
+    y = L.Bidirectional(L.LSTM(3, return_sequences=True, dtype="float64"), dtype="float64")(y)
+    return keras.Model(x, [L.AveragePooling1D(2, dtype="float64")(y), L.GRU(2, dtype="float64")(y)])
 
 
 def training(layer):
@@ -83,6 +132,7 @@ def training(layer):
 def main():
     os.makedirs(OUT, exist_ok=True)
     found, suffix = models()
+    found = {name: build for name, build in found.items() if name in sys.argv[1:] or not sys.argv[1:]}
     for name, build in found.items():
         kit.begin(name)
         model, xs = build()

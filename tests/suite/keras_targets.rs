@@ -107,13 +107,16 @@ fn weights(host: &TestHost<'_>, model: &LayerModel) -> BTreeMap<String, (Vec<u64
 }
 
 fn fixtures() -> Vec<PathBuf> {
-    let folders = ["keras2", "keras3", "keras3_versions", "keras_v3/2", "keras_v3/2.12", "keras_v3/3"];
+    let folders = ["keras2", "keras3", "keras3_versions", "keras_v3/2", "keras_v3/2.12", "keras_v3/3", "old_keras"];
     let mut found = Vec::new();
     for folder in folders {
         let entries = std::fs::read_dir(tests_dir().join("fixtures").join(folder)).unwrap();
         found.extend(entries.map(|entry| entry.unwrap().path()));
     }
     found.retain(|path| path.extension().is_some_and(|end| end == "h5" || end == "keras"));
+    // The host of these tests reads no weights whose order is another one than the file's.
+    let turned = |name: &str| name.starts_with("keras1.") || name.contains("-theano_");
+    found.retain(|path| !turned(&path.file_name().unwrap_or_default().to_string_lossy()));
     found.sort();
     found
 }
@@ -124,6 +127,18 @@ const REFUSED: &[(&[&str], &str, &str, Code)] = &[
     (&["keras", "h5", "keras2"], "", "lambda_layer", Code::UnsafeCode),
     (&["keras", "h5"], "", "lstm_time_major", Code::UnsupportedLayer),
     (&["keras", "h5"], "", "separable_conv1d_causal", Code::UnsupportedLayer),
+    // Pairs that give zeros at other masked steps than those of today.
+    (
+        &["keras", "h5", "keras2"],
+        "old_keras",
+        "keras2.3.1-tensorflow_bidirectional_simple_state_initial_masked",
+        Code::UnsupportedLayer,
+    ),
+    (&["keras", "h5", "keras2"], "old_keras", "tf1.12_pair_masked_gru", Code::UnsupportedLayer),
+    (&["keras", "h5", "keras2"], "old_keras", "tf1.12_pair_masked_unrolled_lstm", Code::UnsupportedLayer),
+    (&["keras", "h5", "keras2"], "old_keras", "tf1.13_pair_masked_gru", Code::UnsupportedLayer),
+    (&["keras", "h5", "keras2"], "old_keras", "tf1.13_pair_masked_unrolled_lstm", Code::UnsupportedLayer),
+    (&["keras", "h5", "keras2"], "old_keras", "tf2.0_bidirectional_gru_none_sequences_masked", Code::UnsupportedLayer),
     // Keras 2 and 3 would look for its weights in different orders.
     (&["h5"], "keras2", "masks_order_of_weights", Code::UnsupportedLayer),
     // What no other Keras computes, and what Keras 2 does not have.

@@ -71,8 +71,12 @@ fn dense(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
 
 /// Does Keras 3 compute it with whole numbers of eight bits?
 fn is_quantized(l: &Lowering<'_>) -> bool {
-    let mode = l.config.object().get("dtype").and_then(|dtype| dtype.get("config")).and_then(|c| c.get("mode"));
-    mode.is_some_and(|mode| mode == "int8")
+    l.config.object().get("dtype").and_then(quantization) == Some("int8")
+}
+
+/// The mode of a dtype policy that Keras 3 quantized a layer by.
+pub fn quantization(policy: &Json) -> Option<&str> {
+    policy.get("config")?.get("mode")?.as_str()
 }
 
 /// The input as the quantized layer sees it: rounded to 127 steps on either side of zero, the largest absolute value

@@ -30,6 +30,7 @@ pub mod table;
 mod taps;
 mod text;
 mod training;
+mod unsaid;
 mod wrappers;
 
 use recast_plugin_api::diag::{Code, Diag, Findings};
@@ -67,6 +68,7 @@ fn lower_row(row: &Row, l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     if row.autocast {
         policy::autocast(l)?;
     }
+    unsaid::say(l);
     let mut outputs = (row.lower)(l)?;
     match row.masks {
         Masks::Own => {}

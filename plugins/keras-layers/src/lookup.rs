@@ -137,7 +137,7 @@ impl<T: Clone + PartialEq> Book<T> {
         let lead = if self.led { 0 } else { self.first() as usize };
         let count = self.tokens.len() + self.first() as usize - lead;
         let given = config_numbers(l, "idf_weights")?.filter(|given| given.values.len() == count);
-        let given = given.ok_or_else(|| l.unsupported("its idf_weights are not in the file"))?;
+        let given = given.ok_or_else(|| l.error(Code::WeightMissing, "its idf_weights are not in the file"))?;
         let mean = given.values.iter().sum::<f64>() / count.max(1) as f64;
         let mut all: Vec<f64> = std::iter::repeat_n(mean, lead).chain(given.values).collect();
         all.resize(depth as usize, 0.0);
@@ -156,7 +156,9 @@ fn no_vocabulary(l: &Lowering<'_>) -> Diag {
         let detail = format!("its vocabulary is the file {file:?}, which is not in the artifact");
         return l.unsupported(detail).hint("give the layer the words themselves: vocabulary=[..]");
     }
-    l.unsupported("its vocabulary is not in the file").hint("save the model in the .keras format, which holds it")
+    // No matter of ops: whoever loads these layers has no words, either.
+    l.error(Code::WeightMissing, "its vocabulary is not in the file")
+        .hint("save the model in the .keras format, which holds it")
 }
 
 fn integer_lookup(l: &mut Lowering<'_>) -> Outcome {

@@ -24,8 +24,8 @@ pub trait Weights {
 pub enum Piece {
     Param(String),
     Bytes(Vec<u8>),
-    /// float64 as float32.
-    Single(Box<Piece>),
+    /// Another dtype's elements as float32.
+    Single(DType, Box<Piece>),
 }
 
 impl Piece {
@@ -40,7 +40,7 @@ impl Piece {
                 })?;
                 Ok(copy)
             }
-            Piece::Single(wide) => Ok(encode(DType::F32, decode(DType::F64, &wide.fetch(weights)?).into_iter())),
+            Piece::Single(from, piece) => Ok(encode(DType::F32, decode(*from, &piece.fetch(weights)?).into_iter())),
         }
     }
 }
@@ -81,7 +81,7 @@ impl Init {
         match &self.source {
             InitSource::Piece(Piece::Param(param)) => weights.read(param, &mut put),
             InitSource::Piece(Piece::Bytes(bytes)) => put(bytes),
-            InitSource::Piece(piece @ Piece::Single(_)) => put(&piece.fetch(weights)?),
+            InitSource::Piece(piece @ Piece::Single(..)) => put(&piece.fetch(weights)?),
             InitSource::Made { from, make } => {
                 let pieces = from.iter().map(|piece| piece.fetch(weights)).collect::<Result<Vec<_>, _>>()?;
                 put(&make(&pieces))

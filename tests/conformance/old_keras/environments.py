@@ -18,7 +18,10 @@ BEFORE_2_4 = "h5py==2.10.0 protobuf==3.20.3"
 PYTHONS = {
     "tf0.12": ("2.7", "tensorflow==0.12.1 theano==0.9.0 numpy==1.12.1 scipy==0.19.1 h5py==2.7.1 protobuf==3.1.0 "
                       "PyYAML==3.13 six==1.16.0"),
+    "tf1.12": ("3.6", "tensorflow==1.12.3 numpy==1.16.6 scipy==1.5.4 PyYAML==5.4.1 six==1.16.0 "
+                     "h5py==2.10.0 protobuf==3.19.6"),
     "tf1.13": ("3.7", "tensorflow==1.13.2 numpy==1.16.6 scipy==1.7.3 PyYAML==5.4.1 six==1.16.0 " + BEFORE_2_4),
+    "tf1.14": ("3.7", "tensorflow==1.14.0 numpy==1.16.6 scipy==1.7.3 PyYAML==5.4.1 six==1.16.0 " + BEFORE_2_4),
     "tf1.15": ("3.7", "tensorflow==1.15.5 theano==1.0.5 numpy==1.18.5 scipy==1.7.3 PyYAML==5.4.1 six==1.16.0 "
                       + BEFORE_2_4),
     "tf2.0": ("3.7", "tensorflow==2.0.4 numpy==1.18.5 " + BEFORE_2_4),
@@ -44,7 +47,9 @@ VERSIONS = {
     "keras2.2.4-tensorflow": Version("tf1.15", "2.2.4", "tensorflow"),
     "keras2.3.1-theano": Version("tf1.15", "2.3.1", "theano"),
     "keras2.3.1-tensorflow": Version("tf1.15", "2.3.1", "tensorflow"),
+    "tf1.12": Version("tf1.12", "", "tensorflow"),
     "tf1.13": Version("tf1.13", "", "tensorflow"),
+    "tf1.14": Version("tf1.14", "", "tensorflow"),
     "tf1.15": Version("tf1.15", "", "tensorflow"),
     "tf2.0": Version("tf2.0", "", "tensorflow"),
     "tf2.2": Version("tf2.2", "", "tensorflow"),
@@ -85,6 +90,9 @@ def make(version, folder):
         if number == "2.7":
             pip(found[0], "--user", "virtualenv==20.4.7")
         subprocess.check_call([found[0], "-m", "virtualenv" if number == "2.7" else "venv", place])
+        if number == "3.6":
+            # Its own pip knows no wheels of today and would compile for an hour.
+            pip(python_of(version), "--upgrade", "pip==21.3.1")
         pip(python_of(version), *pins.split())
         open(os.path.join(place, "made"), "w").close()
     front = keras_of(version)

@@ -3,7 +3,7 @@
 
 `cases()` gives (name, options of make.Case). cuDNN's layers are not among them: no session without a GPU holds one.
 """
-from kit import K, KERAS, L, NAME, feed, keras, seed_of
+from kit import K, KERAS, L, NAME, STANDALONE, feed, keras, seed_of
 from keras.models import Model, Sequential
 
 FOUND = []
@@ -82,6 +82,14 @@ def one():
             2, 2, 4, border_mode="same", input_shape=s, **o))
         first("locally_strides_" + ordering, lambda s=shape, o=options: L.LocallyConnected2D(
             2, 3, 2, subsample=(2, 1), activation="relu", bias=False, input_shape=s, **o))
+    for name, sides in (("four", (1, 0, 2, 1)), ("named", {"top_pad": 1, "left_pad": 2, "right_pad": 1})):
+        first("zero_padding_" + name, lambda p=sides: L.ZeroPadding2D(p, input_shape=(4, 5, 2), dim_ordering="tf"),
+              lambda: L.Convolution2D(2, 2, 2, dim_ordering="tf"))
+    for name, sides in (("two", (1, 2)), ("named", {"right_pad": 2})):
+        first("zero_padding_1d_" + name, lambda p=sides: L.ZeroPadding1D(p, input_shape=(4, 3)),
+              lambda: L.Convolution1D(2, 2))
+    first("conv_lstm_strides", lambda: L.ConvLSTM2D(2, 2, 2, subsample=(2, 1), dim_ordering="tf",
+                                                    input_shape=(3, 6, 5, 2)))
     first("conv1d_full", lambda: L.Convolution1D(3, 3, border_mode="full", input_shape=(7, 2)))
     first("conv1d_no_bias", lambda: L.Convolution1D(3, 4, bias=False, activation="tanh", input_dim=2, input_length=7))
     first("global_average_1d", lambda: L.Convolution1D(3, 2, input_shape=(7, 2)), lambda: L.GlobalAveragePooling1D())
@@ -284,6 +292,37 @@ def cells_masked():
     return Model(x, y)
 
 
+def pair_masked(kind, **options):
+    """Both directions over a sequence whose first, last and middle steps are skipped: what they end with, and each step."""
+    def build():
+        x = L.Input((6, 3))
+        y = L.Masking(0.0)(x)
+        last = L.Bidirectional(getattr(L, kind)(3, **options))(y)
+        return Model(x, [last, L.Bidirectional(getattr(L, kind)(2, return_sequences=True, **options), merge_mode="sum")(y)])
+    return build
+
+
+def zeros_masked(kind):
+    """The option that a Bidirectional sets, set by the user: TensorFlow alone has it."""
+    def build():
+        x = L.Input((6, 3))
+        y = L.Masking(0.0)(x)
+        make = lambda **options: getattr(L, kind)(3, zero_output_for_mask=True, **options)
+        return Model(x, [make()(y), make(return_sequences=True, go_backwards=True)(y), L.Bidirectional(make())(y)])
+    return build
+
+
+def attention_options():
+    q, v = L.Input((4, 3)), L.Input((5, 3))
+    return Model([q, v], [L.Attention(use_scale=True)([q, v]), L.AdditiveAttention(use_scale=False)([q, v])])
+
+
+def ends(rng, shape, dtype):
+    values = gaps(rng, shape, dtype)
+    values[1, 0] = values[1, -2:] = 0
+    return values
+
+
 def conv_lstm():
     x = L.Input((4, 6, 5, 2))
     y = L.ConvLSTM2D(2, 3, padding="same", return_sequences=True, dropout=0.1)(x)
@@ -312,9 +351,16 @@ def two():
                         ("default_first", by_default("channels_first", default_first))):
         built("two-" + name, build)
     built("two-cells_masked", cells_masked, [gaps])
+    for kind in ("LSTM", "GRU", "SimpleRNN"):
+        built("two-pair_masked_" + kind.lower(), pair_masked(kind), [ends])
+        built("two-pair_masked_unrolled_" + kind.lower(), pair_masked(kind, unroll=True), [ends])
+        if not STANDALONE:
+            built("two-zeros_masked_" + kind.lower(), zeros_masked(kind), [ends])
+    if hasattr(L, "Attention") and not getattr(L.Attention, "missing", False):
+        built("two-attention_options", attention_options)
     built("two-weights_apart", lambda: two_spread(True), save="legacy-weights")
     built("two-yaml", lambda: two_spread(True), save="yaml")
-    if not NAME.startswith("keras"):
+    if not STANDALONE:
         saved_models()
 
 

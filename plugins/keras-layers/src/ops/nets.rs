@@ -6,7 +6,7 @@ use super::{Outcome, unless, word};
 use crate::conv::{conv_transpose_op, convolve};
 use crate::core::count;
 use crate::geometry::{Edge, Window, channel_axis, edge, layout, spatial_axes};
-use crate::norm::deviation_scaled;
+use crate::norm::{as_given, deviation_scaled};
 use crate::policy::one;
 use crate::pooling::{adaptive, pool};
 use recast_plugin_api::diag::Diag;
@@ -109,24 +109,26 @@ pub fn batch_norm(l: &mut Lowering<'_>) -> Outcome {
 }
 
 pub fn layer_norm(l: &mut Lowering<'_>) -> Outcome {
+    let given = l.positional().first().map_or(DType::F32, |x| l.ty(x.value).dtype);
     let x = float_tensor(l)?;
     let rank = l.rank(x);
     let mut over = axes(l, &["axis"], rank)?.unwrap_or_else(|| vec![rank.max(1) - 1]);
     over.sort_unstable();
     let epsilon = number(l, &["epsilon"], 1e-7)?;
-    if word(l) == "RMSNorm" {
+    let y = if word(l) == "RMSNorm" {
         let scale = opt_beside(l, 1, "scale", x)?;
-        return Ok(one(l.add_node(RmsNorm { axes: over, epsilon }, &[Some(x), scale])?[0]));
-    }
-    if flag(l, &["rms_scaling"], false)? {
+        l.add_node(RmsNorm { axes: over, epsilon }, &[Some(x), scale])?[0]
+    } else if flag(l, &["rms_scaling"], false)? {
         let y = deviation_scaled(l, x, &over, epsilon)?;
-        return Ok(one(match opt_beside(l, 1, "gamma", x)? {
+        match opt_beside(l, 1, "gamma", x)? {
             Some(gamma) => l.binary(B::Mul, y, gamma)?,
             None => y,
-        }));
-    }
-    let (scale, offset) = (opt_beside(l, 1, "gamma", x)?, opt_beside(l, 2, "beta", x)?);
-    Ok(one(l.add_node(LayerNorm { axes: over, epsilon }, &[Some(x), scale, offset])?[0]))
+        }
+    } else {
+        let (scale, offset) = (opt_beside(l, 1, "gamma", x)?, opt_beside(l, 2, "beta", x)?);
+        l.add_node(LayerNorm { axes: over, epsilon }, &[Some(x), scale, offset])?[0]
+    };
+    Ok(one(as_given(l, y, given)?))
 }
 
 pub fn attention(l: &mut Lowering<'_>) -> Outcome {

@@ -1,13 +1,10 @@
 //! Bidirectional: one layer over time in both directions, merged.
 //!
 //! Keras runs the backward layer with `go_backwards` and turns its sequence around again, so both are in the order of
-//! time. It also sets `zero_output_for_mask` to `return_sequences` in both layers, whatever their configuration says
-//! (Keras before it became a part of TensorFlow does not know that option, and the LSTM and GRU of TensorFlow 2.0 and
-//! 2.1 forget it).
+//! time. The layers inside say what they give at masked steps: the source makes them of the one that the file has.
 
 use super::cell::{self, Cell};
 use super::{Call, Options};
-use crate::recurrent;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{BinaryFunction, Concat, Dim, Direction, ReduceFunction, Reverse, ValueId};
 use recast_plugin_api::lower::{Config, Lowering, Val};
@@ -43,9 +40,7 @@ pub fn bidirectional(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let merge = merge_mode(l)?;
     let (forward, backward) = (l.child("forward_layer")?, l.child("backward_layer")?);
     let config = Config::new(&forward.path, &forward.config)?;
-    let mut options = Options::read(&config)?;
-    let zeroes = !recurrent::is_multi_backend(l) && !forgets_zeros(l, forward, &config)?;
-    options.zero_masked = options.return_sequences && zeroes;
+    let options = Options::read(&config)?;
     let mut call = Call::read(l)?;
     super::prepare(l, &options, &mut call)?;
     let input = super::width(l, call.x)?;
@@ -72,27 +67,6 @@ pub fn bidirectional(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     }
     let merged = merged(l, merge, y.remove(0).value, z.remove(0).value)?;
     Ok(with_states(&options, &call, merged, y.into_iter().chain(z).map(|state| state.value).collect()))
-}
-
-/// Whether the layer is one of TensorFlow 2.0 or 2.1 whose options cuDNN has: without a GPU, too, these left
-/// `zero_output_for_mask` unread. TensorFlow 1.14 and 1.15 state the same version, but another `implementation`, if the
-/// user does not.
-fn forgets_zeros(l: &Lowering<'_>, layer: &Layer, config: &Config) -> Result<bool, Diag> {
-    if !l.request.keras_version.ends_with("-tf") || l.keras_version() != (2, 2) {
-        return Ok(false);
-    }
-    let kind = match layer.class.as_str() {
-        "LSTM" => true,
-        "GRU" => config.bool_or("reset_after", false)?,
-        _ => false,
-    };
-    Ok(kind
-        && config.u64_or("implementation", 1)? == 2
-        && config.str_or("activation", "tanh")? == "tanh"
-        && config.str_or("recurrent_activation", "hard_sigmoid")? == "sigmoid"
-        && config.bool_or("use_bias", true)?
-        && !config.bool_or("unroll", false)?
-        && config.get("recurrent_dropout").and_then(Json::as_f64).unwrap_or(0.0) == 0.0)
 }
 
 /// Adds the states, and the mask to what is a sequence.
@@ -126,7 +100,7 @@ fn run_layer(
     turned: bool,
 ) -> Result<Vec<Val>, Findings> {
     let ran = if let Some(cell) = cell {
-        super::run(l, cell, call, options.backwards, options.zero_masked)?
+        super::run_layer(l, cell, call, options)?
     } else if layer.class == "RNN" {
         let cell = layer.child("cell").ok_or_else(|| l.error(Code::BadConfig, "an RNN without cell"))?;
         super::run_cells(l, cell, call, options)?
@@ -169,6 +143,10 @@ fn as_one_op(
 ) -> Result<Option<Vec<Val>>, Findings> {
     // What old Keras and states under a mask need besides is written for one direction.
     if options.backwards || options.time_major || (call.mask.is_some() && !call.states.is_empty()) {
+        return Ok(None);
+    }
+    // Then the last output is not the last state, or one direction has zeros elsewhere.
+    if options.zero_masked && call.mask.is_some() && (!options.return_sequences || options.unroll) {
         return Ok(None);
     }
     let like = |a: &Cell, b: &Cell| {

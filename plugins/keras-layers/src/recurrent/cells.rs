@@ -3,7 +3,7 @@
 
 use super::cell::{self, Cell};
 use super::scan::{self, Walk};
-use super::{Call, Options, Ran, check_states, run, width};
+use super::{Call, Options, Ran, check_states, run, width, zero_turned};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{BinaryFunction, ValueId, Where};
 use recast_plugin_api::lower::{Config, Lowering};
@@ -29,7 +29,10 @@ pub fn run_cells(l: &mut Lowering<'_>, cell: &Layer, call: &Call, options: &Opti
     let (part, _) = read(l, cell, input, DEPTH_MAX)?;
     check_states(l, call.states.len(), part.states())?;
     let mut states = call.states.clone().into_iter();
-    part.run(l, call, options, &mut states)
+    let turned = options.zeroes_turned(call);
+    let inside = Options { zero_masked: options.zero_masked && !turned, ..*options };
+    let ran = part.run(l, call, &inside, &mut states)?;
+    if turned { zero_turned(l, ran, call) } else { Ok(ran) }
 }
 
 /// The cell, and the size of what it gives.
@@ -43,8 +46,8 @@ fn read(l: &mut Lowering<'_>, cell: &Layer, input: u64, depth: usize) -> Result<
     let refused = |detail: String| Diag::new(Code::UnsupportedLayer, &cell.path, detail);
     match cell.class.as_str() {
         "StackedRNNCells" if depth > 0 => {
-            // Before Keras 2.2, always.
-            let always = super::is_multi_backend(l) && l.keras_version() < (2, 2);
+            // Before Keras 2.2, always; tf.keras of that time, from TensorFlow 1.11 on, has the option.
+            let always = !l.request.keras_version.contains("tf") && l.keras_version() < (2, 2);
             let reversed = always || config.bool_or("reverse_state_order", false)?;
             let parts = cell.children.iter().filter(|child| child.attribute.starts_with("cells/"));
             let (mut stack, mut size) = (Vec::new(), input);

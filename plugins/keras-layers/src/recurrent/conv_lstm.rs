@@ -61,13 +61,14 @@ fn conv_lstm(l: &mut Lowering<'_>, axes: usize) -> Result<Vec<Val>, Findings> {
         let zeros = scan::zeros(l, l.ty(call.x).dtype, one)?;
         states = vec![zeros, zeros];
     }
+    let turned = options.zeroes_turned(&call);
     let walk = Walk {
         inputs: &[projected],
         mask: call.mask,
         states: &states,
         fixed: &[cell.recurrent],
         backwards: options.backwards,
-        zero_masked: options.zero_masked,
+        zero_masked: options.zero_masked && !turned,
     };
     let theano = l.config.bool_or("legacy_theano", false)?;
     let walked = scan::walk(l, &walk, |l, step| {
@@ -85,6 +86,7 @@ fn conv_lstm(l: &mut Lowering<'_>, axes: usize) -> Result<Vec<Val>, Findings> {
         scan::lstm_gates(l, &cell, [gates[0], gates[1], gates[2], gates[3]], step.states[1], None)
     })?;
     let ran = Ran { sequence: walked.sequence, last: Some(walked.last), states: walked.states };
+    let ran = if turned { super::zero_turned(l, ran, &call)? } else { ran };
     super::outputs(l, &options, &call, ran)
 }
 

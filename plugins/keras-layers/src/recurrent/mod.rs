@@ -81,10 +81,17 @@ impl Options {
         })
     }
 
+    /// Whether zeros are put into the sequence by a mask in the order of time, while the sequence is in the order in
+    /// which it was computed. `backend.rnn` of TensorFlow 1.13 to Keras 3 does so without a loop, and the masked steps
+    /// themselves repeat the step before.
+    fn zeroes_turned(&self, call: &Call) -> bool {
+        self.zero_masked && self.unroll && self.backwards && self.return_sequences && call.mask.is_some()
+    }
+
     /// Whether a masked step gives the first state. So it was in the loop of TensorFlow, before Keras took that of
     /// tf.keras (2.3); Theano, and TensorFlow without a loop, always repeated the output of the step before.
     fn masked_gives_state(&self, l: &Lowering<'_>) -> bool {
-        is_multi_backend(l) && l.keras_version() < (2, 3) && !self.unroll && !self.theano
+        is_early(l) && l.keras_version() < (2, 3) && !self.unroll && !self.theano
     }
 }
 
@@ -169,6 +176,26 @@ pub fn run(
     begin_with_state(l, Ran { sequence, last, states }, call, backwards)
 }
 
+/// One cell over x, as the options of its layer say.
+pub fn run_layer(l: &mut Lowering<'_>, cell: &Cell, call: &Call, options: &Options) -> Result<Ran, Findings> {
+    let turned = options.zeroes_turned(call);
+    let ran = run(l, cell, call, options.backwards, options.zero_masked && !turned)?;
+    if turned { zero_turned(l, ran, call) } else { Ok(ran) }
+}
+
+/// A sequence whose zeros stand where the mask, turned around, has them: see [`Options::zeroes_turned`].
+fn zero_turned(l: &mut Lowering<'_>, mut ran: Ran, call: &Call) -> Result<Ran, Findings> {
+    if let Some(mask) = call.mask {
+        let mut turned = l.add(Reverse { axes: vec![1] }, &[mask])?;
+        for axis in 2..l.rank(ran.sequence) {
+            turned = l.expand(turned, axis)?;
+        }
+        let zero = l.scalar_like(ran.sequence, 0.0)?;
+        ran.sequence = l.add(Where {}, &[turned, ran.sequence, zero])?;
+    }
+    Ok(ran)
+}
+
 /// What ran, with the initial state in the place of the zeros before the first step, where skipped steps give the
 /// state.
 fn begin_with_state(l: &mut Lowering<'_>, mut ran: Ran, call: &Call, backwards: bool) -> Result<Ran, Findings> {
@@ -185,9 +212,9 @@ fn last_is_state(call: &Call, zero_masked: bool) -> bool {
     call.mask.is_none() || (!zero_masked && call.states.is_empty())
 }
 
-/// Keras before it became a part of TensorFlow: no `zero_output_for_mask`.
-pub fn is_multi_backend(l: &Lowering<'_>) -> bool {
-    !l.request.keras_version.contains("tf") && l.keras_version() < (2, 4)
+/// Keras before it became a part of TensorFlow, and tf.keras before TensorFlow 1.13.
+fn is_early(l: &Lowering<'_>) -> bool {
+    l.keras_version() < if l.request.keras_version.contains("tf") { (2, 2) } else { (2, 4) }
 }
 
 /// Puts the initial state (batch, units) in the place of the zeros that stand before the first step that is not masked.
@@ -288,7 +315,7 @@ fn standard(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     prepare(l, &options, &mut call)?;
     let input = width(l, call.x)?;
     let cell = cell::read(l, l.layer, input)?;
-    let ran = run(l, &cell, &call, options.backwards, options.zero_masked)?;
+    let ran = run_layer(l, &cell, &call, &options)?;
     outputs(l, &options, &call, ran)
 }
 

@@ -70,6 +70,8 @@ pub fn deliver(
 ) -> Result<LayerModel, Findings> {
     let (taken, more) = convert::settle(taken, &mut architecture.root, origin, limits);
     findings.extend(more);
+    let (taken, more) = weights::learnt::settle(taken, &mut architecture.root, files, limits);
+    findings.extend(more);
     findings.extend(weights::deliver(taken, &mut architecture.root, files, limits));
     if !findings.is_empty() {
         return Err(findings);

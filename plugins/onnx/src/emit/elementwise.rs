@@ -360,8 +360,10 @@ pub fn select(node: &Node, e: &mut Emit) -> Emitting {
 pub fn cast(op: &Cast, node: &Node, e: &mut Emit) -> Emitting {
     let value = e.value(node, 0)?;
     let from = e.ty(value).dtype;
-    if let (Some(known), (DType::F64, DType::F32)) = (e.known(value), (from, op.to)) {
-        let piece = Piece::Single(Box::new(known.piece.clone()));
+    // Weights in float32 already: no runtime computes in bfloat16 here, and many don't read it. (float16 stays as it
+    // is, for every runtime reads that.)
+    if let (Some(known), (DType::F64 | DType::BF16, DType::F32)) = (e.known(value), (from, op.to)) {
+        let piece = Piece::Single(from, Box::new(known.piece.clone()));
         let known = Static { piece, dtype: op.to, ..known.clone() };
         e.know(node.outputs[0], known);
         return Ok(());

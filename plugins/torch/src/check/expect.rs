@@ -1,6 +1,7 @@
 //! What each op may look like in PyTorch, as the reader expects it.
 
 use super::python::Made;
+use crate::emit::recurrent::is_masked_somewhere;
 use recast_plugin_api::ir::{
     BinaryFunction, Direction, Graph, Layout, Node, Op, Padding, PoolFunction, ReduceFunction, UnaryFunction, ValueId,
 };
@@ -137,14 +138,14 @@ fn recurrent(
     let layers = ["nn.LSTM", "nn.GRU", "nn.RNN"];
     let cells = ["nn.LSTMCell", "nn.GRUCell", "nn.RNNCell", "KerasLSTMCell", "KerasGRUCell", "KerasRNNCell"];
     let of_kind = |all: &[&'static str]| all.iter().filter(|name| name.contains(kind)).copied().collect::<Vec<_>>();
-    if is_whole(node, directions) {
+    if is_whole(graph, node, directions) {
         let parts = (0..directions.len()).flat_map(|at| direction(at, LAYER[at.min(1)])).collect();
         return vec![Weights { kinds: of_kind(&layers), parts }];
     }
     (0..directions.len()).map(|at| Weights { kinds: of_kind(&cells), parts: direction(at, CELL) }).collect()
 }
 
-fn is_whole(node: &Node, directions: &[Direction]) -> bool {
+fn is_whole(graph: &Graph, node: &Node, directions: &[Direction]) -> bool {
     use recast_plugin_api::ir::ActivationFunction::{Relu, Sigmoid, Tanh};
     let plain = match &node.op {
         Op::Lstm(op) => op.activation.function == Tanh && op.recurrent_activation.function == Sigmoid,
@@ -161,7 +162,7 @@ fn is_whole(node: &Node, directions: &[Direction]) -> bool {
         Op::MatMul(_) | Op::Conv(_) | Op::ConvTranspose(_) | Op::Gather(_) => false,
         Op::BatchNorm(_) | Op::LayerNorm(_) | Op::GroupNorm(_) | Op::RmsNorm(_) => false,
     };
-    plain && input(node, 1).is_none() && directions != [Direction::Backward, Direction::Forward]
+    plain && !is_masked_somewhere(graph, node) && directions != [Direction::Backward, Direction::Forward]
 }
 
 /// The functions that the op may be; empty where it may be none at all, or many.

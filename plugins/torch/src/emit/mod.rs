@@ -10,7 +10,7 @@ mod elementwise;
 mod matmul;
 mod norm;
 mod pool;
-mod recurrent;
+pub mod recurrent;
 mod reduce;
 mod resize;
 mod shape;

@@ -23,7 +23,7 @@ use crate::scope::{Emit, Folded, Made, Making, shape_comment};
 use crate::weights::{Source, Weight};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
-    ActivationFunction, ActivationSpec, DType, Direction, Gru, Lstm, Node, Shape, SimpleRnn, Tensor, ValueId,
+    ActivationFunction, ActivationSpec, DType, Direction, Graph, Gru, Lstm, Node, Op, Shape, SimpleRnn, Tensor, ValueId,
 };
 
 /// What the three kinds differ in.
@@ -221,9 +221,18 @@ fn recurrent(cell: &Cell, node: &Node, e: &mut Emit) -> Making {
     let sizes =
         units.zip(ty.shape[2].known()).ok_or_else(|| unsupported(node, "units or features of unknown number"))?;
     let sizes = Sizes { units: sizes.0, input: sizes.1, dtype: ty.dtype };
-    let masked = e.opt_value(node, 1).is_some();
+    let masked = is_masked_somewhere(e.graph, node);
     let one_way = !matches!(cell.directions, [Direction::Backward, Direction::Forward]);
     if cell.standard && !masked && one_way { whole(cell, node, sizes, e) } else { stepwise(cell, node, sizes, e) }
+}
+
+/// Whether this call or another one with the same kernel is masked: a layer's weights lie in one module.
+pub fn is_masked_somewhere(graph: &Graph, node: &Node) -> bool {
+    let input = |node: &Node, index: usize| node.inputs.get(index).copied().flatten();
+    let kernel = input(node, 2);
+    let recurrent = |other: &Node| matches!(other.op, Op::Lstm(_) | Op::Gru(_) | Op::SimpleRnn(_));
+    let mut masked = graph.nodes().iter().filter(|other| recurrent(other) && input(other, 1).is_some());
+    masked.any(|other| kernel.is_some() && other.inputs.contains(&kernel))
 }
 
 fn has_bias(cell: &Cell, node: &Node) -> bool {

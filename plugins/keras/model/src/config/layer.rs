@@ -1,7 +1,7 @@
 //! One layer: its name, its class, what it wraps.
 
 use super::class::Stored;
-use super::{Build, Facts, keras1};
+use super::{Build, Facts, keras1, masked};
 use crate::json;
 use crate::roles;
 use recast_plugin_api::diag::{Code, Diag};
@@ -34,7 +34,8 @@ impl Build<'_> {
         self.count_layer(&path)?;
         let path = self.unique(path);
         let class_name = stored.class_name.to_owned();
-        let facts = Facts { roles: Some(Vec::new()), class_name };
+        let object = value.get("shared_object_id").and_then(Value::as_i64);
+        let facts = Facts { roles: Some(Vec::new()), class_name, object };
         let trainable = json::flag(stored.config, "trainable", true);
         let mut layer =
             Layer { name, path: path.clone(), module: stored.module.to_owned(), trainable, ..Layer::default() };
@@ -57,7 +58,7 @@ impl Build<'_> {
             let refused = Diag::new(Code::UnsupportedLayer, &path, detail);
             self.refused.push(refused.hint("save the model before it is quantized"));
         }
-        layer.config = stored.config.to_string();
+        layer.config = masked::heeded(self.version, value, stored.config).to_string();
         layer.children = self.children(&layer, config)?;
         if let Some(facts) = self.facts.get_mut(&path) {
             facts.roles = match self.version.major {
@@ -126,6 +127,9 @@ impl Build<'_> {
         let Some(inner) = config.get("layer").filter(|inner| inner.is_object()) else {
             return Err(self.malformed(&layer.path, "a Bidirectional without its `layer`"));
         };
+        let directed = |inner: &Value, prefix: &str, go_backwards: Option<bool>| {
+            directed(inner, prefix, go_backwards, masked::pair_zeroes(self.version, inner))
+        };
         let forward = directed(inner, "forward_", None);
         let backward = match config.get("backward_layer").filter(|own| own.is_object()) {
             Some(own) => directed(own, "backward_", None),
@@ -157,9 +161,11 @@ fn unwrapped(mut value: &Value) -> &Value {
     }
 }
 
-/// A copy of a recurrent layer under another name. Keras zeroes masked steps of both when they return sequences.
-fn directed(inner: &Value, prefix: &str, go_backwards: Option<bool>) -> Value {
+/// A copy of a recurrent layer under another name; `zeroes`: at the steps that are masked.
+fn directed(inner: &Value, prefix: &str, go_backwards: Option<bool>, zeroes: bool) -> Value {
     let mut copy = inner.clone();
+    // Keras makes a layer of its own of it.
+    copy.as_object_mut().map(|object| object.remove("shared_object_id"));
     if let Some(config) = copy.get_mut("config").and_then(Value::as_object_mut) {
         let name = config.get("name").and_then(Value::as_str).unwrap_or_default();
         let name = format!("{prefix}{}", name.strip_prefix(prefix).unwrap_or(name));
@@ -167,8 +173,7 @@ fn directed(inner: &Value, prefix: &str, go_backwards: Option<bool>) -> Value {
         if let Some(go_backwards) = go_backwards {
             config.insert("go_backwards".into(), json!(go_backwards));
         }
-        let sequences = config.get("return_sequences").and_then(Value::as_bool).unwrap_or(false);
-        config.insert("zero_output_for_mask".into(), json!(sequences));
+        masked::state(zeroes, config);
     }
     copy
 }

@@ -330,6 +330,9 @@ impl<'r> Writer<'r> {
         let found = |rule: Rule, view: Option<Id>| view.filter(|_| !(recurrent && rule.major >= 3 && tensors > 1));
         let seen: Vec<Option<Id>> = self.rules.all().zip(&first).map(|(rule, view)| found(rule, *view)).collect();
         let wanted = explicit.or(seen[0]);
+        if wanted.is_some() && layer.class == "Bidirectional" && !zeroes_like_today(layer) {
+            self.refuse(layer, "with a mask, it gives zeros at other steps than a pair of the output's Keras");
+        }
         let mut passed = first;
         passed[0] = explicit.filter(|_| self.rules.source.arguments).or(passed[0]);
         let agreed = seen[1..].iter().all(|view| *view == wanted);
@@ -598,6 +601,16 @@ impl<'r> Writer<'r> {
         let hint = "other targets (onnx, torch, savedmodel) keep what it computes";
         self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail).hint(hint));
     }
+}
+
+/// Whether both layers of a pair give zeros at masked steps just where they give sequences, as those of TensorFlow 2.15
+/// and Keras 3 do whatever their configuration says.
+fn zeroes_like_today(pair: &Layer) -> bool {
+    pair.children.iter().filter_map(|child| child.layer.as_ref()).all(|layer| {
+        let config = parsed(&layer.config);
+        let says = |key: &str| config.get(key) == Some(&Value::Bool(true));
+        says("zero_output_for_mask") == says("return_sequences")
+    })
 }
 
 fn named(name: &str, arg: Arg) -> NamedArg {

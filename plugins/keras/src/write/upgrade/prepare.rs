@@ -2,9 +2,12 @@
 //! other way round.
 
 use super::explicit::{Rule, Rules, write_out};
+use super::layer::is_renormalized;
 use super::masks::{Habit, habit};
 use super::order::orders_differ;
+use super::typed::asks_for_counts;
 use super::{Dialect, Newer, functions};
+use crate::weights::roles;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg, keras_version};
 use serde_json::Value;
@@ -68,6 +71,12 @@ fn makes_mask(layer: &Layer) -> bool {
     matches!(habit(layer), Habit::Makes)
 }
 
+fn set(layer: &mut Layer, key: &str, value: Value) {
+    if let Some(mut config) = serde_json::from_str::<Value>(&layer.config).ok().filter(Value::is_object) {
+        config[key] = value;
+        layer.config = config.to_string();
+    }
+}
 struct Prepare {
     dialect: Dialect,
     /// Of the Keras that wrote the source.
@@ -108,6 +117,10 @@ impl Prepare {
     }
 
     fn model(&mut self, model: &mut Model) {
+        if self.dialect == Dialect::Keras2 && self.major >= 3 {
+            let asked: Vec<usize> = (0..model.layers.len()).filter(|&at| asks_for_counts(model, at)).collect();
+            asked.into_iter().for_each(|at| set(&mut model.layers[at], "dtype", Value::from("int64")));
+        }
         let mut calls: Vec<Vec<_>> = std::iter::repeat_with(Vec::new).take(model.layers.len()).collect();
         for call in &mut model.calls {
             if let Some(of) = calls.get_mut(call.layer as usize) {
@@ -145,10 +158,21 @@ impl Prepare {
     }
 
     fn inside(&mut self, layer: &mut Layer) {
+        if layer.class == "BatchNormalization" && is_renormalized(layer) {
+            self.without_renorm(layer);
+        }
         if let Some(model) = layer.model.as_mut() {
             self.model(model);
         }
         layer.children.iter_mut().filter_map(|child| child.layer.as_mut()).for_each(|child| self.inside(child));
+    }
+
+    /// Without the further moments with which training alone computes: no source delivers them.
+    fn without_renorm(&mut self, layer: &mut Layer) {
+        layer.weights.retain(|weight| !roles::is_ignored("BatchNormalization", &weight.role));
+        set(layer, "renorm", Value::Bool(false));
+        let detail = "batch renormalization is left out: it only matters to training";
+        self.notes.push(Diag::new(Code::TrainingDropped, layer.path.as_str(), detail));
     }
 
     /// May a name hold it?

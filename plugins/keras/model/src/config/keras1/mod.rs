@@ -11,8 +11,10 @@ mod table;
 
 pub use table::{Source, is_array, roles, sources};
 
+use super::Version;
 use crate::json;
 use recast_plugin_api::diag::{Code, Diag};
+use recast_plugin_api::model::keras_version;
 use serde_json::{Map, Value, json};
 
 /// Keys that Keras 2 gave to layers that have weights, or two orders of their axes.
@@ -42,11 +44,12 @@ pub fn upgrade_kept(value: &Value, at: &str) -> Result<Option<Value>, Diag> {
     if !json::names_class(value, &is_kept) {
         return Ok(None);
     }
-    Upgrade { ordering: None, at, kept_alone: true }.layer(value).map(Some)
+    let given = Given { ordering: None, four_sides: true };
+    Upgrade { given, at, kept_alone: true }.layer(value).map(Some)
 }
 
 /// The whole configuration, upgraded. `at` names the document.
-pub fn upgrade(value: &Value, at: &str) -> Result<Value, Diag> {
+pub fn upgrade(value: &Value, at: &str, version: &Version) -> Result<Value, Diag> {
     let mut ordering = Vec::new();
     orderings(value, &mut ordering);
     ordering.dedup();
@@ -54,7 +57,9 @@ pub fn upgrade(value: &Value, at: &str) -> Result<Value, Diag> {
         [only] => Some(only),
         _ => None,
     };
-    Upgrade { ordering, at, kept_alone: false }.layer(value)
+    // Of 1.1.1 and later.
+    let four_sides = keras_version(&version.text) > (1, 0) && version.text != "1.1.0";
+    Upgrade { given: Given { ordering, four_sides }, at, kept_alone: false }.layer(value)
 }
 
 /// Every ordering that a layer states, in the words of the file.
@@ -74,9 +79,17 @@ fn orderings<'v>(value: &'v Value, out: &mut Vec<&'v str>) {
     }
 }
 
-struct Upgrade<'x> {
-    /// What the layers that say it say; none when none does, or when they differ.
+/// What a layer's own configuration does not say.
+#[derive(Clone, Copy)]
+struct Given<'x> {
+    /// `dim_ordering`: what the layers that say it say; none when none does, or when they differ.
     ordering: Option<&'x str>,
+    /// Four numbers of padding are four sides, not two of them for both sides each.
+    four_sides: bool,
+}
+
+struct Upgrade<'x> {
+    given: Given<'x>,
     at: &'x str,
     /// The others are of Keras 2.
     kept_alone: bool,
@@ -113,7 +126,7 @@ impl Upgrade<'_> {
             (_, Value::Object(config)) => {
                 let (class, mut config) = match self.kept_alone && !is_kept(class) {
                     true => (class.to_owned(), config),
-                    false => table::translate(class, config, self.ordering, self.at)?,
+                    false => table::translate(class, config, self.given, self.at)?,
                 };
                 if let Some(inner) = config.get("layer") {
                     let inner = self.layer(inner)?;

@@ -1,5 +1,6 @@
 //! The one table of what Keras 1 called things: classes, keys of their configurations, and their arrays.
 
+use super::Given;
 use crate::config::class::is_keras;
 use crate::roles::Role;
 use recast_plugin_api::diag::{Code, Diag};
@@ -16,6 +17,8 @@ enum Key {
     Ordering,
     /// Never stated: what the other layers say, for the classes that have it today.
     Inferred,
+    /// One number, or both sides.
+    Padding1,
     /// (height, width), or all four sides.
     Padding2,
     /// `cpu`, `mem`, `gpu`: today a number.
@@ -25,7 +28,7 @@ enum Key {
     Drop(&'static str),
 }
 
-use Key::{Consume, Drop, Inferred, List, Named, Ordering, Padding2, Set};
+use Key::{Consume, Drop, Inferred, List, Named, Ordering, Padding1, Padding2, Set};
 
 /// Which stored arrays make one weight of today, and how they are joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +170,7 @@ const TABLE: &[Row] = &[
     plain("UpSampling1D", &[&[Named("length", "size")]]),
     plain("UpSampling2D", &[&[Inferred]]),
     plain("UpSampling3D", &[&[Inferred]]),
+    plain("ZeroPadding1D", &[&[Padding1]]),
     plain("ZeroPadding2D", &[&[Inferred, Padding2]]),
     plain("ZeroPadding3D", &[&[Inferred]]),
 ];
@@ -254,19 +258,19 @@ pub fn sources(class: &str) -> &'static [Source] {
 pub fn translate(
     class: &str,
     mut config: Map<String, Value>,
-    ordering: Option<&str>,
+    given: Given<'_>,
     at: &str,
 ) -> Result<(String, Map<String, Value>), Diag> {
     let found = TABLE.binary_search_by_key(&class, |row| row.stored).ok().map(|found| &TABLE[found]);
     let keys = found.map_or(&[][..], |row| row.keys);
     for key in keys.iter().copied().flatten().chain(ANY) {
-        apply(*key, &mut config, class, ordering, at)?;
+        apply(*key, &mut config, class, given, at)?;
     }
     initializers(&mut config);
     Ok((found.map_or(class, |row| row.class).to_owned(), config))
 }
 
-fn apply(key: Key, config: &mut Map<String, Value>, class: &str, ordering: Option<&str>, at: &str) -> Result<(), Diag> {
+fn apply(key: Key, config: &mut Map<String, Value>, class: &str, given: Given<'_>, at: &str) -> Result<(), Diag> {
     let bad = |config: &Map<String, Value>, detail: String| {
         let name = super::name_of(config);
         Diag::new(Code::BadConfig, if name.is_empty() { at } else { name }, detail)
@@ -285,13 +289,13 @@ fn apply(key: Key, config: &mut Map<String, Value>, class: &str, ordering: Optio
         }
         Ordering => {
             let stated = config.remove("dim_ordering").unwrap_or(Value::Null);
-            let format = data_format(stated.as_str().or(ordering));
+            let format = data_format(stated.as_str().or(given.ordering));
             let format = format.ok_or_else(|| bad(config, format!("`dim_ordering` is {stated}")))?;
             config.insert("data_format".into(), json!(format));
         }
         Inferred => {
             let stated = config.remove("dim_ordering");
-            let known = stated.as_ref().and_then(Value::as_str).or(ordering);
+            let known = stated.as_ref().and_then(Value::as_str).or(given.ordering);
             let Some(format) = data_format(known) else {
                 let detail = format!(
                     "a {class} of Keras 1 does not store which axis its channels are, and no other layer tells"
@@ -301,17 +305,16 @@ fn apply(key: Key, config: &mut Map<String, Value>, class: &str, ordering: Optio
             };
             config.insert("data_format".into(), json!(format));
         }
-        Padding2 => {
-            if let Some([top, bottom, left, right]) = config.get("padding").and_then(Value::as_array).map(Vec::as_slice)
-            {
-                let sides = json!([[top, bottom], [left, right]]);
-                config.insert("padding".into(), sides);
-            } else if let Some(Value::Object(sides)) = config.get("padding") {
-                let side = |key: &str| sides.get(key).cloned().unwrap_or(json!(0));
-                let sides = json!([[side("top_pad"), side("bottom_pad")], [side("left_pad"), side("right_pad")]]);
-                config.insert("padding".into(), sides);
-            }
-        }
+        Padding1 => sides(config, |numbers, named| match numbers {
+            Some(_) => None,
+            None => Some(json!([named("left_pad"), named("right_pad")])),
+        }),
+        Padding2 => sides(config, |numbers, named| match numbers {
+            Some([top, bottom, left, right]) if given.four_sides => Some(json!([[top, bottom], [left, right]])),
+            Some([height, width, ..]) => Some(json!([[height, height], [width, width]])),
+            Some(_) => None,
+            None => Some(json!([[named("top_pad"), named("bottom_pad")], [named("left_pad"), named("right_pad")]])),
+        }),
         Consume => {
             let implementation = match config.remove("consume_less").as_ref().and_then(Value::as_str) {
                 Some("gpu") => 2,
@@ -324,6 +327,21 @@ fn apply(key: Key, config: &mut Map<String, Value>, class: &str, ordering: Optio
         Drop(key) => drop(config.remove(key)),
     }
     Ok(())
+}
+
+/// Puts the sides of a padding that is a list of numbers, or an object that names sides, in its place.
+fn sides(
+    config: &mut Map<String, Value>,
+    today: impl FnOnce(Option<&[Value]>, &dyn Fn(&str) -> Value) -> Option<Value>,
+) {
+    let sides = match config.get("padding") {
+        Some(Value::Array(numbers)) => today(Some(numbers), &|_| Value::Null),
+        Some(Value::Object(sides)) => today(None, &|side| sides.get(side).cloned().unwrap_or(json!(0))),
+        _ => None,
+    };
+    if let Some(sides) = sides {
+        config.insert("padding".into(), sides);
+    }
 }
 
 fn data_format(ordering: Option<&str>) -> Option<&'static str> {
@@ -352,9 +370,13 @@ fn initializers(config: &mut Map<String, Value>) {
 mod tests {
     use super::*;
 
+    fn given(ordering: Option<&str>) -> Given<'_> {
+        Given { ordering, four_sides: true }
+    }
+
     fn translated(class: &str, config: Value, ordering: Option<&str>) -> (String, Value) {
         let Value::Object(config) = config else { panic!("a configuration is an object") };
-        let (class, config) = translate(class, config, ordering, "x").unwrap();
+        let (class, config) = translate(class, config, given(ordering), "x").unwrap();
         (class, Value::Object(config))
     }
 
@@ -381,7 +403,7 @@ mod tests {
     #[test]
     fn an_ordering_that_nobody_states_is_asked_for() {
         let Value::Object(config) = json!({"name": "u", "size": [2, 2]}) else { unreachable!() };
-        assert_eq!(translate("UpSampling2D", config, None, "x").unwrap_err().code, Code::UnsupportedLayer);
+        assert_eq!(translate("UpSampling2D", config, given(None), "x").unwrap_err().code, Code::UnsupportedLayer);
     }
 
     #[test]
