@@ -1,14 +1,12 @@
 //! `recast inspect`: what an artifact holds, and for each target whether it can be made of it, and if not, why.
 
 use crate::host::Host;
-use crate::job::{Finding, JobSpec};
+use crate::job::{Finding, JobSpec, TargetSpec};
 use crate::lower::{self, layers_of};
 use crate::passes;
 use crate::pipeline::{self, Read};
 use recast_plugin_api::diag::Findings;
-use recast_plugin_api::ir::validate::admit;
 use recast_plugin_api::ir::{Graph, Op};
-use recast_plugin_api::messages::Caps;
 use recast_plugin_api::model::{InputDim, Layer, LayerModel, ModelInput, SourceOption};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,9 +74,7 @@ pub struct WeightRow {
 pub struct Feasible {
     pub target: String,
     pub possible: bool,
-    /// It writes layers, and which of them its format has words for shows when it is written.
-    #[serde(default)]
-    pub layers_unseen: bool,
+    /// Errors where it is not possible, notes where it is.
     pub findings: Vec<Finding>,
 }
 
@@ -86,7 +82,16 @@ pub struct Feasible {
 pub fn inspect(spec: &JobSpec, host: &Host) -> Result<Inspection, Findings> {
     let Read { format, model } = pipeline::read(spec, host)?;
     let lowered = pipeline::lower(&model, host);
-    let feasible = |target: &crate::job::TargetSpec| feasible(&target.name, lowered.as_ref(), host);
+    let instead = pipeline::traced_instead(&model, host).map(|traced| (pipeline::lower(&traced, host), traced));
+    let feasible = |target: &TargetSpec| {
+        // Targets that write layers as they are need no plugin for them, nor the graph in their place.
+        let of_layers = host.capabilities(&target.name).is_ok_and(|caps| caps.writes_layers_alone());
+        let (graph, model) = match &instead {
+            Some((graph, traced)) if !of_layers => (graph, traced),
+            _ => (&lowered, &model),
+        };
+        feasible(target, (graph.as_ref(), model), spec, host)
+    };
     let targets = spec.targets.iter().map(feasible).collect();
     let graph = lowered.as_ref().ok();
     let layers: Vec<LayerRow> = layers_of(&model).into_iter().map(layer_row).collect();
@@ -106,26 +111,34 @@ pub fn inspect(spec: &JobSpec, host: &Host) -> Result<Inspection, Findings> {
     })
 }
 
-fn feasible(target: &str, lowered: Result<&Graph, &Findings>, host: &Host) -> Feasible {
-    let caps = host.capabilities(target);
-    let layers_unseen = caps.as_ref().is_ok_and(Caps::writes_layers_alone);
-    let found = match lowered {
-        Ok(graph) => fits(target, graph, host).err().unwrap_or_default(),
-        Err(found) if layers_unseen && found.iter().all(lower::is_beyond_ops) => Findings::new(),
-        Err(found) => found.clone(),
-    };
-    Feasible {
-        target: target.to_owned(),
-        possible: found.is_empty(),
-        layers_unseen,
-        findings: found.iter().map(Finding::from).collect(),
-    }
+fn feasible(
+    target: &TargetSpec,
+    of: (Result<&Graph, &Findings>, &LayerModel),
+    spec: &JobSpec,
+    host: &Host,
+) -> Feasible {
+    let said = rehearsed(target, of, spec, host);
+    let possible = said.is_ok();
+    let found = said.unwrap_or_else(|found| found);
+    Feasible { target: target.name.clone(), possible, findings: found.iter().map(Finding::from).collect() }
 }
 
-fn fits(target: &str, graph: &Graph, host: &Host) -> Result<(), Findings> {
-    let caps = host.capabilities(target)?;
-    let fitted = passes::fit(graph.clone(), &caps)?;
-    admit(&fitted, &caps, Some(&host.tensors().file_lens())).map(|_| ())
+/// Everything that a conversion does before the first byte is written: its notes, or why it is refused.
+fn rehearsed(
+    target: &TargetSpec,
+    (lowered, model): (Result<&Graph, &Findings>, &LayerModel),
+    spec: &JobSpec,
+    host: &Host,
+) -> Result<Findings, Findings> {
+    let caps = host.capabilities(&target.name)?;
+    let fitted = match lowered {
+        Ok(graph) => Some(passes::fit(graph.clone(), &caps)?),
+        Err(found) if caps.writes_layers_alone() && found.iter().all(lower::is_beyond_ops) => None,
+        Err(found) => return Err(found.clone()),
+    };
+    let layers = caps.wants_layers.then_some(model);
+    let request = pipeline::write_request(host, spec, target, &caps, (fitted.as_ref(), layers), "")?;
+    host.rehearse(&target.name, &request)
 }
 
 fn option_row(option: &SourceOption) -> OptionRow {
@@ -212,11 +225,7 @@ impl fmt::Display for Inspection {
             writeln!(f, "    {:<wide$}  {}{weights}", layer.path, layer.class)?;
         }
         for target in &self.targets {
-            let answer = match (target.possible, target.layers_unseen) {
-                (true, false) => "can be made",
-                (true, true) => "can be made, if it has words for every layer: that shows when it is written",
-                (false, _) => "can't be made",
-            };
+            let answer = if target.possible { "can be made" } else { "can't be made" };
             writeln!(f, "  {}: {answer}", target.target)?;
             for finding in &target.findings {
                 writeln!(f, "    [{}] {}: {}", finding.code, finding.at, finding.detail)?;

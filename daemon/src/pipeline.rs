@@ -156,6 +156,35 @@ fn files_below(artifact: &Path) -> Result<Vec<String>, Diag> {
     Ok(files)
 }
 
+/// What a target is asked to write: a graph that fits its capabilities, layers, or both.
+pub fn write_request(
+    host: &Host,
+    spec: &JobSpec,
+    target: &TargetSpec,
+    caps: &Caps,
+    (graph, layers): (Option<&Graph>, Option<&LayerModel>),
+    source_digest: &str,
+) -> Result<WriteRequest, Findings> {
+    let lens = host.tensors().file_lens();
+    let admitted = graph.map(|graph| admit(graph, caps, Some(&lens))).transpose()?;
+    Ok(WriteRequest {
+        schema_rev: SCHEMA_REV,
+        graph: admitted.map(|admitted| GraphProto::from(admitted.graph())),
+        name: spec.name.clone(),
+        options: options_text(target)?,
+        source_digest: source_digest.to_owned(),
+        layers: layers.cloned(),
+        recast_version: env!("CARGO_PKG_VERSION").into(),
+    })
+}
+
+/// The model as its framework traced it, where it has layers that no plugin lowers and the trace has none.
+pub fn traced_instead(model: &LayerModel, host: &Host) -> Option<LayerModel> {
+    let traced = model.traced.clone().filter(|_| !lower::missing_classes(model, host).is_empty())?;
+    let instead = LayerModel { root: Some(traced), traced: None, ..model.clone() };
+    lower::missing_classes(&instead, host).is_empty().then_some(instead)
+}
+
 /// Lowers to a graph that is typed and whole.
 pub fn lower(model: &LayerModel, host: &Host) -> Result<Graph, Findings> {
     let graph = lower::lower(model, host)?;
@@ -240,14 +269,8 @@ impl Job<'_> {
         // Targets that write layers as they are need no plugin for them.
         let of_layers =
             |target: &TargetSpec| self.host.capabilities(&target.name).is_ok_and(|caps| caps.writes_layers_alone());
-        let Some(traced) = model.traced.clone() else { return missing };
-        if missing.is_empty() || self.spec.targets.iter().all(of_layers) {
-            return missing;
-        }
-        let instead = LayerModel { root: Some(traced), traced: None, ..model.clone() };
-        if !lower::missing_classes(&instead, self.host).is_empty() {
-            return missing;
-        }
+        let instead = if self.spec.targets.iter().all(of_layers) { None } else { traced_instead(model, self.host) };
+        let Some(instead) = instead else { return missing };
         let classes: Vec<&str> = missing.iter().map(|missing| missing.class.as_str()).collect();
         let detail = format!("no plugin lowers {}: the graph that the artifact holds is used", classes.join(", "));
         self.report.diagnostics.push(Finding::from(&Diag::new(Code::Traced, "", detail).note()));
@@ -318,18 +341,7 @@ impl Job<'_> {
         layers: Option<&LayerModel>,
         dir: &Path,
     ) -> Result<Vec<OutputFile>, Findings> {
-        let lens = self.host.tensors().file_lens();
-        let admitted = graph.map(|graph| admit(graph, caps, Some(&lens))).transpose()?;
-        let options = options_text(target)?;
-        let request = WriteRequest {
-            schema_rev: SCHEMA_REV,
-            graph: admitted.map(|admitted| GraphProto::from(admitted.graph())),
-            name: self.spec.name.clone(),
-            options,
-            source_digest: self.report.digest.clone(),
-            layers: layers.cloned(),
-            recast_version: env!("CARGO_PKG_VERSION").into(),
-        };
+        let request = write_request(self.host, self.spec, target, caps, (graph, layers), &self.report.digest)?;
         let outputs = Outputs::new(dir, self.spec.limits.output_bytes_max).map_err(|e| io(dir, &e))?;
         let outputs = Mutex::new(outputs);
         self.host.write(&target.name, &request, &outputs)?;

@@ -175,6 +175,8 @@ pub fn resolve_axis(axis: i64, rank: usize) -> Option<usize> {
 
 /// Whole numbers of a configuration are sizes and counts: nothing real is larger, and sums of a few never overflow.
 pub const WHOLE_MAX: u64 = 1 << 40;
+/// Elements along an axis whose size a lowering computes with: products of two such sizes never overflow.
+pub const AXIS_MAX: u64 = 1 << 30;
 
 fn whole(value: &Json) -> Option<u64> {
     // Keras 1 and TensorFlow.js write 3.0 for 3.
@@ -363,11 +365,15 @@ impl<'a> Lowering<'a> {
         self.graph.shape(value).len()
     }
 
-    /// The size of an axis that must be known, such as the channels.
+    /// The size of an axis that must be known, such as the channels. At most `AXIS_MAX`.
     pub fn known(&self, value: ValueId, axis: usize) -> Result<u64, Diag> {
         let dim = self.graph.shape(value).get(axis).cloned();
         let size = dim.as_ref().and_then(Dim::known);
-        size.ok_or_else(|| self.unsupported(format!("axis {axis} of {} is not known", self.ty(value))))
+        let size = size.ok_or_else(|| self.unsupported(format!("axis {axis} of {} is not known", self.ty(value))))?;
+        if size > AXIS_MAX {
+            return Err(self.error(Code::LimitExceeded, format!("axis {axis} of {}", self.ty(value))));
+        }
+        Ok(size)
     }
 
     /// Takes a weight of this layer by its role.

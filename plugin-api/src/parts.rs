@@ -1,4 +1,4 @@
-//! Numbers and pieces from the beginning of what is left of a file; none when it ends before they do.
+//! Numbers and pieces from the beginning of what is left of a file, and digits; none when it ends before they do.
 
 /// Seven bits a byte, the lowest first; all bytes but the last have the highest bit set. At most ten bytes.
 pub fn varint(at: &mut &[u8]) -> Option<u64> {
@@ -20,9 +20,21 @@ pub fn take<'a>(at: &mut &'a [u8], count: u64) -> Option<&'a [u8]> {
     Some(taken)
 }
 
+/// The bytes that hex digits of either case stand for.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |c: u8| char::from(c).to_digit(16).map(|digit| digit as u8);
+    text.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_come_in_pairs() {
+        assert_eq!(unhex("00fFa5"), Some(vec![0, 0xff, 0xa5]));
+        assert_eq!([unhex("0"), unhex("0g"), unhex("é")], [None, None, None]);
+    }
 
     #[test]
     fn what_ends_too_early_is_none() {

@@ -64,3 +64,25 @@ def application_layers():
 
 
 add("beyond_application_layers", application_layers)
+
+
+# --- found among composed models ------------------------------------------------------------------------------------
+def norms_of_ints():
+    """Keras gives back whole numbers, as they came; the model goes on with what is left of the fractions."""
+    x = Input((5,), dtype="int32")
+    return Model(x, [L.LayerNormalization(name="layer")(x), L.Dense(3)(L.RMSNormalization(name="rms")(x)),
+                     keras.ops.layer_normalization(x), keras.ops.rms_normalization(x)])
+
+
+def distributed_policies():
+    """A wrapper runs the `call` of the layer inside: its own policy counts, not the layer's."""
+    x = Input((3, 4))
+    narrow = L.TimeDistributed(L.Dense(4, name="wide"), dtype="mixed_bfloat16", name="narrow")(x)
+    wide = L.TimeDistributed(L.Dense(4, dtype="mixed_bfloat16", name="small"), name="wide")(x)
+    dropped = L.TimeDistributed(L.Dropout(0.2), dtype="bfloat16", name="dropped")(x)
+    return Model(x, [L.Dense(3, dtype="float32", name=f"after_{i}")(y) for i, y in enumerate((narrow, wide, dropped))])
+
+
+if KERAS >= 3:
+    add("beyond_norms_of_ints", norms_of_ints, every_output=False)
+    add("beyond_distributed_policies", distributed_policies)

@@ -3,6 +3,7 @@
     keras3/bin/python compose.py make OUT --seed N --count K        (and the same with keras2)
     python compose.py convert OUT [--recast BINARY] [--plugins DIR] [--verify] [--target T]...
     keras3/bin/python compose.py check OUT --target onnx ..         (keras2/bin/python for keras2, torch/bin/python for torch)
+    python compose.py rounds OUT                                    (what was written becomes what is read: convert again)
     python compose.py report OUT
     keras3/bin/python compose.py shrink OUT NAME CONTAINER TARGET   (in the environment that made the model)
 
@@ -25,6 +26,11 @@ def make(args):
     return compose_make.make(args)
 
 
+def nets(args):
+    import compose_make
+    return compose_make.nets(args)
+
+
 def shrink(args):
     import compose_make
     return compose_make.shrink(args)
@@ -41,24 +47,31 @@ BATCH = 40
 OLD = ("keras2", "tfjs")
 
 
+# What a container's files end in; each lies in a folder of its name, these two beside the recipes. An architecture beside
+# weights is NAME.json.
+PLAIN = ("h5", "keras")
+CONTAINERS = {"h5": ".h5", "keras": ".keras", "json_h5": ".h5", "json_v3": ".weights.h5", "directory": "", "sharded": "",
+              "json_shards": ".weights.json", "again": ".keras", "again_h5": ".h5", "int8": ".keras", "lora": ".keras",
+              "saved_model": "", "plain": "", "export": "",
+              "round_tfjs": "_tfjs", "round_savedmodel": "_savedmodel", "round_keras": ".keras", "round_h5": ".h5",
+              "round_keras2": ".h5"}
+TRACED = ("export", "plain")
+
+
+def stem_of(out, container, name):
+    return os.path.join(out, name) if container in PLAIN else os.path.join(out, container, name)
+
+
 def artifacts(out, only):
     """(model, container, path, architecture) of everything that `make` left."""
     for recipe in sorted(glob.glob(os.path.join(out, "*.recipe.json"))):
         name = os.path.basename(recipe)[:-len(".recipe.json")]
         if only and not any(part in name for part in only):
             continue
-        for container in ("h5", "keras"):
-            path = os.path.join(out, f"{name}.{container}")
-            if os.path.exists(path):
-                yield name, container, path, None
-        for container, end in (("json_h5", ".h5"), ("json_v3", ".weights.h5")):
-            stem = os.path.join(out, container, name)
-            if os.path.exists(stem + end):
-                yield name, container, stem + end, stem + ".json"
-        for container in ("saved_model", "export"):
-            path = os.path.join(out, container, name)
-            if os.path.isdir(path):
-                yield name, container, path, None
+        for container, end in CONTAINERS.items():
+            stem = stem_of(out, container, name)
+            if os.path.exists(stem + end) and (container in PLAIN or os.path.exists(stem + ".golden.npz")):
+                yield name, container, stem + end, stem + ".json" if os.path.exists(stem + ".json") else None
 
 
 def recast(args, paths, targets, architecture, out):
@@ -81,7 +94,7 @@ def outcome(report):
 def wanted(args, container):
     targets = args.target or [t for t in TARGETS if t not in ("safetensors", "tfjs")]
     # A graph that Keras 3 exported has no layers to write.
-    return [t for t in targets if container != "export" or t in ("onnx", "torch", "savedmodel")]
+    return [t for t in targets if container not in TRACED or t in ("onnx", "torch", "savedmodel")]
 
 
 def rows_of(args, model, report, targets, out):
@@ -120,15 +133,35 @@ def convert(args):
     shutil.rmtree(out, ignore_errors=True)
     todo, rows = list(artifacts(args.out, args.only)), []
     for layers in (True, False):
-        group = [m for m in todo if (m[1] != "export") == layers]
+        group = [m for m in todo if (m[1] not in TRACED) == layers]
         targets = wanted(args, "h5" if layers else "export")
         # One target's refusal hides the others: those that refuse often are asked apart.
         for together in ([t for t in targets if t in OLD], [t for t in targets if t not in OLD]):
             if group and together:
-                rows += rows_together(args, group, together, out)
+                # A bundle takes the place of one with other targets.
+                rows += rows_together(args, group, together, os.path.join(out, together[0]))
     with open(os.path.join(args.out, "rows.json"), "w") as file:
         json.dump(rows, file, indent=0)
     tables(rows, args.width)
+    return 0
+
+
+def rounds(args):
+    """What was written last lies as a container beside the others, with its golden."""
+    with open(os.path.join(args.out, "rows.json")) as file:
+        rows = [row for row in json.load(file) if "path" in row and f"round_{row['target']}" in CONTAINERS]
+    for row in rows:
+        container = f"round_{row['target']}"
+        stem = stem_of(args.out, container, row["name"])
+        os.makedirs(os.path.dirname(stem), exist_ok=True)
+        copy = shutil.copytree if os.path.isdir(row["path"]) else shutil.copyfile
+        shutil.rmtree(stem + CONTAINERS[container], ignore_errors=True)
+        copy(row["path"], stem + CONTAINERS[container])
+        golden = os.path.join(args.out, row["name"] + ".golden.npz")
+        for beside in {stem, stem + CONTAINERS[container]}:
+            # The stem tells that the container is there, and the file's own name is what recast looks for.
+            shutil.copyfile(golden, (stem if beside == stem else os.path.splitext(beside)[0]) + ".golden.npz")
+    print(f"{len(rows)} files")
     return 0
 
 
@@ -169,7 +202,7 @@ def report(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("make", "convert", "check", "report", "shrink"))
+    parser.add_argument("step", choices=("make", "nets", "rounds", "convert", "check", "report", "shrink"))
     parser.add_argument("out")
     parser.add_argument("what", nargs="*", help="shrink: NAME CONTAINER TARGET")
     parser.add_argument("--seed", type=int, default=0)
@@ -182,7 +215,8 @@ def main():
     args = parser.parse_args()
     args.out = os.path.abspath(args.out)
     os.makedirs(args.out, exist_ok=True)
-    return {"make": make, "convert": convert, "check": check, "report": report, "shrink": shrink}[args.step](args)
+    steps = (make, nets, convert, rounds, check, report, shrink)
+    return {step.__name__: step for step in steps}[args.step](args)
 
 
 if __name__ == "__main__":

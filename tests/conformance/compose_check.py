@@ -42,7 +42,7 @@ def run_torch(path, row):
 
 def keras_runner(model, channels_first):
     import tensorflow as tf
-    from compose_recipe import outputs_by_key
+    from kit_common import flatten
     inputs = model._inputs_struct if hasattr(model, "_inputs_struct") else getattr(model, "_nested_inputs", model.inputs)
     names = [t.name.split(":")[0] for t in model.inputs]
 
@@ -53,7 +53,7 @@ def keras_runner(model, channels_first):
         elif len(values) == 1 and not isinstance(inputs, (list, tuple)):
             values = values[0]
         call = lambda fed: model(fed, training=False)
-        return outputs_by_key((tf.function(call, jit_compile=True) if channels_first else call)(values))
+        return flatten((tf.function(call, jit_compile=True) if channels_first else call)(values))
     return run
 
 

@@ -12,6 +12,7 @@ import zlib
 import kit
 from kit import KERAS, keras, np, tf
 import compose
+import compose_containers as containers
 import compose_random
 import compose_recipe as recipes
 
@@ -73,41 +74,6 @@ def golden(model, recipe, path, xs, ys):
     np.savez(path, **storable(arrays))
 
 
-def save(model, recipe, out, name, number):
-    """Every container that takes it; what each that did not said."""
-    said = {}
-
-    def attempt(container, path, function):
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            function(path)
-        except Exception as error:
-            said[container] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            shutil.rmtree(path, ignore_errors=True)
-            if os.path.isfile(path):
-                os.remove(path)
-
-    attempt("h5", f"{out}/{name}.h5", lambda p: kit.save_h5(model, p))
-    attempt("keras", f"{out}/{name}.keras", model.save)
-    if number % 4 == 0:
-        attempt("json_v3", f"{out}/json_v3/{name}.weights.h5", lambda p: apart(model, p, f"{out}/json_v3/{name}.json"))
-    if number % 4 == 1 and KERAS < 3:
-        attempt("json_h5", f"{out}/json_h5/{name}.h5", lambda p: apart(model, p, f"{out}/json_h5/{name}.json"))
-    if number % 4 == 2 and KERAS < 3:
-        # Traces take as long as all else together.
-        options = {"save_format": "tf", "include_optimizer": False, "save_traces": number % 16 == 2}
-        attempt("saved_model", f"{out}/saved_model/{name}", lambda p: model.save(p, **options))
-    if number % 8 == 2 and KERAS >= 3:
-        attempt("export", f"{out}/export/{name}", lambda p: model.export(p, verbose=False))
-    return said
-
-
-def apart(model, path, architecture):
-    model.save_weights(path)
-    with open(architecture, "w") as file:
-        file.write(model.to_json())
-
-
 def write(recipe, out, name, number=0):
     """Builds a recipe anew, writes its files; what the containers said that did not take it."""
     kit.begin(name)
@@ -121,11 +87,10 @@ def write(recipe, out, name, number=0):
             layer.finalize_state()
     xs, ys = fit(model, recipe, rng)
     other = second(model, recipe, rng)
-    said = save(model, recipe, out, name, number)
+    if number % 3 == 1:
+        containers.trained(model)
     golden(model, recipe, f"{out}/{name}.golden.npz", xs, ys)
-    for container in ("json_v3", "json_h5", "saved_model"):
-        if os.path.exists(f"{out}/{container}/{name}") or os.path.exists(f"{out}/{container}/{name}.json"):
-            golden(model, recipe, f"{out}/{container}/{name}.golden.npz", xs, ys)
+    said = containers.save(model, out, name, number, lambda again: recipes.call(again, recipe, xs))
     if other:
         golden(model, recipe, f"{out}/{name}.other.npz", *other)
     with open(f"{out}/{name}.recipe.json", "w") as file:
@@ -160,8 +125,88 @@ def make(args):
     return 0
 
 
+# --- networks as people write them ----------------------------------------------------------------------------------
+WORDS = np.array(["red", "green", "blue", "???"], object)
+
+
+def fed(model, rng, variant):
+    """Values for each input: ids end in zeros, as padded texts do."""
+    batch, lengths = recipes.BATCHES[variant], recipes.LENGTHS[variant]
+    xs = []
+    for tensor in model.inputs:
+        dtype = np.dtype("O" if "string" in str(tensor.dtype) else getattr(tensor.dtype, "as_numpy_dtype", tensor.dtype))
+        shape = tuple(tensor.shape)
+        shape = (shape[0] or batch, *(lengths[i] if size is None else size for i, size in enumerate(shape[1:])))
+        if dtype.kind in "iu" and dtype != np.uint8:
+            x = rng.integers(1, 9, shape)
+            x = (x * (np.arange(shape[-1]) < rng.integers(2, shape[-1] + 1, (*shape[:-1], 1)))) if shape[-1] > 2 else x
+            xs.append(x.astype(dtype))
+        else:
+            xs.append(rng.choice(WORDS, shape) if dtype.kind == "O" else kit.random_input(rng, shape, dtype))
+    return xs
+
+
+def arranged(model, xs):
+    """As the model takes its inputs."""
+    names = [t.name.split(":")[0] for t in model.inputs]
+    values = dict(zip(names, map(tf.constant, xs)))
+    form = getattr(model, "_inputs_struct", getattr(model, "_nested_inputs", model.inputs))
+    packed = tf.nest.map_structure(lambda tensor: values[tensor.name.split(":")[0]], form)
+    return packed[0] if isinstance(packed, (list, tuple)) and len(packed) == 1 else packed
+
+
+def answers(model, xs):
+    run = lambda values: model(values, training=False)
+    compiled = "channels_first" in model.to_json()
+    return recipes.outputs_by_key((tf.function(run, jit_compile=True) if compiled else run)(arranged(model, xs)))
+
+
+def write_net(name, function, out, number):
+    kit.begin(name)
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    model = function()
+    kit.randomise(model, rng)
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
+    for variant, end in enumerate((".golden.npz", ".other.npz")):
+        xs = fed(model, rng, variant)
+        try:
+            ys = answers(model, xs)
+        except Exception:
+            if variant == 0:
+                raise
+            break
+        kit.check_alive(ys, answers(model, fed(model, rng, variant)), share=1e-3, every_output=False)
+        arrays = {f"x{i}": x for i, x in enumerate(xs)} | {f"y{i}": y for i, y in enumerate(ys)}
+        np.savez(f"{out}/{name}{end}", **storable(arrays))
+        first = xs if variant == 0 else first
+    containers.trained(model)
+    said = containers.save(model, out, name, number, lambda again: answers(again, first))
+    loose = any(word in model.to_json() for word in ("float16", "half"))
+    with open(f"{out}/{name}.recipe.json", "w") as file:
+        json.dump({"recipe": None, "loose": loose, "not_saved": said}, file)
+    return said
+
+
+def nets(args):
+    """Every container of every network of the two tables."""
+    quiet()
+    import compose_nets
+    import compose_odd  # noqa: F401
+    for name, function in compose_nets.NETS.items():
+        if args.only and not any(part in name for part in args.only):
+            continue
+        try:
+            for container, text in write_net(f"k{KERAS}_{name}", function, args.out, None).items():
+                kit.say(f"  {name} not in {container}: {text[:160]}")
+        except Exception as error:
+            kit.say(f"  {name}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    return 0
+
+
 def quiet():
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     tf.get_logger().setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
 
@@ -192,7 +237,7 @@ def shrink(args):
     with open(os.path.join(args.out, f"{name}.recipe.json")) as file:
         recipe = json.load(file)["recipe"]
     folder = tempfile.mkdtemp(prefix="compose-shrink-")
-    number = {"json_v3": 0, "json_h5": 1, "saved_model": 2, "export": 2}.get(container, 3)
+    number = containers.number_of(container)
     trial = 0
 
     def fails(candidate):

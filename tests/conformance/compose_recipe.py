@@ -13,6 +13,7 @@ layer, {"$model": recipe} a model, {"$ref": ref} (in "kw") a tensor, {"$f32": li
 """
 import json
 
+import kit
 from kit import KERAS, keras, np, tf
 from keras import Model, Sequential, layers as L
 
@@ -213,21 +214,12 @@ def tensor_feed(recipe, xs):
     return values if len(values) > 1 or recipe.get("input_form") == "list" else values[0]
 
 
-def outputs_by_key(model_outputs):
-    """Leaves in the model's output order: a dictionary's by sorted key."""
-    if isinstance(model_outputs, dict):
-        return [leaf for key in sorted(model_outputs) for leaf in outputs_by_key(model_outputs[key])]
-    if isinstance(model_outputs, (list, tuple)):
-        return [leaf for item in model_outputs for leaf in outputs_by_key(item)]
-    return [np.asarray(model_outputs)]
-
-
 def call(model, recipe, xs):
     run = lambda values: model(values, training=False)
     values = tensor_feed(recipe, xs)
     if "channels_first" in json.dumps(recipe):
-        return outputs_by_key(tf.function(run, jit_compile=True)(values))
-    return outputs_by_key(run(values))
+        return kit.flatten(tf.function(run, jit_compile=True)(values))
+    return kit.flatten(run(values))
 
 
 # --- making smaller -------------------------------------------------------------------------------------------------

@@ -52,6 +52,21 @@ def einsum():
     return keras.Model(x, L.EinsumDense("abc,cde->abde", output_shape=(None, 2, 3), bias_axes="de")(x))
 
 
+def shared_inside():
+    """Layers and models that wrappers hold, too: stored where Keras comes upon them first."""
+    dense = L.Dense(4, activation="tanh", name="dense")
+    i = keras.Input((4,))
+    inner = keras.Model(i, L.LayerNormalization(name="norm")(L.Dense(4, name="inside")(i)), name="inner")
+    x, once = keras.Input((3, 4)), keras.Input((4,))
+    y = L.TimeDistributed(dense)(dense(x))
+    return keras.Model([x, once], L.Add()([L.TimeDistributed(inner)(y), L.RepeatVector(3)(inner(once))]))
+
+
+def distributed():
+    x = keras.Input((3, 4))
+    return keras.Model(x, L.TimeDistributed(L.Dense(3))(x))
+
+
 def masks():
     """Masks of lists, which Keras 3 does not look for before 3.4."""
     x, y = keras.Input((5,), dtype="int32"), keras.Input((5,), dtype="int32")
@@ -90,7 +105,8 @@ MODELS = [("directory", convolutions, None, directory), ("sharded", convolutions
           ("masks", masks, None, apart), ("bfloat16", half, None, save), ("lora", dense, "lora", save),
           ("int8_dense", dense, "int8", save), ("int8_embedding", embedding, "int8", save),
           ("int8_einsum_dense", einsum, "int8", save), ("int4_dense", dense, "int4", save),
-          ("float8_dense", dense, "float8", save)]
+          ("float8_dense", dense, "float8", save),
+          ("int8_distributed", distributed, "int8", save), ("shared_inside", shared_inside, None, save)]
 
 
 def feed(model, rng, low):

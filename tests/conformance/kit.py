@@ -1,7 +1,5 @@
 """What every script here shares: Keras set up to be repeatable, honest weights, inputs, goldens and the liveness check."""
 import os
-import sys
-import zlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -12,6 +10,10 @@ import numpy as np
 import tensorflow as tf
 import keras
 
+# For the scripts: what needs no framework.
+from kit_common import (ATOL, BATCH, RTOL, all_layers, concrete, difference, finalize, flatten, home, plain, random_input,
+                        random_weight, save_golden, say, seed_of, texts, Wrong)
+
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
 
@@ -20,8 +22,6 @@ VERSION = ".".join(keras.__version__.split(".")[:2])
 BACKEND = keras.backend.backend() if KERAS >= 3 else "tensorflow"
 # The versions that the tables of cases were written for lack nothing of them.
 KERAS_IS_TODAYS = VERSION in ("2.15", "3.15")
-BATCH = 2
-UNKNOWN_DIMENSIONS = (6, 7, 5)
 
 
 class Lenient:
@@ -47,16 +47,6 @@ def layers():
     return keras.layers if KERAS_IS_TODAYS else Lenient(keras.layers)
 
 
-def home():
-    """The work home: environments, zoo models and downloads, never in the repository."""
-    default = os.path.join(os.path.expanduser("~"), ".cache", "recast-conformance")
-    return os.environ.get("RECAST_CONFORMANCE_HOME", default)
-
-
-def seed_of(name):
-    return zlib.crc32(name.encode())
-
-
 def matrix():
     """Which matrix this Keras makes: keras2, keras3; by another version or backend keras3.5, keras3.15-torch."""
     name = f"keras{KERAS}" if KERAS_IS_TODAYS and BACKEND == "tensorflow" else f"keras{VERSION}"
@@ -69,21 +59,6 @@ def begin(name):
     keras.utils.set_random_seed(seed_of(name) % 2**31)
 
 
-def random_weight(rng, name, shape, dtype):
-    """One array that no default hides: scales and variances positive and unlike 1, biases unlike 0."""
-    kind = name.split("/")[-1].split(":")[0]
-    if kind in ("variance", "moving_variance", "gamma", "scale"):
-        value = rng.uniform(0.5, 1.5, shape)
-    elif kind == "embeddings":
-        value = rng.normal(0, 1, shape)
-    elif len(shape) >= 2:
-        fan_in = np.prod(shape) / shape[-1]
-        value = rng.normal(0, 1.2 / np.sqrt(max(fan_in, 1)), shape)
-    else:
-        value = rng.uniform(-0.5, 0.5, shape)
-    return value.astype(dtype)
-
-
 def randomise(model, rng):
     """Every weight gets a value of its own, states of seed generators and counters excepted."""
     for weight in model.weights:
@@ -94,40 +69,12 @@ def randomise(model, rng):
     finalize(model)
 
 
-def finalize(model):
-    """Normalization computes from copies of its weights."""
-    for layer in all_layers(model):
-        if hasattr(layer, "finalize_state"):
-            layer.finalize_state()
-
-
-def all_layers(model):
-    for layer in getattr(model, "layers", []):
-        yield layer
-        yield from all_layers(layer)
-
-
 def inputs_of(model):
     """Shape and dtype of each. In Keras 3.0 the first layer's policy changes the symbolic tensor, not the InputLayer."""
     declared = [getattr(getattr(i, "_keras_history", None), "operation", i) for i in model.inputs]
     dtypes = [getattr(layer, "dtype", i.dtype) for layer, i in zip(declared, model.inputs)]
     return [(tuple(i.shape), np.dtype(getattr(dtype, "as_numpy_dtype", dtype)))
             for i, dtype in zip(model.inputs, dtypes)]
-
-
-def concrete(shape):
-    unknown = iter(UNKNOWN_DIMENSIONS)
-    return (BATCH,) + tuple(next(unknown) if d is None else d for d in shape[1:])
-
-
-def random_input(rng, shape, dtype):
-    if dtype == np.bool_:
-        return rng.random(shape) < 0.6
-    if dtype == np.uint8:
-        return rng.integers(0, 256, shape).astype(dtype)
-    if np.issubdtype(dtype, np.integer):
-        return rng.integers(1, 8, shape).astype(dtype)
-    return rng.normal(0, 1.5, shape).astype(dtype)
 
 
 def feed(model, rng, makers=()):
@@ -137,14 +84,6 @@ def feed(model, rng, makers=()):
         (make or random_input)(rng, concrete(shape), dtype)
         for make, (shape, dtype) in zip(makers, inputs_of(model))
     ]
-
-
-def flatten(outputs):
-    if isinstance(outputs, dict):
-        return [leaf for key in sorted(outputs) for leaf in flatten(outputs[key])]
-    if isinstance(outputs, (list, tuple)):
-        return [leaf for item in outputs for leaf in flatten(item)]
-    return [np.asarray(outputs.detach() if hasattr(outputs, "detach") else outputs)]
 
 
 def call(model, xs, compiled=False):
@@ -177,7 +116,6 @@ def check_alive(ys, others, share=1e-2, every_output=True):
             raise Degenerate(f"output {i}: does not follow the inputs")
 
 
-RTOL, ATOL = 1e-3, 1e-5     # what run.py accepts
 MOVED = 0.4
 # A bias of the keys shifts all scores of a query alike, which softmax takes back; vector_u serves training alone.
 UNSEEN = ("key/bias", "vector_u")
@@ -200,12 +138,6 @@ def check_weights_matter(model, rng, xs, ys, compiled=False):
     finalize(model)
 
 
-def save_golden(path, xs, ys):
-    arrays = {f"x{i}": x for i, x in enumerate(xs)}
-    arrays.update({f"y{i}": y for i, y in enumerate(ys)})
-    np.savez(path, **arrays)
-
-
 def save_h5(model, path):
     if KERAS >= 3:
         import logging
@@ -216,7 +148,3 @@ def save_h5(model, path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model.save(path, save_format="h5", include_optimizer=False)
-
-
-def say(*words):
-    print(*words, file=sys.stderr, flush=True)

@@ -316,6 +316,9 @@ def images(ops):
             x, warp, interpolation=i, fill_mode=m, fill_value=0.3), UNIT)
     op("more_affine_one", lambda x: image.affine_transform(x, warp[0]), UNIT)
     op("more_affine_first", lambda x: image.affine_transform(x, warp, data_format=FIRST), UNIT_FIRST)
+    # Where x is 2, what is read lies at infinity.
+    endless = np.array([[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, -0.5, 0.0]], "float32")
+    op("more_affine_endless", lambda x: image.affine_transform(x, endless, fill_value=0.3), UNIT)
     op("more_affine_given", lambda x, t: image.affine_transform(x, t), UNIT, values(warp))
     start = np.array([[[0.0, 0.0], [4.0, 0.0], [0.0, 5.0], [4.0, 5.0]]] * 2, "float32")
     end = start + np.array([[[0.3, -0.4], [0.6, 0.2], [-0.5, 0.4], [0.2, -0.7]]] * 2, "float32")

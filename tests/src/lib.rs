@@ -76,6 +76,14 @@ pub fn convert_to(home: &Path, artifact: &Path, target: &str, more: &[&str]) -> 
     converted(command.output().expect("recast runs"))
 }
 
+/// What `recast inspect` says, with further arguments.
+pub fn inspect(home: &Path, artifact: &Path, more: &[&str]) -> serde_json::Value {
+    let mut command = recast(home);
+    command.arg("inspect").arg(artifact).args(["--format", "json"]).args(more);
+    let output = command.output().expect("recast runs");
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
 fn converted(output: Output) -> Converted {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -8,6 +8,7 @@ mod daemon_plugins;
 mod fixtures;
 mod hostile;
 mod hostile_parts;
+mod inspect;
 mod keras;
 mod keras_host;
 mod keras_targets;

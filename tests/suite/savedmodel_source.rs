@@ -1,7 +1,7 @@
 //! SavedModels as an artifact with several things in it: the signature that the user names, what counts as a parameter,
 //! and a published directory that is dropped again.
 
-use recast_tests::{convert, recast, tests_dir};
+use recast_tests::{convert, inspect, recast, tests_dir};
 use serde_json::Value as Json;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,13 +26,6 @@ fn copy(from: &Path, to: &Path) {
             false => drop(fs::copy(entry.path(), target).expect("copied")),
         }
     }
-}
-
-fn inspect(home: &Path, artifact: &Path, more: &[&str]) -> Json {
-    let mut command = recast(home);
-    command.arg("inspect").arg(artifact).args(["--format", "json"]).args(more);
-    let output = command.output().expect("recast runs");
-    serde_json::from_slice(&output.stdout).expect("one JSON object")
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn a_panic_is_an_answer() {
 
 #[test]
 fn time_is_bounded() {
-    for class in ["bad>Loop", "bad>StopSelf"] {
+    for class in ["bad>Loop", "bad>StopSelf", "bad>Logs", "bad>PrintsOn"] {
         let dir = tempfile::tempdir().unwrap();
         let mut spec = job(dir.path(), &[class], "");
         spec.limits.wall_seconds_max = 2;
@@ -145,7 +145,8 @@ fn time_is_bounded() {
         let first = &report.diagnostics[0];
         assert_eq!((first.code.as_str(), first.at.as_str()), ("timeout", PLUGIN), "{class}: {}", text(&report));
         assert!(first.detail.contains("after 2 s (limits.worker_wall_seconds_max)"), "{class}: {}", first.detail);
-        assert!(started.elapsed() < Duration::from_secs(4), "{class} took {:?}", started.elapsed());
+        // Two seconds, one and a half for it to end by itself, and a busy machine.
+        assert!(started.elapsed() < Duration::from_secs(10), "{class} took {:?}", started.elapsed());
     }
 }
 

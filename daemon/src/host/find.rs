@@ -10,9 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::num::NonZero;
 use std::os::unix::fs::MetadataExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Nothing near it is a plugin.
 pub const PLUGIN_BYTES_MAX: u64 = 1 << 30;
@@ -137,22 +136,13 @@ impl Finder {
 
     /// Several files at a time: a command hashes every plugin, and that takes longer than a small model.
     fn look_at_all(&self, paths: &[PathBuf], trust: &Trust) -> Vec<Result<Looked, Refusal>> {
-        let at_once = std::thread::available_parallelism().map_or(1, NonZero::get).min(paths.len());
-        let (next, slots): (_, Vec<_>) = (AtomicUsize::new(0), paths.iter().map(|_| OnceLock::new()).collect());
+        let at_once = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let some = |paths: &[PathBuf]| paths.iter().map(|path| self.look(path, trust)).collect::<Vec<_>>();
         std::thread::scope(|scope| {
-            for _ in 0..at_once {
-                scope.spawn(|| {
-                    while let Some((path, slot)) = paths.iter().zip(&slots).nth(next.fetch_add(1, Ordering::Relaxed)) {
-                        slot.get_or_init(|| self.look(path, trust));
-                    }
-                });
-            }
-        });
-        paths
-            .iter()
-            .zip(slots)
-            .map(|(path, slot)| slot.into_inner().unwrap_or_else(|| self.look(path, trust)))
-            .collect()
+            let parts = paths.chunks(paths.len().div_ceil(at_once).max(1));
+            let threads: Vec<_> = parts.map(|part| scope.spawn(move || some(part))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        })
     }
 
     fn look(&self, path: &Path, trust: &Trust) -> Result<Looked, Refusal> {

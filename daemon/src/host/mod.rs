@@ -358,6 +358,18 @@ impl Host {
         Ok(())
     }
 
+    /// What a target says of a request before it writes the first file: notes, or why it refuses.
+    pub fn rehearse(&self, target: &str, request: &WriteRequest) -> Result<Findings, Findings> {
+        let outputs = Mutex::new(Outputs::rehearsal());
+        let said = self.write(target, request, &outputs);
+        let rehearsed = outputs.into_inner().unwrap_or_else(PoisonError::into_inner).rehearsed();
+        match said {
+            Ok(()) => Ok(Findings::new()),
+            Err(found) if rehearsed => Ok(found.into_iter().filter(|diag| !diag.is_error()).collect()),
+            Err(found) => Err(found),
+        }
+    }
+
     /// What the target finds in an output that it wrote, and its id; differences come as findings.
     pub fn check(&self, target: &str, request: &CheckRequest) -> Result<(CheckReply, &str), Findings> {
         let PluginId(plugin) = self.writer(target)?;

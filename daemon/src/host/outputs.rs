@@ -23,7 +23,10 @@ const PIECE_BYTES: usize = 256 << 10;
 /// The outputs of one `write` call, below one directory.
 pub struct Outputs {
     root: PathBuf,
-    dir: OwnedFd,
+    /// None in a rehearsal, which ends where the first file would begin.
+    dir: Option<OwnedFd>,
+    /// The rehearsal has ended there.
+    rehearsed: bool,
     files: Vec<Output>,
     bytes_max: u64,
     bytes: u64,
@@ -47,8 +50,18 @@ impl Outputs {
     pub fn new(root: &Path, bytes_max: u64) -> io::Result<Outputs> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         let dir = rustix::fs::open(root, flags, Mode::empty())?;
-        let files = Vec::new();
-        Ok(Outputs { root: root.to_owned(), dir, files, bytes_max, bytes: 0, failure: None })
+        Ok(Outputs { root: root.to_owned(), dir: Some(dir), bytes_max, ..Outputs::rehearsal() })
+    }
+
+    /// Takes no file: a writer comes as far as what it refuses before it writes.
+    pub fn rehearsal() -> Outputs {
+        let (root, dir, rehearsed) = (PathBuf::new(), None, false);
+        Outputs { root, dir, rehearsed, files: Vec::new(), bytes_max: 0, bytes: 0, failure: None }
+    }
+
+    /// Has the writer come to its first file, with nothing to refuse?
+    pub fn rehearsed(&self) -> bool {
+        self.rehearsed
     }
 
     pub fn root(&self) -> &Path {
@@ -64,7 +77,11 @@ impl Outputs {
         if self.files.len() == OUTPUT_FILES_MAX {
             return self.fail(status::MISUSE, format!("more than {OUTPUT_FILES_MAX} output files"));
         }
-        match create(&self.dir, name) {
+        let Some(dir) = &self.dir else {
+            self.rehearsed = true;
+            return self.fail(status::CANCELLED, format!("a rehearsal, which ends before {name}"));
+        };
+        match create(dir, name) {
             Ok(file) => {
                 let state = State::Open(file, Box::default());
                 self.files.push(Output { name: name.to_owned(), bytes: 0, state });
@@ -220,6 +237,14 @@ mod tests {
         let (a, b) = (outputs.open(b"a") as u32, outputs.open(b"b") as u32);
         assert_eq!([outputs.write(a, b"123456"), outputs.write(b, b"123456")], [0, status::IO]);
         assert!(outputs.failure().unwrap().contains("worker_output_bytes_max"));
+    }
+
+    #[test]
+    fn a_rehearsal_ends_at_the_first_file() {
+        let mut outputs = Outputs::rehearsal();
+        assert_eq!((outputs.open(b"../m"), outputs.rehearsed()), (status::MISUSE, false));
+        assert_eq!((outputs.open(b"m.onnx"), outputs.rehearsed()), (status::CANCELLED, true));
+        assert!(outputs.finish().is_empty());
     }
 
     #[test]

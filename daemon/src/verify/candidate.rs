@@ -4,8 +4,9 @@ use super::Check;
 use super::rounds::Set;
 use super::runtime::{Question, Refusal, Runtime, Session};
 use super::words::Words;
+use crate::passes;
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::ir::{DType, Graph};
+use recast_plugin_api::ir::{DType, Graph, ValueId};
 use recast_reference::Array;
 
 /// The written file in a runtime, or, where the runtime lacks an op, a decomposed variant of it for each binding.
@@ -56,25 +57,36 @@ impl<'a> Candidate<'a> {
 
     fn run_decomposed(&self, set: &Set, question: Question) -> Result<Vec<Array>, Diag> {
         let graph = &set.bound.graph;
-        let Some(mut words) = Words::of(graph) else {
-            let mut session = self.decomposed(graph, None)?;
-            return session.run(&question.inputs, &question.outputs).map_err(|refusal| self.refused(refusal));
+        let mut words = Words::of(graph);
+        let mut replaced = match &mut words {
+            Some(words) => Some(words.numbered(graph, &set.inputs, self.check.weights)?),
+            None => None,
         };
-        let numbered = words.numbered(graph, &set.inputs, self.check.weights)?;
-        let mut session = self.decomposed(graph, Some(numbered))?;
-        let inputs: Vec<(String, Array)> =
-            question.inputs.into_iter().map(|(name, array)| (name, words.encoded(&array))).collect();
+        if has_doubles(graph) {
+            replaced = Some(passes::widen(replaced.as_ref().unwrap_or(graph), DType::F64, DType::F32)?);
+        }
+        let mut session = self.decomposed(graph, replaced)?;
+        let mut there = |array: Array| match (&mut words, array.dtype) {
+            (Some(words), DType::Str) => words.encoded(&array),
+            (_, DType::F64) => array.cast(DType::F32),
+            _ => array,
+        };
+        let inputs: Vec<_> = question.inputs.into_iter().map(|(name, array)| (name, there(array))).collect();
         let found = session.run(&inputs, &question.outputs).map_err(|refusal| self.refused(refusal))?;
         let dtypes = graph.outputs.iter().map(|output| graph.ty(output.value).dtype);
-        let back = |(array, dtype): (Array, DType)| if dtype == DType::Str { words.decoded(&array) } else { array };
+        let back = |(array, dtype): (Array, DType)| match (&words, dtype) {
+            (Some(words), DType::Str) => words.decoded(&array),
+            (_, DType::F64) => array.cast(dtype),
+            _ => array,
+        };
         Ok(found.into_iter().zip(dtypes).map(back).collect())
     }
 
-    /// `numbered` is the graph without strings, where it has some.
-    fn decomposed(&self, graph: &Graph, numbered: Option<Graph>) -> Result<Box<dyn Session>, Diag> {
+    /// `replaced` is the graph without what the runtime has no tensors of (strings, float64), where it has some.
+    fn decomposed(&self, graph: &Graph, replaced: Option<Graph>) -> Result<Box<dyn Session>, Diag> {
         let first = |mut found: Findings| found.pop().unwrap_or_else(|| self.unable("no finding"));
-        let graph = (self.check.decompose)(numbered.as_ref().unwrap_or(graph)).map_err(first)?;
-        let graph = graph.or(numbered).ok_or_else(|| self.unable("and nothing can be decomposed"))?;
+        let graph = (self.check.decompose)(replaced.as_ref().unwrap_or(graph)).map_err(first)?;
+        let graph = graph.or(replaced).ok_or_else(|| self.unable("and nothing can be decomposed"))?;
         let file = (self.check.variant)(&graph, "decomposed").map_err(first)?;
         self.runtime.load(&file).map_err(|refusal| self.refused(refusal))
     }
@@ -101,6 +113,12 @@ impl<'a> Candidate<'a> {
     fn failed(&self, why: &str) -> Diag {
         could_not(&self.runtime.name(), why, RUNTIME_HINT)
     }
+}
+
+fn has_doubles(graph: &Graph) -> bool {
+    let is_double = |value: &ValueId| graph.ty(*value).dtype == DType::F64;
+    let made = graph.nodes().iter().any(|node| node.outputs.iter().any(is_double));
+    made || graph.inputs.iter().any(|input| is_double(&input.value))
 }
 
 /// How the file is checked instead.

@@ -51,7 +51,7 @@ const INDICES_BEYOND: u64 = 3;
 
 /// One array for each input of a graph without symbols.
 pub fn make(graph: &Graph, seed: u64) -> Vec<Array> {
-    let steps = has_step_mask(graph);
+    let (steps, divides) = (has_step_mask(graph), divides_whole(graph));
     let make = |(index, input): (usize, &recast_plugin_api::ir::Input)| {
         let mut random = Random::new(seed ^ (index as u64 + 1).wrapping_mul(0x517c_c1b7_2722_0a95));
         let ty = graph.ty(input.value);
@@ -61,6 +61,7 @@ pub fn make(graph: &Graph, seed: u64) -> Vec<Array> {
             Kind::Word if is_cut(graph) => return texts(&mut random, shape, &looked_up(graph)),
             Kind::Word => return words(&mut random, shape, &looked_up(graph)),
             Kind::Float => floats(&mut random, &shape, steps && shape.len() >= 3),
+            Kind::Index(bound) if divides => indices(&mut random, &shape, bound).iter().map(|v| v.max(1.0)).collect(),
             Kind::Index(bound) => indices(&mut random, &shape, bound),
             // Mostly true, never all: a mask that masks nothing shows nothing.
             Kind::Bool => (0..count).map(|i| (i % 5 != 3 && random.uniform() < 0.8) as u8 as f64).collect(),
@@ -181,12 +182,23 @@ fn has_step_mask(graph: &Graph) -> bool {
     graph.nodes().iter().any(|node| matches!(&node.op, Op::Reduce(op) if op.function == ReduceFunction::Any))
 }
 
+/// Does it divide by whole numbers that it computes? By zero, runtimes do what they like.
+fn divides_whole(graph: &Graph) -> bool {
+    graph.nodes().iter().any(|node| {
+        let divides = matches!(&node.op, Op::Binary(op)
+            if matches!(op.function, BinaryFunction::FloorDiv | BinaryFunction::Mod));
+        divides && node.outputs.iter().any(|value| !graph.ty(*value).dtype.is_float())
+    })
+}
+
 fn kind(graph: &Graph, input: ValueId, dtype: DType) -> Kind {
     match (index_bound(graph, input), dtype) {
         (_, DType::Bool) => Kind::Bool,
         (_, DType::Str) => Kind::Word,
         (Some(bound), _) => Kind::Index(bound.max(1)),
         (None, dtype) if dtype.is_float() => Kind::Float,
+        // Images.
+        (None, DType::U8) => Kind::Index(256),
         (None, _) => Kind::Index(INDEX_BOUND_DEFAULT),
     }
 }
@@ -207,6 +219,11 @@ fn index_bound(graph: &Graph, input: ValueId) -> Option<u64> {
             && is(1)
         {
             lower(node.inputs[0].and_then(|table| graph.shape(table)[op.axis].known()));
+        }
+        if let Op::GatherElements(op) = &node.op
+            && is(1)
+        {
+            lower(node.inputs[0].and_then(|x| graph.shape(x)[op.axis].known()));
         }
         if let Op::IndexToString(op) = &node.op
             && is(0)

@@ -9,7 +9,9 @@ use recast_reference::{Array, Options, Rounding, Weights, evaluate};
 use std::time::{Duration, Instant};
 
 /// Ways to fill the inputs that are tried until the check can tell something: factor and offset on what `inputs` makes.
-pub const INPUT_STYLES: &[(f64, f64)] = &[(1.0, 0.0), (0.25, 0.5), (64.0, 128.0), (0.02, 0.0), (8.0, 0.0)];
+/// The last are all above one: for logarithms, roots and the like.
+pub const INPUT_STYLES: &[(f64, f64)] =
+    &[(1.0, 0.0), (0.25, 0.5), (64.0, 128.0), (0.02, 0.0), (8.0, 0.0), (0.125, 2.0)];
 
 /// An evaluation that takes longer is not done twice for the same graph.
 const EVALUATION_SLOW: Duration = Duration::from_millis(150);

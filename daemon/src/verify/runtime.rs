@@ -4,7 +4,8 @@ pub mod command;
 pub mod embedded;
 pub mod onnxruntime;
 
-use recast_plugin_api::ir::{ActivationFunction, ActivationSpec, DType, Graph, Node, Op, ResizeMode, ValueId};
+use crate::passes::is_of_octets;
+use recast_plugin_api::ir::{ActivationFunction, ActivationSpec, DType, Graph, Node, Op, PadMode, ResizeMode, ValueId};
 use recast_reference::Array;
 use std::collections::HashSet;
 use std::path::Path;
@@ -57,6 +58,14 @@ pub fn embedded_lacks(graph: &Graph) -> Vec<bool> {
     let uses = |value: Option<&ValueId>| value.is_some_and(|value| used[value.0 as usize]);
     // Weights in bfloat16 are written as what they are cast to.
     let stored: HashSet<ValueId> = graph.params.iter().map(|param| param.value).collect();
+    // It resamples float32 alone, and computes with few ops in eight bits.
+    let whole = |node: &Node| {
+        if is_of_octets(graph, &node.op, &node.inputs) {
+            return true;
+        }
+        let resized = node.inputs.first().copied().flatten().filter(|_| matches!(node.op, Op::Resize(_)));
+        resized.is_some_and(|value| !graph.ty(value).dtype.is_float())
+    };
     graph
         .nodes()
         .iter()
@@ -64,7 +73,8 @@ pub fn embedded_lacks(graph: &Graph) -> Vec<bool> {
             let cast = matches!(&node.op, Op::Cast(cast) if cast.to == DType::F32);
             let brain = |value: &ValueId| graph.ty(*value).dtype == DType::BF16 && !(cast && stored.contains(value));
             let values = node.inputs.iter().flatten().chain(&node.outputs).any(brain);
-            node.outputs.iter().any(|v| uses(Some(v))) && (values || lacks(node, uses(node.outputs.get(2))))
+            node.outputs.iter().any(|v| uses(Some(v)))
+                && (values || whole(node) || lacks(node, uses(node.outputs.get(2))))
         })
         .collect()
 }
@@ -108,6 +118,11 @@ fn lacks(node: &Node, cell_state_used: bool) -> bool {
         Op::StringToIndex(_) | Op::IndexToString(_) => true,
         Op::StringMap(_) | Op::StringSplit(_) | Op::StringHash(_) => true,
         Op::Resize(op) => op.antialias || !matches!(op.mode, ResizeMode::Nearest | ResizeMode::Linear),
+        // With an axis' own elements, it pads the last two axes only.
+        Op::Pad(op) => {
+            let others = op.padding.len().saturating_sub(2);
+            op.mode != PadMode::Constant && op.padding[..others].iter().any(|padding| *padding != (0, 0))
+        }
         Op::Unary(_)
         | Op::Activation(_)
         | Op::Binary(_)
@@ -130,7 +145,6 @@ fn lacks(node: &Node, cell_state_used: bool) -> bool {
         | Op::Transpose(_)
         | Op::Concat(_)
         | Op::Slice(_)
-        | Op::Pad(_)
         | Op::Tile(_)
         | Op::BroadcastTo(_)
         | Op::Gather(_)

@@ -14,7 +14,7 @@ use rustix::process::{
     set_parent_process_death_signal, setrlimit,
 };
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Component, Path};
@@ -26,9 +26,6 @@ use std::time::{Duration, Instant};
 
 /// How often time and the end of the worker are looked at.
 const TICK: Duration = Duration::from_millis(50);
-
-/// Pieces of what a command prints that are read at once.
-const LOG_READS_MAX: usize = 64;
 
 /// Where programs that a script calls are found.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -198,7 +195,7 @@ fn wait(
     // The group first: until the child was waited for, its number is still its own. One that is gone needs no signal.
     let _ = kill_process_group(pid, Signal::KILL);
     let status = child.wait()?;
-    read_log(log, printed)?;
+    printed.read(log, tell)?;
     Ok(result?.unwrap_or(Ended::Status(status)))
 }
 
@@ -221,7 +218,7 @@ fn watch(
             Err(error) => return Err(error.into()),
         }
         let ended = fds[0].revents().contains(PollFlags::IN);
-        log_is_open = log_is_open && read_log(log, printed)?;
+        log_is_open = log_is_open && printed.read(log, tell)?;
         if ended {
             return Ok(None);
         }
@@ -234,18 +231,6 @@ fn watch(
     }
 }
 
-/// What there is to read now; false when no more will come.
-fn read_log(mut log: &File, printed: &mut Printed) -> io::Result<bool> {
-    let mut chunk = [0; 16 << 10];
-    // Who prints without end must not keep us from looking at the time.
-    for _ in 0..LOG_READS_MAX {
-        match log.read(&mut chunk) {
-            Ok(0) => return Ok(false),
-            Ok(read) => printed.push(&chunk[..read], |line| tracing::debug!(target: "recast::command", "{line}")),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(true)
+fn tell(line: &str) {
+    tracing::debug!(target: "recast::command", "{line}");
 }

@@ -1,12 +1,17 @@
 //! What a worker prints: lines for the log, and the last of them for the report.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read};
 
 /// Lines that a report of a crash shows.
 const TAIL_LINES: usize = 12;
 const LINE_BYTES_MAX: usize = 500;
 /// What one job may put into the log; the rest is read and dropped, so that nobody waits for a full pipe.
 const FORWARDED_BYTES_MAX: usize = 1 << 20;
+/// Pieces of a pipe or a channel that are read at once: who writes without end must not keep us from looking at the
+/// time.
+pub(super) const READS_MAX: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Printed {
@@ -18,6 +23,21 @@ pub(super) struct Printed {
 }
 
 impl Printed {
+    /// Takes what the pipe has now; false when no more will come. It does not block.
+    pub(super) fn read(&mut self, mut pipe: &File, mut log: impl FnMut(&str)) -> io::Result<bool> {
+        let mut chunk = [0; 16 << 10];
+        for _ in 0..READS_MAX {
+            match pipe.read(&mut chunk) {
+                Ok(0) => return Ok(false),
+                Ok(read) => self.push(&chunk[..read], &mut log),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
     /// Bytes of the pipe; `log` gets each whole line that may still be logged.
     pub(super) fn push(&mut self, bytes: &[u8], mut log: impl FnMut(&str)) {
         for &byte in bytes {
@@ -45,13 +65,18 @@ impl Printed {
             return;
         }
         self.remember(&line);
+        self.forward(&line, log);
+    }
+
+    /// Into the log, unless too much of this job is there.
+    pub(super) fn forward(&mut self, line: &str, log: &mut impl FnMut(&str)) {
         if self.forwarded > FORWARDED_BYTES_MAX {
             return;
         }
         self.forwarded += line.len();
-        log(&line);
+        log(line);
         if self.forwarded > FORWARDED_BYTES_MAX {
-            log("(this worker prints too much; the rest is not logged)");
+            log("(this worker prints or logs too much; the rest is not logged)");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::command::Commands;
 use super::ipc::{Frames, FromWorker, ToWorker, write_frame};
-use super::output::Printed;
+use super::output::{Printed, READS_MAX};
 use super::trail::{self, Calls};
 use super::verdict::{Ended, Stopped};
 use crate::host::{Events, Silent};
@@ -10,6 +10,7 @@ use crate::job::{Finding, JobReport, JobSpec};
 use recast_plugin_api::diag::Code;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use std::cell::LazyCell;
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -84,13 +85,12 @@ struct Running<'s> {
     printed: Printed,
     /// What the worker tells of its calls.
     trail: std::fs::File,
-    /// The calls when it was stopped: what it does afterwards is nobody's fault.
-    stopped_in: Option<Calls>,
     stage: String,
     started: Instant,
     artifact_bytes: u64,
     done: Option<JobReport>,
-    stopped: Option<Stopped>,
+    /// Why it was stopped, and its calls then: what it does afterwards is nobody's fault.
+    stopped: Option<(Stopped, Calls)>,
     kill_at: Option<Instant>,
     commands: Commands,
 }
@@ -123,7 +123,6 @@ impl<'s> Running<'s> {
             frames: Frames::default(),
             printed: Printed::default(),
             trail,
-            stopped_in: None,
             stage: String::new(),
             started: Instant::now(),
             artifact_bytes: artifact_bytes(spec),
@@ -166,9 +165,12 @@ impl<'s> Running<'s> {
             return report;
         }
         let truncated = artifact_bytes(self.spec) < self.artifact_bytes;
-        let calls = self.stopped_in.take().unwrap_or_else(|| self.calls());
+        let (stopped, calls) = match self.stopped.take() {
+            Some((why, calls)) => (Some(why), calls),
+            None => (None, self.calls()),
+        };
         let (tail, stage) = (self.printed.tail().collect(), self.stage.as_str());
-        Ended { spec: self.spec, status, stopped: self.stopped.clone(), calls, stage, tail, truncated }.report()
+        Ended { spec: self.spec, status, stopped, calls, stage, tail, truncated }.report()
     }
 
     /// Waits for the next thing to happen and sees to it; the exit status when the process has ended.
@@ -203,7 +205,7 @@ impl<'s> Running<'s> {
     /// Reads what the worker sent; false when it will send no more.
     fn listen(&mut self, events: &dyn Events) -> io::Result<bool> {
         let mut chunk = vec![0; 64 << 10];
-        loop {
+        for _ in 0..READS_MAX {
             match self.channel.read(&mut chunk) {
                 Ok(0) => return Ok(false),
                 Ok(read) => self.frames.push(&chunk[..read]),
@@ -224,6 +226,7 @@ impl<'s> Running<'s> {
                 }
             }
         }
+        Ok(true)
     }
 
     fn calls(&self) -> Calls {
@@ -231,8 +234,7 @@ impl<'s> Running<'s> {
     }
 
     fn stop(&mut self, why: Stopped) {
-        self.stopped = Some(why);
-        self.stopped_in = Some(self.calls());
+        self.stopped = Some((why, self.calls()));
     }
 
     fn hear(&mut self, message: FromWorker, events: &dyn Events) {
@@ -247,7 +249,8 @@ impl<'s> Running<'s> {
                 if level == "error" || level == "warn" {
                     self.printed.remember(&message);
                 }
-                say(&level, &target, plugin.as_deref().unwrap_or(""), &message);
+                let plugin = plugin.as_deref().unwrap_or("");
+                self.printed.forward(&message, &mut |text| say(&level, &target, plugin, text));
             }
             FromWorker::Run { request } => {
                 if let Err(why) = self.commands.start(self.spec, request, &self.channel) {
@@ -263,22 +266,10 @@ impl<'s> Running<'s> {
     }
 
     fn read_log(&mut self) -> io::Result<()> {
-        let mut chunk = vec![0; 16 << 10];
-        loop {
-            match self.log.read(&mut chunk) {
-                Ok(0) => return Ok(()),
-                Ok(read) => {
-                    let calls = trail::read(&self.trail).going_on;
-                    let plugin = calls.last().map_or("", |call| call.plugin.as_str());
-                    self.printed.push(&chunk[..read], |line| {
-                        tracing::info!(target: "recast::printed", plugin = plugin, "{line}");
-                    });
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let plugin =
+            LazyCell::new(|| trail::read(&self.trail).going_on.pop().map_or(String::new(), |call| call.plugin));
+        let tell = |line: &str| tracing::info!(target: "recast::printed", plugin = plugin.as_str(), "{line}");
+        self.printed.read(&self.log, tell).map(drop)
     }
 
     fn keep_time(&mut self, events: &dyn Events) {

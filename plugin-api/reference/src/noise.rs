@@ -15,6 +15,7 @@ use crate::array::{Array, Data};
 use crate::eval::elementwise::pairs;
 use crate::eval::{Ins, floats, reduce};
 use crate::weights::strides;
+use half::{bf16, f16};
 use recast_plugin_api::diag::Diag;
 use recast_plugin_api::ir::{
     ActivationFunction, BinaryFunction, DType, Op, PoolFunction, ReduceFunction, ResizeMode, UnaryFunction,
@@ -45,12 +46,12 @@ pub fn derived(seed: u64, key: u64) -> u64 {
     mixed(seed ^ mixed(key))
 }
 
-/// Half of the distance from one to the next number.
+/// Half of the distance from one to the next number. Of float64 as if it were float32, which is what the runtimes of
+/// several targets compute it in.
 fn unit(dtype: DType) -> f64 {
     match dtype {
         DType::F16 => 2f64.powi(-11),
         DType::BF16 => 2f64.powi(-8),
-        DType::F64 => 2f64.powi(-53),
         _ => 2f64.powi(-24),
     }
 }
@@ -225,13 +226,34 @@ fn binary(function: BinaryFunction, ins: &Ins<'_>, y: &mut [f64], shape: &[usize
 }
 
 /// A narrower float rounds, and which way it does may hang by the last digit of what it is given: the evaluator's own
-/// rounding is no bound for another's. A wider one takes what it gets.
+/// rounding is no bound for another's. Errors of the wider float are far smaller than what is rounded off, so another
+/// gets the same number or one of the two beside it, and nothing else.
 fn cast(ins: &Ins<'_>, to: DType, y: &mut [f64], noise: Noise) -> Result<(), Diag> {
     let from = ins.array(0)?.dtype;
     if from.is_float() && to.is_float() && unit(to) > unit(from) {
-        noise.relative(y, 2.0);
+        for (i, value) in y.iter_mut().enumerate() {
+            // Thirds of [-u, u].
+            let beside = match 3.0 * noise.at(i) / noise.unit {
+                r if r < -1.0 => beside(to, *value, -1),
+                r if r > 1.0 => beside(to, *value, 1),
+                _ => *value,
+            };
+            *value = if beside.is_finite() { beside } else { *value };
+        }
     }
     Ok(())
+}
+
+/// The next number of `dtype` in size: larger or smaller by one step, its sign kept. Zero has none smaller.
+fn beside(dtype: DType, value: f64, step: i16) -> f64 {
+    let size = value.abs();
+    let moved = match dtype {
+        DType::F16 => f16::from_bits(f16::from_f64(size).to_bits().saturating_add_signed(step)).to_f64(),
+        DType::BF16 => bf16::from_bits(bf16::from_f64(size).to_bits().saturating_add_signed(step)).to_f64(),
+        // Nothing that counts is wider than float32, so nothing is narrowed to it.
+        _ => size,
+    };
+    moved.copysign(value)
 }
 
 /// (x - mean) * scale / sqrt(v + e) + offset, or x * a + b with folded a and b: x, the mean and the offset cancel.
@@ -299,4 +321,43 @@ fn reduction(op: &recast_plugin_api::ir::Reduce, ins: &Ins<'_>, y: &mut [f64], n
         ReduceFunction::Max | ReduceFunction::Min | ReduceFunction::Any | ReduceFunction::All => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::round_to;
+    use crate::eval::Operand;
+
+    /// Distance of `value` to the next larger number.
+    fn spacing(dtype: DType, value: f64) -> f64 {
+        let least = match dtype {
+            DType::F16 => 2f64.powi(-24),
+            _ => 2f64.powi(-133),
+        };
+        (2.0 * unit(dtype) * 2f64.powi(value.abs().log2().floor() as i32)).max(least)
+    }
+
+    #[test]
+    fn casts_move_to_a_number_beside_and_no_further() {
+        for (dtype, least) in [(DType::F16, 1e-7), (DType::BF16, 1e-30)] {
+            let values: Vec<f64> =
+                (0..300).map(|i| round_to(dtype, least * 1.31f64.powi(i % 70) * (i as f64 - 150.0))).collect();
+            let input = Array::floats(DType::F64, vec![values.len()], values.clone());
+            let ins = Ins::new(vec![Some(Operand::Made(input.into()))]);
+            let (mut stayed, mut up, mut down) = (0, 0, 0);
+            for seed in 0..4 {
+                let mut moved = values.clone();
+                cast(&ins, dtype, &mut moved, Noise::new(seed, 1, Some(dtype))).unwrap();
+                for (&from, &to) in values.iter().zip(&moved) {
+                    assert_eq!(round_to(dtype, to), to, "{dtype} {from:e} became {to:e}, which is no number of it");
+                    assert!((to - from).abs() <= spacing(dtype, from), "{dtype} {from:e} became {to:e}");
+                    stayed += usize::from(to == from);
+                    up += usize::from(to.abs() > from.abs());
+                    down += usize::from(to.abs() < from.abs());
+                }
+            }
+            assert!(stayed.min(up).min(down) > 200, "{dtype}: {stayed} {up} {down}");
+        }
+    }
 }

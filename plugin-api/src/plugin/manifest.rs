@@ -8,6 +8,7 @@
 //!  "provides":[{"extension":"recast.target/1","targets":["onnx"]}]}
 //! ```
 
+use crate::parts::unhex;
 use serde::{Deserialize, Serialize};
 
 /// Room for a plugin with some thousand classes; nothing near it is honest.
@@ -82,11 +83,6 @@ impl FormatClaim {
         let nothing_said = self.magic.is_empty() && self.suffixes.is_empty();
         nothing_said || magic || self.suffixes.iter().any(|suffix| name.ends_with(&suffix.to_lowercase()))
     }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |c: u8| char::from(c).to_digit(16).map(|digit| digit as u8);
-    text.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 impl Manifest {

@@ -90,7 +90,8 @@ pub trait Target: Send + Sync + 'static {
     /// One for each name.
     fn capabilities(&self) -> Vec<Caps>;
 
-    /// Writes through `cx.create`; the graph in the request fits the capabilities of `target`.
+    /// Writes through `cx.create`; the graph in the request fits the capabilities of `target`. What can be refused is
+    /// refused before the first file is created: `recast inspect` calls this, too, and stops it there.
     fn write(&self, cx: &WriteCx<'_>, target: &str, request: &WriteRequest) -> Result<(), Findings>;
 
     /// Reads the output back for a structural check, by code that shares nothing with `write`; only of a target that

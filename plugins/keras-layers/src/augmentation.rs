@@ -148,6 +148,9 @@ fn random_crop(l: &mut Lowering<'_>) -> Outcome {
 
 fn resized_then_cut(l: &mut Lowering<'_>, x: ValueId, axes: [usize; 2], target: [u64; 2]) -> Outcome {
     let (height, width) = (l.known(x, axes[0])?, l.known(x, axes[1])?);
+    if height == 0 || width == 0 {
+        return Err(l.unsupported(format!("an image without pixels, {}", l.ty(x))).into());
+    }
     let sizes = if height * target[1] > target[0] * width {
         [target[1] * height / width, target[1]]
     } else {

@@ -1,7 +1,7 @@
 //! Dense and its kin, embeddings, masking, the activation layers, and what is the identity at inference.
 
 use crate::activations::{self, Activation};
-use crate::policy::{as_float, compute_dtype, float_input, mask, one, weight};
+use crate::policy::{as_float, compute_dtype, float_input, mask, one, through_float, weight};
 use crate::table::{Masks, Row};
 use crate::training::refuse_training;
 use recast_plugin_api::diag::{Code, Diag, Findings};
@@ -71,8 +71,12 @@ fn dense(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
 
 /// Does Keras 3 compute it with whole numbers of eight bits?
 fn is_quantized(l: &Lowering<'_>) -> bool {
-    let mode = l.config.object().get("dtype").and_then(|dtype| dtype.get("config")).and_then(|c| c.get("mode"));
-    mode.is_some_and(|mode| mode == "int8")
+    l.config.object().get("dtype").and_then(quantization) == Some("int8")
+}
+
+/// The mode of a dtype policy that Keras 3 quantized a layer by.
+pub fn quantization(policy: &Json) -> Option<&str> {
+    policy.get("config")?.get("mode")?.as_str()
 }
 
 /// The input as the quantized layer sees it: rounded to 127 steps on either side of zero, the largest absolute value
@@ -231,17 +235,14 @@ fn activation(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
 
 fn activation_layer(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let given = l.input()?.value;
-    let dtype = l.ty(given).dtype;
-    // Of whole numbers, ReLU makes whole numbers; its bounds are computed in a float that holds them.
-    let whole = l.layer.class == "ReLU" && dtype.is_int();
-    let x = match whole {
-        true => l.cast(given, if dtype.size() > 2 { DType::F64 } else { DType::F32 })?,
-        false => float_input(l)?,
-    };
     let activation = activations::from_layer(&l.layer.class, &l.config, l.keras_major())?;
     let activation = activation.ok_or_else(|| l.error(Code::Bug, "no activation layer"))?;
-    let y = activation.apply(l, x)?;
-    Ok(one(if whole { l.cast(y, dtype)? } else { y }))
+    // Of whole numbers, ReLU makes whole numbers.
+    if l.layer.class == "ReLU" && l.ty(given).dtype.is_int() {
+        return Ok(one(through_float(l, given, |l, x| activation.apply(l, x))?));
+    }
+    let x = as_float(l, given)?;
+    Ok(one(activation.apply(l, x)?))
 }
 
 /// max(x, 0) + alpha min(x, 0), alpha of the input's shape without the batch, 1 along shared axes.
@@ -364,4 +365,9 @@ pub fn ignore_seeds(l: &mut Lowering<'_>) {
 /// Known sizes as dimensions.
 pub fn dims(sizes: &[u64]) -> Vec<Dim> {
     sizes.iter().map(|&size| Dim::Known(size)).collect()
+}
+
+/// Elements of these sizes; where there are too many to count, the largest number that there is.
+pub fn count(sizes: &[u64]) -> u64 {
+    sizes.iter().fold(1, |all, &size| all.saturating_mul(size))
 }

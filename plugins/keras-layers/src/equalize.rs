@@ -74,11 +74,12 @@ fn levelled(l: &mut Lowering<'_>, x: ValueId) -> Result<ValueId, Diag> {
     let image = [l.known(x, 1)?, l.known(x, 2)?];
     let grid = if l.config.get("tile_grid_size").is_some() { l.config.u64s("tile_grid_size", 2)? } else { vec![8, 8] };
     let grid = [grid[0], grid[1]];
-    if grid.iter().chain(&image).any(|&n| !(1..=1 << 16).contains(&n)) {
+    let channels = l.known(x, 3)?;
+    if grid.iter().chain(&image).chain([&channels]).any(|&n| !(1..=1 << 16).contains(&n)) {
         return Err(l.config.bad("tile_grid_size", "tiles that an image can have"));
     }
     let size = [image[0].div_ceil(grid[0]), image[1].div_ceil(grid[1])];
-    let tiles = Tiles { grid, size, image, channels: l.known(x, 3)? };
+    let tiles = Tiles { grid, size, image, channels };
     let after: Vec<u64> = (0..2).map(|i| size[i] * grid[i] - image[i]).collect();
     let padding = vec![(0, 0), (0, after[0]), (0, after[1]), (0, 0)];
     let padded = if after == [0, 0] { x } else { l.add(Pad { padding, mode: PadMode::Symmetric }, &[x])? };

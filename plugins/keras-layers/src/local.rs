@@ -1,6 +1,6 @@
 //! Locally connected layers of Keras 2: convolutions with a kernel of their own at each position.
 
-use crate::core::{activated, dims};
+use crate::core::{activated, count, dims};
 use crate::geometry::{Edge, Window, channel_axis};
 use crate::policy::{compute_dtype, float_input, one};
 use crate::table::{Masks, Row};
@@ -80,9 +80,9 @@ fn shaped(l: &Lowering<'_>, x: ValueId, it: &Local, spatial: &[u64], channels: u
 /// Implementation 1: each position's patch (a convolution with the identity cuts them out) times its own matrix.
 fn by_patches(l: &mut Lowering<'_>, x: ValueId, it: &Local) -> Result<ValueId, Diag> {
     let n = it.inner.len();
-    let spots: u64 = it.window.sizes.iter().product();
-    let (features, positions) = (spots * it.channels, it.outer.iter().product::<u64>());
-    if features * features * 4 > INLINE_BYTES_MAX as u64 || it.window.edge != Edge::Valid {
+    let spots = count(&it.window.sizes);
+    let (features, positions) = (count(&[spots, it.channels]), count(&it.outer));
+    if count(&[features, features, 4]) > INLINE_BYTES_MAX as u64 || it.window.edge != Edge::Valid {
         return Err(l.unsupported(format!("patches of {features} elements, or padding, in implementation 1")));
     }
     let mut identity = vec![0.0; (features * features) as usize];
@@ -124,8 +124,8 @@ fn by_patches(l: &mut Lowering<'_>, x: ValueId, it: &Local) -> Result<ValueId, D
 
 /// Implementation 2: one matrix between all elements of input and output, with a mask of what a window reaches.
 fn by_matrix(l: &mut Lowering<'_>, x: ValueId, it: &Local) -> Result<ValueId, Diag> {
-    let (inside, outside): (u64, u64) = (it.inner.iter().product(), it.outer.iter().product());
-    if inside * outside * 4 > INLINE_BYTES_MAX as u64 {
+    let (inside, outside) = (count(&it.inner), count(&it.outer));
+    if count(&[inside, outside, 4]) > INLINE_BYTES_MAX as u64 {
         return Err(l.unsupported(format!("{inside} by {outside} positions in implementation 2")));
     }
     let joined = |spatial: &[u64], channels: u64| match it.window.layout {
@@ -140,10 +140,16 @@ fn by_matrix(l: &mut Lowering<'_>, x: ValueId, it: &Local) -> Result<ValueId, Di
     let mask_shape = [joined(&it.inner, 1), joined(&it.outer, 1)].concat();
     let mask = l.constant(Tensor::from_numbers(dtype, &mask_shape, &reached(it)))?;
     let kernel = l.binary(BinaryFunction::Mul, kernel, mask)?;
-    let kernel = l.reshape(kernel, dims(&[inside * it.channels, outside * it.filters]))?;
-    let flat = vec![l.shape(x)[0].clone(), Dim::Known(inside * it.channels)];
+    let from = count(&[inside, it.channels]);
+    let matrix = l.reshape(kernel, dims(&[from, count(&[outside, it.filters])]))?;
+    times(l, x, matrix, from, it)
+}
+
+/// All `from` elements of an input together, times a matrix.
+fn times(l: &mut Lowering<'_>, x: ValueId, matrix: ValueId, from: u64, it: &Local) -> Result<ValueId, Diag> {
+    let flat = vec![l.shape(x)[0].clone(), Dim::Known(from)];
     let flat = l.reshape(x, flat)?;
-    let y = l.add(MatMul {}, &[flat, kernel])?;
+    let y = l.add(MatMul {}, &[flat, matrix])?;
     let shape = shaped(l, x, it, &it.outer, it.filters);
     l.reshape(y, shape)
 }
@@ -151,9 +157,9 @@ fn by_matrix(l: &mut Lowering<'_>, x: ValueId, it: &Local) -> Result<ValueId, Di
 /// Implementation 3: the same matrix, of which the file holds what a window reaches: row by row of the output's
 /// elements, in the order of the input's.
 fn by_list(l: &mut Lowering<'_>, x: ValueId, it: &Local) -> Result<ValueId, Diag> {
-    let (inside, outside): (u64, u64) = (it.inner.iter().product(), it.outer.iter().product());
-    let (from, to) = (inside * it.channels, outside * it.filters);
-    if from * to * 8 > INLINE_BYTES_MAX as u64 {
+    let (inside, outside) = (count(&it.inner), count(&it.outer));
+    let (from, to) = (count(&[inside, it.channels]), count(&[outside, it.filters]));
+    if count(&[from, to, 8]) > INLINE_BYTES_MAX as u64 {
         return Err(l.unsupported(format!("{from} by {to} elements in implementation 3")));
     }
     let place = |element: u64, channels: u64, positions: u64| match it.window.layout {
@@ -179,11 +185,7 @@ fn by_list(l: &mut Lowering<'_>, x: ValueId, it: &Local) -> Result<ValueId, Diag
     let matrix = l.add(Gather { axis: 0 }, &[kernel, stored])?;
     let matrix = l.binary(BinaryFunction::Mul, matrix, there)?;
     let matrix = l.transpose(matrix, &[1, 0])?;
-    let flat = vec![l.shape(x)[0].clone(), Dim::Known(from)];
-    let flat = l.reshape(x, flat)?;
-    let y = l.add(MatMul {}, &[flat, matrix])?;
-    let shape = shaped(l, x, it, &it.outer, it.filters);
-    l.reshape(y, shape)
+    times(l, x, matrix, from, it)
 }
 
 /// 1 where an output position's window reaches an input position, input positions first.
@@ -204,7 +206,7 @@ fn reached(it: &Local) -> Vec<f64> {
             (output[i] * stride..output[i] * stride + size).contains(&(input[i] + before))
         })
     };
-    let (inside, outside): (u64, u64) = (it.inner.iter().product(), it.outer.iter().product());
+    let (inside, outside) = (count(&it.inner), count(&it.outer));
     let pairs = (0..inside).flat_map(|input| (0..outside).map(move |output| (input, output)));
     let mark = |(input, output)| f64::from(reaches(&unravel(input, &it.inner), &unravel(output, &it.outer)));
     pairs.map(mark).collect()

@@ -11,12 +11,14 @@ use recast_plugin_api::ir::{
 use recast_plugin_api::lower::{Lowering, Val};
 use serde_json::Value as Json;
 
-const NOTE: &str = "int, one_hot, multi_hot, count, tf_idf; invert; unknown tokens told apart by remainder or hash, \
-                    which ONNX has not";
+const NUMBERS: &str = "int, one_hot, multi_hot, count, tf_idf; invert; unknown tokens told apart by remainder or hash; \
+                       ONNX has no such hash";
+const WORDS: &str = "int, one_hot, multi_hot, count, tf_idf; invert; unknown tokens told apart by hash; ONNX has no \
+                     such hash";
 
 pub const ROWS: &[Row] = &[
-    Row::new("IntegerLookup", PREPROCESSING, Masks::Drop, integer_lookup, NOTE).raw(),
-    Row::new("StringLookup", PREPROCESSING, Masks::Drop, string_lookup, NOTE).raw(),
+    Row::new("IntegerLookup", PREPROCESSING, Masks::Drop, integer_lookup, NUMBERS).raw(),
+    Row::new("StringLookup", PREPROCESSING, Masks::Drop, string_lookup, WORDS).raw(),
 ];
 
 type Outcome = Result<Vec<Val>, Findings>;
@@ -135,7 +137,7 @@ impl<T: Clone + PartialEq> Book<T> {
         let lead = if self.led { 0 } else { self.first() as usize };
         let count = self.tokens.len() + self.first() as usize - lead;
         let given = config_numbers(l, "idf_weights")?.filter(|given| given.values.len() == count);
-        let given = given.ok_or_else(|| l.unsupported("its idf_weights are not in the file"))?;
+        let given = given.ok_or_else(|| l.error(Code::WeightMissing, "its idf_weights are not in the file"))?;
         let mean = given.values.iter().sum::<f64>() / count.max(1) as f64;
         let mut all: Vec<f64> = std::iter::repeat_n(mean, lead).chain(given.values).collect();
         all.resize(depth as usize, 0.0);
@@ -154,20 +156,17 @@ fn no_vocabulary(l: &Lowering<'_>) -> Diag {
         let detail = format!("its vocabulary is the file {file:?}, which is not in the artifact");
         return l.unsupported(detail).hint("give the layer the words themselves: vocabulary=[..]");
     }
-    l.unsupported("its vocabulary is not in the file").hint("save the model in the .keras format, which holds it")
+    // No matter of ops: whoever loads these layers has no words, either.
+    l.error(Code::WeightMissing, "its vocabulary is not in the file")
+        .hint("save the model in the .keras format, which holds it")
 }
 
 fn integer_lookup(l: &mut Lowering<'_>) -> Outcome {
     let x = l.input()?.value;
     let x = l.cast(x, DType::I64)?;
-    if !l.config.get("vocabulary").is_some_and(Json::is_array) {
-        return Err(no_vocabulary(l).into());
-    }
-    let vocabulary = config_numbers(l, "vocabulary")?.ok_or_else(|| no_vocabulary(l))?;
     let mask = l.config.get("mask_token").map(|_| l.config.i64_or("mask_token", 0)).transpose()?;
     let unknown_token = l.config.i64_or("oov_token", -1)?;
-    let tokens = vocabulary.values.iter().map(|&value| value as i64).collect();
-    let book = Book::read(l, tokens, mask, Some(&unknown_token))?;
+    let book = Book::read(l, whole_numbers(l)?, mask, Some(&unknown_token))?;
     if l.config.bool_or("invert", false)? {
         return Ok(one(tokens_at(l, x, &book, unknown_token)?));
     }
@@ -219,6 +218,14 @@ fn position(l: &mut Lowering<'_>, x: ValueId, tokens: &[i64], first: u64, fallba
     let last = l.rank(placed) - 1;
     let sum = l.reduce(ReduceFunction::Sum, placed, &[last], false)?;
     l.binary_scalar(BinaryFunction::Add, sum, fallback)
+}
+
+/// The vocabulary. Not by way of floats alone, which would make one token of two large numbers.
+fn whole_numbers(l: &Lowering<'_>) -> Result<Vec<i64>, Diag> {
+    let Some(items) = l.config.get("vocabulary").and_then(Json::as_array) else { return Err(no_vocabulary(l)) };
+    let numbers = config_numbers(l, "vocabulary")?.filter(|numbers| numbers.values.len() == items.len());
+    let numbers = numbers.ok_or_else(|| l.config.bad("vocabulary", "a list of whole numbers"))?;
+    Ok(items.iter().zip(numbers.values).map(|(item, number)| item.as_i64().unwrap_or(number as i64)).collect())
 }
 
 /// Words that one layer may know.
@@ -294,6 +301,21 @@ mod tests {
             l.finish(&y)
         });
         ran.map(|ran| ran.outputs[0].clone()).map_err(|findings| findings.iter().map(|d| d.detail.clone()).collect())
+    }
+
+    #[test]
+    fn large_numbers_stay_apart() {
+        let large = (1_i64 << 53) + 1;
+        let config = json!({"name": "l", "vocabulary": [large - 1, large], "num_oov_indices": 2});
+        let x = Array::ints(DType::I64, vec![1, 3], vec![large, large - 1, large + 2]);
+        let test = LayerTest::new("IntegerLookup", &config.to_string()).input(x);
+        let ran = test.run(|request| {
+            let mut l = Lowering::new(None, request)?;
+            let y = integer_lookup(&mut l)?;
+            l.finish(&y)
+        });
+        // The last is unknown, and odd.
+        assert_eq!(ran.unwrap().outputs[0], Array::ints(DType::I64, vec![1, 3], vec![3, 2, 1]));
     }
 
     fn ints(shape: &[usize], values: &[i64]) -> Result<Array, String> {

@@ -38,10 +38,19 @@ fn wide_input(l: &mut Lowering<'_>) -> Result<ValueId, Diag> {
     if half { l.cast(x, DType::F32) } else { Ok(x) }
 }
 
+fn given_dtype(l: &Lowering<'_>) -> Result<DType, Diag> {
+    Ok(l.ty(l.input()?.value).dtype)
+}
+
 /// The result, back in the compute dtype.
 fn narrowed(l: &mut Lowering<'_>, y: ValueId) -> Outcome {
     let to = compute_dtype(l)?;
     Ok(one(if to.is_float() { l.cast(y, to)? } else { y }))
+}
+
+/// Since 3.11, Keras 3 gives back the dtype that came: what it makes of whole numbers loses its fractions.
+pub fn as_given(l: &mut Lowering<'_>, y: ValueId, given: DType) -> Result<ValueId, Diag> {
+    if given.is_float() || l.keras_version() < (3, 11) { Ok(y) } else { l.cast(y, given) }
 }
 
 /// A weight of these sizes in the dtype of `x`, if `key` (`scale`, `center`) says that the layer has it.
@@ -185,25 +194,21 @@ fn batch_over_several(l: &mut Lowering<'_>, x: ValueId, axes: &[usize], epsilon:
 }
 
 fn layer(l: &mut Lowering<'_>) -> Outcome {
+    let given = given_dtype(l)?;
     let x = wide_input(l)?;
     let axes = axes_or_last(l, l.rank(x))?;
     let sizes = sizes_of(l, x, &axes)?;
     let epsilon = l.config.f64_or("epsilon", 1e-3)?;
-    if l.config.bool_or("rms_scaling", false)? || unsaid_rms_scaling(l)? {
+    if l.config.bool_or("rms_scaling", false)? {
         let y = rms_scaled(l, x, &axes, &sizes, epsilon)?;
+        let y = as_given(l, y, given)?;
         return narrowed(l, y);
     }
     let gamma = optional(l, "scale", "gamma", &sizes, x)?;
     let beta = optional(l, "center", "beta", &sizes, x)?;
     let y = l.add_node(LayerNorm { axes, epsilon }, &[Some(x), gamma, beta])?[0];
+    let y = as_given(l, y, given)?;
     narrowed(l, y)
-}
-
-/// Keras 3 did not write `rms_scaling` before 3.4; such a layer is told by the shift that it ought to have and has not.
-fn unsaid_rms_scaling(l: &Lowering<'_>) -> Result<bool, Diag> {
-    let early = l.keras_major() >= 3 && l.keras_version() < (3, 4) && l.config.get("rms_scaling").is_none();
-    let lacks_beta = l.layer.weight("gamma").is_some() && l.layer.weight("beta").is_none();
-    Ok(early && lacks_beta && l.config.bool_or("center", true)?)
 }
 
 /// x / sqrt(variance + epsilon)
@@ -246,13 +251,17 @@ fn group(l: &mut Lowering<'_>) -> Outcome {
 }
 
 fn rms(l: &mut Lowering<'_>) -> Outcome {
+    let given = given_dtype(l)?;
     let x = wide_input(l)?;
     let axes = axes_or_last(l, l.rank(x))?;
     let sizes = sizes_of(l, x, &axes)?;
     let scale = wide_weight(l, "scale", &sizes, x)?;
     let epsilon = l.config.f64_or("epsilon", 1e-6)?;
     let y = l.add(RmsNorm { axes, epsilon }, &[x, scale])?;
-    narrowed(l, y)
+    match given.is_float() {
+        true => narrowed(l, y),
+        false => Ok(one(as_given(l, y, given)?)),
+    }
 }
 
 fn unit(l: &mut Lowering<'_>) -> Outcome {

@@ -83,6 +83,18 @@ pub fn as_float(l: &mut Lowering<'_>, x: ValueId) -> Result<ValueId, Diag> {
     l.cast(x, if to.is_float() { to } else { DType::F32 })
 }
 
+/// Whole numbers of whole numbers, computed in a float that holds them.
+pub fn through_float(
+    l: &mut Lowering<'_>,
+    x: ValueId,
+    compute: impl FnOnce(&mut Lowering<'_>, ValueId) -> Result<ValueId, Diag>,
+) -> Result<ValueId, Diag> {
+    let dtype = l.ty(x).dtype;
+    let x = l.cast(x, if dtype.size() > 2 { DType::F64 } else { DType::F32 })?;
+    let y = compute(l, x)?;
+    l.cast(y, dtype)
+}
+
 /// The mask that the layer computes with: an explicit `mask` argument, else the one that travels with the first input.
 pub fn mask(l: &Lowering<'_>) -> Option<ValueId> {
     match l.kwarg_values("mask").first() {

@@ -1,10 +1,10 @@
 //! Pooling over windows, and over everything.
 
 use crate::geometry::{Edge, Window, channel_axis, layout, spatial_axes};
-use crate::policy::{as_float, float_input, mask, one};
+use crate::policy::{as_float, float_input, mask, one, through_float};
 use crate::table::{Masks, Row};
 use recast_plugin_api::diag::{Diag, Findings};
-use recast_plugin_api::ir::{BinaryFunction, Concat, DType, Dim, Layout, Padding, Pool, PoolFunction, ReduceFunction};
+use recast_plugin_api::ir::{BinaryFunction, Concat, Dim, Layout, Padding, Pool, PoolFunction, ReduceFunction};
 use recast_plugin_api::lower::{Lowering, Val};
 
 const POOLING: &str = "pooling";
@@ -107,17 +107,14 @@ pub fn pool(l: &mut Lowering<'_>, n: usize, function: PoolFunction) -> Outcome {
         return Err(l.config.bad("padding", "valid or same").into());
     }
     let given = l.input()?.value;
-    let dtype = l.ty(given).dtype;
-    // The largest of whole numbers is a whole number; runtimes pool floats.
-    let whole = function == PoolFunction::Max && dtype.is_int();
-    let x = match whole {
-        true => l.cast(given, if dtype.size() > 2 { DType::F64 } else { DType::F32 })?,
-        false => as_float(l, given)?,
-    };
     let padding = window.padding();
     let op = Pool { function, window: window.sizes, strides: window.strides, padding, layout: window.layout };
-    let y = l.add(op, &[x])?;
-    Ok(one(if whole { l.cast(y, dtype)? } else { y }))
+    // The largest of whole numbers is a whole number; runtimes pool floats.
+    if function == PoolFunction::Max && l.ty(given).dtype.is_int() {
+        return Ok(one(through_float(l, given, |l, x| l.add(op, &[x]))?));
+    }
+    let x = as_float(l, given)?;
+    Ok(one(l.add(op, &[x])?))
 }
 
 fn want_rank(l: &Lowering<'_>, rank: usize, n: usize) -> Result<(), Diag> {

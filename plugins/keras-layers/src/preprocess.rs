@@ -2,7 +2,7 @@
 
 use crate::policy::{as_float, compute_dtype, one};
 use crate::table::{Masks, Row};
-use recast_plugin_api::diag::{Diag, Findings};
+use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::types::INLINE_BYTES_MAX;
 use recast_plugin_api::ir::{BinaryFunction, DType, OneHot, ReduceFunction, Tensor, UnaryFunction, ValueId};
 use recast_plugin_api::lower::{Lowering, Val};
@@ -133,7 +133,8 @@ fn bounds(l: &mut Lowering<'_>) -> Result<Bounds, Diag> {
         return Ok(Bounds { numbers, right: l.keras_major() == 2 && l.keras_version() < (2, 6) });
     }
     let numbers = config_numbers(l, "bins")?;
-    let mut numbers = numbers.ok_or_else(|| l.unsupported("its 'bin_boundaries' are not in the file"))?;
+    let mut numbers =
+        numbers.ok_or_else(|| l.error(Code::WeightMissing, "its 'bin_boundaries' are not in the file"))?;
     let right = numbers.values.last().is_some_and(|last| *last == f64::INFINITY);
     if right && numbers.shape.len() == 1 {
         numbers.values.pop();

@@ -21,7 +21,7 @@ pub const ROWS: &[Row] = &[
         REFUSED,
         Masks::Drop,
         refuse,
-        "refused: a program that makes a model, which no file holds",
+        "a `.keras` of one is read as the model that it makes; refused inside of another",
     ),
     Row::new("FlaxLayer", REFUSED, Masks::Drop, code, "refused: it wraps a Flax module, which is code"),
     Row::new("JaxLayer", REFUSED, Masks::Drop, code, "refused: it wraps a JAX function, which is code"),

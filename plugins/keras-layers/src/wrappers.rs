@@ -1,16 +1,22 @@
 //! Layers around another layer, which may be of any plugin, or a whole model.
 
-use crate::table::{Masks, Row};
+use crate::core::quantization;
+use crate::table::{self, Masks, Row};
 use crate::training::{handed_on, is_training};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::types::element_count;
 use recast_plugin_api::ir::{DType, Dim, ReduceFunction, ValueId};
-use recast_plugin_api::lower::{Lowering, Val};
+use recast_plugin_api::lower::{Config, Lowering, Val};
+use recast_plugin_api::model::Layer;
+
+/// Families of layers that call layers of their own.
+const MADE_OF_OTHERS: &[&str] = &["attention", "recurrent", WRAPPER];
+const WRAPPER: &str = "wrapper";
 
 pub const ROWS: &[Row] = &[
-    Row::new("Pipeline", "wrapper", Masks::Own, pipeline, "any layers, one after the other").raw(),
-    Row::new("SpectralNormalization", "wrapper", Masks::Own, spectral, "the kernel as stored").raw(),
-    Row::new("TimeDistributed", "wrapper", Masks::Own, time_distributed, "any layer or model").raw(),
+    Row::new("Pipeline", WRAPPER, Masks::Own, pipeline, "any layers, one after the other").raw(),
+    Row::new("SpectralNormalization", WRAPPER, Masks::Own, spectral, "the kernel as stored").raw(),
+    Row::new("TimeDistributed", WRAPPER, Masks::Own, time_distributed, "any layer or model"),
 ];
 
 /// Each layer on what the one before it gives, with its mask.
@@ -67,8 +73,8 @@ fn time_distributed(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
         };
         steps.push(Val { value, mask: own });
     }
-    let child = l.child("layer")?;
-    let outputs = l.lower_child(child, &steps, &handed_on(l), &[])?;
+    let child = stepped(l)?;
+    let outputs = l.lower_child(&child, &steps, &handed_on(l), &[])?;
     let mut back = Vec::new();
     for output in outputs {
         let value = split_time(l, output.value, &lead)?;
@@ -76,6 +82,25 @@ fn time_distributed(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
         back.push(Val { value, mask });
     }
     Ok(back)
+}
+
+/// The wrapped layer as it computes. Keras 3 runs its `call` alone, so that not its dtype policy counts but the
+/// wrapper's, for its weights, too; models, and layers that are made of others, run theirs as ever.
+fn stepped(l: &Lowering<'_>) -> Result<Layer, Findings> {
+    let mut child = l.child("layer")?.clone();
+    let family = table::find(&child.class).map(|row| row.family);
+    if l.keras_major() < 3 || child.model.is_some() || family.is_some_and(|family| MADE_OF_OTHERS.contains(&family)) {
+        return Ok(child);
+    }
+    let mut config = Config::new(&child.path, &child.config)?.object().clone();
+    if let Some(mode) = config.get("dtype").and_then(quantization) {
+        let detail =
+            format!("a {} quantized to {mode}, whose whole numbers Keras takes there for weights", child.class);
+        return Err(l.unsupported(detail).hint("quantize the model without this layer").into());
+    }
+    config["dtype"] = l.config.object().get("dtype").cloned().unwrap_or("float32".into());
+    child.config = config.to_string();
+    Ok(child)
 }
 
 fn merge_time(l: &mut Lowering<'_>, x: ValueId) -> Result<ValueId, Diag> {

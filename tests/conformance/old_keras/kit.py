@@ -11,7 +11,6 @@ import re
 import sys
 import types
 import warnings
-import zlib
 
 NAME = os.environ["OLD_KERAS"]
 STANDALONE = NAME.startswith("keras")
@@ -22,6 +21,9 @@ os.environ["KERAS_BACKEND"] = NAME.rsplit("-", 1)[1] if STANDALONE else "tensorf
 os.environ.setdefault("THEANO_FLAGS", "cxx=,device=cpu,floatX=float32,blas.ldflags=,linker=py,optimizer=None")
 
 import numpy as np
+
+import kit_common
+from kit_common import all_layers, concrete, finalize, flatten, random_input, save_golden, say, seed_of
 
 THEANO = os.environ["KERAS_BACKEND"] == "theano"
 if THEANO:
@@ -44,8 +46,6 @@ VERSION = keras.__version__
 KERAS = 1 if VERSION.startswith("1.") else 2
 # Eager: TensorFlow 2.
 EAGER = not STANDALONE and tf.__version__.startswith("2.")
-BATCH = 2
-UNKNOWN_DIMENSIONS = (6, 7, 5)
 
 
 class Random(object):
@@ -68,15 +68,6 @@ if not hasattr(np.random, "default_rng"):
     np.random.default_rng = Random
 
 
-def home():
-    default = os.path.join(os.path.expanduser("~"), ".cache", "recast-conformance")
-    return os.environ.get("RECAST_CONFORMANCE_HOME", default)
-
-
-def seed_of(name):
-    return zlib.crc32(name.encode("utf-8")) & 0xFFFFFFFF
-
-
 def set_random_seed(seed):
     np.random.seed(seed % 2**32)
     if EAGER:
@@ -89,18 +80,8 @@ def begin(name):
 
 
 def random_weight(rng, name, shape, dtype):
-    """One array that no default hides: scales and variances positive and unlike 1, biases unlike 0."""
-    kind = name.split("/")[-1].split(":")[0]
-    if kind.endswith(("variance", "gamma", "scale", "running_std")):
-        value = rng.uniform(0.5, 1.5, shape)
-    elif kind.endswith("embeddings"):
-        value = rng.normal(0, 1, shape)
-    elif len(shape) >= 2:
-        fan_in = np.prod(shape) / (max(shape) if KERAS == 1 else shape[-1])
-        value = rng.normal(0, 1.2 / np.sqrt(max(fan_in, 1)), shape)
-    else:
-        value = rng.uniform(-0.5, 0.5, shape)
-    return np.asarray(value).astype(dtype)
+    # The kernels of Keras 1 have their outputs on any axis.
+    return kit_common.random_weight(rng, name, shape, dtype, units=max(shape) if KERAS == 1 and shape else None)
 
 
 def set_weights(model, choose):
@@ -116,19 +97,6 @@ def randomise(model, rng):
                 if array.dtype.kind == "f" else array)
 
 
-def finalize(model):
-    for layer in all_layers(model):
-        if hasattr(layer, "finalize_state"):
-            layer.finalize_state()
-
-
-def all_layers(model):
-    for layer in getattr(model, "layers", []):
-        yield layer
-        for inner in all_layers(layer):
-            yield inner
-
-
 def shape_of(tensor):
     shape = getattr(tensor, "_keras_shape", None)
     if shape is None:
@@ -141,33 +109,10 @@ def dtype_of(tensor):
     return np.dtype(getattr(dtype, "as_numpy_dtype", dtype))
 
 
-def concrete(shape):
-    unknown = iter(UNKNOWN_DIMENSIONS)
-    return (shape[0] or BATCH,) + tuple(next(unknown) if d is None else d for d in shape[1:])
-
-
-def random_input(rng, shape, dtype):
-    if dtype == np.bool_:
-        return np.asarray(rng.random(shape) < 0.6)
-    if dtype == np.uint8:
-        return rng.integers(0, 256, shape).astype(dtype)
-    if np.issubdtype(dtype, np.integer):
-        return rng.integers(1, 8, shape).astype(dtype)
-    return rng.normal(0, 1.5, shape).astype(dtype)
-
-
 def feed(model, rng, makers=()):
     makers = list(makers) + [None] * len(model.inputs)
     return [(make or random_input)(rng, concrete(shape_of(tensor)), dtype_of(tensor))
             for make, tensor in zip(makers, model.inputs)]
-
-
-def flatten(outputs):
-    if isinstance(outputs, dict):
-        return [leaf for key in sorted(outputs) for leaf in flatten(outputs[key])]
-    if isinstance(outputs, (list, tuple)):
-        return [leaf for item in outputs for leaf in flatten(item)]
-    return [np.asarray(outputs)]
 
 
 def call(model, xs, compiled=False):
@@ -183,11 +128,6 @@ def call(model, xs, compiled=False):
         if getattr(layer, "stateful", False) and hasattr(layer, "reset_states"):
             layer.reset_states()
     return flatten(model.predict(xs if len(xs) > 1 else xs[0], batch_size=len(xs[0])))
-
-
-def say(*words):
-    print(*words, file=sys.stderr)
-    sys.stderr.flush()
 
 
 def first_shape(layer, shape, dtype):

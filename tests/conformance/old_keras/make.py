@@ -129,9 +129,7 @@ def make(case, folder):
     ys = outputs(model, xs)
     if any(y.dtype.kind == "f" and not np.isfinite(y).all() for y in ys):
         raise ValueError("an output that is not finite")
-    arrays = {"x%d" % i: plain(x) for i, x in enumerate(xs)}
-    arrays.update(("y%d" % i, plain(y)) for i, y in enumerate(ys))
-    np.savez(stem + ".golden.npz", **arrays)
+    kit.save_golden(stem + ".golden.npz", xs, ys)
     return {"loose": case.loose, "tolerance": case.tolerance, "save": case.save}
 
 
@@ -143,11 +141,6 @@ def outputs(model, xs):
             raise
         # TensorFlow has no channels-first convolution on a CPU, except through XLA.
         return kit.call(model, xs, compiled=True)
-
-
-def plain(array):
-    array = np.asarray(array)
-    return array.astype("U") if array.dtype.kind in "OS" else array
 
 
 def special(model, values):

@@ -1,12 +1,16 @@
 //! `decompose`, for checks alone. Before: bound, every size known. After: what `lacking` names is spelled out in ops
 //! that every runtime has, as far as there is a way: recurrent layers and scans step by step, 3-D windows as 2-D ones,
-//! resampling as products with weights, the place of the largest by comparison.
+//! resampling as products with weights, padding as a choice of elements, the place of the largest by comparison.
 
 mod index;
+mod octets;
+mod picked;
 mod recurrent;
 mod resize;
 mod scan;
 mod window;
+
+pub use octets::is_of_octets;
 
 use super::{Keep, cleaned, recognised};
 use recast_plugin_api::diag::{Code, Diag, Findings};
@@ -81,6 +85,10 @@ fn spelled_out(node: &Node, out: &mut Rebuild<'_>) -> Result<Option<Vec<ValueId>
         index::arg_reduce(op, &mut at)?
     } else if let Op::Resize(op) = &node.op {
         resize::resize(op, &mut at)?
+    } else if let Op::Pad(op) = &node.op {
+        picked::pad(op, &mut at)?
+    } else if is_of_octets(at.graph, &node.op, at.inputs) {
+        Some(octets::widened(node, &mut at)?)
     } else {
         None
     };

@@ -94,7 +94,12 @@ fn array_of(value: Value) -> Result<Array, Refusal> {
 
 impl Session for Loaded {
     fn run(&mut self, inputs: &[(String, Array)], outputs: &[String]) -> Result<Vec<Array>, Refusal> {
-        let rejects = |error: rten::RunError| Refusal::Rejects(error.to_string());
+        let rejects = |error: rten::RunError| {
+            let text = error.to_string();
+            // Dtypes and options that ONNX has and it has not.
+            let lacks = ["unsupported ", "expected tensor with type "].iter().any(|says| text.contains(says));
+            if lacks { Refusal::Lacks(text) } else { Refusal::Rejects(text) }
+        };
         let mut values: Vec<(rten::NodeId, ValueOrView)> = Vec::new();
         for (name, array) in inputs {
             // An input that no output depends on is not part of the model any more.

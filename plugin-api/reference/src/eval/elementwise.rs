@@ -342,7 +342,12 @@ fn bool_binary(function: BinaryFunction, a: Side<bool>, b: Side<bool>, to: &[usi
 
 pub fn clip(op: &Clip, ins: &mut Ins<'_>, cx: &Cx<'_>) -> Outcome {
     let x = ins.take(0)?;
-    let (low, high) = (op.min.unwrap_or(f64::NEG_INFINITY), op.max.unwrap_or(f64::INFINITY));
+    // As the dtype holds them: 1 - 1e-7 is not what float32 has next to one.
+    let bound = |bound: Option<f64>, none: f64| match x.dtype {
+        DType::F32 => bound.map_or(none, |bound| bound as f32 as f64),
+        _ => bound.unwrap_or(none),
+    };
+    let (low, high) = (bound(op.min, f64::NEG_INFINITY), bound(op.max, f64::INFINITY));
     match x.data {
         Data::F(mut values) => {
             values.iter_mut().for_each(|v| {

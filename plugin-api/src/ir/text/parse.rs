@@ -9,6 +9,7 @@ use crate::ir::op::{Attrs, Op};
 use crate::ir::types::{DType, Data, Tensor, Type};
 use crate::ir::validate::{DEPTH_MAX, check_tensor};
 use crate::ir::{Graph, Input, NODES_MAX, Node, Output, Param, RANK_MAX, ValueId};
+use crate::parts::unhex;
 use std::collections::HashMap;
 
 /// Lists inside of lists.
@@ -182,10 +183,7 @@ impl<'t> Parser<'t> {
 
     fn bytes(&mut self) -> Result<Vec<u8>, Diag> {
         let hex = self.string()?;
-        let digit = |c: u8| (c as char).to_digit(16).map(|digit| digit as u8);
-        let pair = |pair: &[u8]| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?);
-        let bytes: Option<Vec<u8>> = hex.as_bytes().chunks(2).map(pair).collect();
-        bytes.ok_or_else(|| self.error("the hex digits of a tensor"))
+        unhex(&hex).ok_or_else(|| self.error("the hex digits of a tensor"))
     }
 
     /// What follows a tensor's type.

@@ -2,7 +2,7 @@
 
 use super::axes::Axes;
 use super::{both, causal, mask_bias, near};
-use crate::core::ZEROED_SINCE;
+use crate::core::{ZEROED_SINCE, count};
 use crate::policy;
 use crate::training::refuse_dropout;
 use recast_plugin_api::diag::{Code, Diag, Findings};
@@ -264,7 +264,7 @@ fn project_back(l: &mut Lowering<'_>, heads: &Heads, x: ValueId, query: ValueId)
         Some(sizes) => sizes.clone(),
         None => vec![l.known(query, l.rank(query) - 1)?],
     };
-    let (inner, wide) = (heads.query_heads * heads.value_dim, sizes.iter().product());
+    let (inner, wide) = (count(&[heads.query_heads, heads.value_dim]), count(&sizes));
     let stored: Vec<Option<u64>> =
         [heads.query_heads, heads.value_dim].iter().chain(&sizes).map(|&n| Some(n)).collect();
     let kernel = weight(l, "attention_output/kernel", &stored, &[inner, wide])?;

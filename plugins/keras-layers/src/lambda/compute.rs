@@ -1,6 +1,7 @@
 //! An expression, as ops.
 
 use super::expression::Expr;
+use crate::core::count;
 use crate::norm::l2_normalized;
 use crate::ops::picked;
 use crate::policy::as_float;
@@ -214,7 +215,7 @@ fn axes(l: &Lowering<'_>, options: &Options, rank: usize) -> Result<Option<Vec<u
 fn reshaped(l: &mut Lowering<'_>, x: ValueId, sizes: &[i64]) -> Result<ValueId, Diag> {
     let shape = l.shape(x);
     let batch = shape.first().cloned().ok_or_else(|| wrong(l, "reshape of a scalar".into()))?;
-    let known: u64 = sizes.iter().filter_map(|&size| u64::try_from(size).ok()).product();
+    let known = count(&sizes.iter().filter_map(|&size| u64::try_from(size).ok()).collect::<Vec<_>>());
     let free = sizes.iter().filter(|&&size| size == -1).count();
     if free > 1 || sizes.iter().any(|&size| size < -1 || size == 0) {
         return Err(wrong(l, format!("reshape to {sizes:?}")));

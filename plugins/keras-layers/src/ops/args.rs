@@ -315,6 +315,9 @@ pub fn text(l: &Lowering<'_>, names: &[&str], default: &str) -> Result<String, D
 pub fn dtype(l: &Lowering<'_>, names: &[&str]) -> Result<Option<DType>, Diag> {
     let Some(json) = setting(l, names)? else { return Ok(None) };
     let name = json.as_str().map(|name| name.trim_start_matches("tf."));
+    if name.is_some_and(|name| name.starts_with("complex")) {
+        return Err(l.unsupported("complex numbers, which no target has"));
+    }
     name.and_then(DType::from_keras).map(Some).ok_or_else(|| bad(l, names[0], "a dtype", &json))
 }
 

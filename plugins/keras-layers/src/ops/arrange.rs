@@ -14,9 +14,13 @@ use recast_plugin_api::ir::{
 use recast_plugin_api::lower::{Lowering, Val};
 use serde_json::Value as Json;
 
+/// Elements that are picked one by one.
+const PLACES_MAX: u64 = 1 << 17;
+
 /// The diagonal of two axes as the last axis: of the matrix as one row, every (columns + 1)th element.
 fn diagonal_of(l: &mut Lowering<'_>, x: ValueId, offset: i64, a: usize, b: usize) -> Result<ValueId, Diag> {
     let (rows, columns) = (l.known(x, a)? as i64, l.known(x, b)? as i64);
+    let offset = offset.clamp(-rows, columns);
     let rank = l.rank(x);
     let perm: Vec<usize> = (0..rank).filter(|axis| *axis != a && *axis != b).chain([a, b]).collect();
     let x = l.transpose(x, &perm)?;
@@ -30,6 +34,7 @@ fn diagonal_of(l: &mut Lowering<'_>, x: ValueId, offset: i64, a: usize, b: usize
         (-offset * columns, (rows + offset).min(columns))
     };
     unless(l, count <= 0, "a diagonal outside of the matrix")?;
+    unless(l, count as u64 > PLACES_MAX, "a diagonal this long")?;
     let at: Vec<i64> = (0..count).map(|i| first + i * (columns + 1)).collect();
     let at = l.constant(Tensor::from_i64(&[at.len() as u64], &at))?;
     l.add(Gather { axis: rank - 2 }, &[x, at])
@@ -86,7 +91,7 @@ pub fn rot90(l: &mut Lowering<'_>) -> Outcome {
     let x = place(l, &x, dtype)?;
     let rank = l.rank(x);
     let plane = axes(l, &["axes"], rank)?.unwrap_or_else(|| vec![0, 1]);
-    unless(l, plane.len() != 2, "a plane of two axes")?;
+    unless(l, plane.len() != 2 || rank < 2, "a plane of two axes")?;
     let mut perm: Vec<usize> = (0..rank).collect();
     perm.swap(plane[0], plane[1]);
     Ok(one(match integer(l, &["k"])?.unwrap_or(1).rem_euclid(4) {
@@ -279,7 +284,7 @@ pub fn sequences(l: &mut Lowering<'_>) -> Outcome {
     let (length, stride) =
         length.zip(stride).ok_or_else(|| l.unsupported("windows that do not fit, or a stride of zero"))?;
     let count = (size - length) / stride + 1;
-    unless(l, count * length > 1 << 17, "this many windows")?;
+    unless(l, count.saturating_mul(length) > PLACES_MAX, "this many windows")?;
     let at: Vec<i64> = (0..count).flat_map(|i| (0..length).map(move |j| (i * stride + j) as i64)).collect();
     let at = l.constant(Tensor::from_i64(&[count, length], &at))?;
     Ok(one(l.add(Gather { axis }, &[x, at])?))

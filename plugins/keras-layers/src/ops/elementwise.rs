@@ -97,15 +97,15 @@ pub fn log_softmax(l: &mut Lowering<'_>) -> Outcome {
     Ok(one(l.add(LogSoftmax { axis }, &[x])?))
 }
 
-/// Whole numbers are round already.
+/// Whole numbers are round already, as far as no digits before the point are rounded.
 pub fn round(l: &mut Lowering<'_>) -> Outcome {
     let x = tensor(l)?;
-    let decimals = integers(l, &["decimals"])?.unwrap_or_default();
-    if let Some(&places) = decimals.first().filter(|&&places| places != 0) {
-        return Ok(one(super::series::rounded(l, x, places)?));
-    }
-    if !l.ty(x).dtype.is_float() {
+    let decimals = integers(l, &["decimals"])?.unwrap_or_default().first().copied().unwrap_or(0);
+    if !l.ty(x).dtype.is_float() && decimals >= 0 {
         return Ok(one(x));
+    }
+    if decimals != 0 {
+        return Ok(one(super::series::rounded(l, x, decimals)?));
     }
     let function = if word(l) == "Trunc" { U::Trunc } else { U::Round };
     Ok(one(l.unary(function, x)?))

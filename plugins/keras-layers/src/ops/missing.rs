@@ -43,7 +43,7 @@ pub fn at_share(l: &mut Lowering<'_>, rows: ValueId, share: f64, method: Method)
     let none = l.unary(U::IsNan, rows)?;
     let end = l.scalar_like(rows, f64::INFINITY)?;
     let held = l.add(Where {}, &[none, end, rows])?;
-    let (values, _) = sorted(l, held, last)?;
+    let (values, _) = sorted(l, held, last, false)?;
     let some = l.unary(U::Not, none)?;
     let some = l.cast(some, DType::F64)?;
     let count = l.reduce(R::Sum, some, &[last], true)?;

@@ -4,8 +4,9 @@ use super::args::{Operand, axes, axis, common, flag, integer, operand, opt_opera
 use super::args::{float_tensor, number};
 use super::{Outcome, unless, word};
 use crate::conv::{conv_transpose_op, convolve};
+use crate::core::count;
 use crate::geometry::{Edge, Window, channel_axis, edge, layout, spatial_axes};
-use crate::norm::deviation_scaled;
+use crate::norm::{as_given, deviation_scaled};
 use crate::policy::one;
 use crate::pooling::{adaptive, pool};
 use recast_plugin_api::diag::Diag;
@@ -108,24 +109,26 @@ pub fn batch_norm(l: &mut Lowering<'_>) -> Outcome {
 }
 
 pub fn layer_norm(l: &mut Lowering<'_>) -> Outcome {
+    let given = l.positional().first().map_or(DType::F32, |x| l.ty(x.value).dtype);
     let x = float_tensor(l)?;
     let rank = l.rank(x);
     let mut over = axes(l, &["axis"], rank)?.unwrap_or_else(|| vec![rank.max(1) - 1]);
     over.sort_unstable();
     let epsilon = number(l, &["epsilon"], 1e-7)?;
-    if word(l) == "RMSNorm" {
+    let y = if word(l) == "RMSNorm" {
         let scale = opt_beside(l, 1, "scale", x)?;
-        return Ok(one(l.add_node(RmsNorm { axes: over, epsilon }, &[Some(x), scale])?[0]));
-    }
-    if flag(l, &["rms_scaling"], false)? {
+        l.add_node(RmsNorm { axes: over, epsilon }, &[Some(x), scale])?[0]
+    } else if flag(l, &["rms_scaling"], false)? {
         let y = deviation_scaled(l, x, &over, epsilon)?;
-        return Ok(one(match opt_beside(l, 1, "gamma", x)? {
+        match opt_beside(l, 1, "gamma", x)? {
             Some(gamma) => l.binary(B::Mul, y, gamma)?,
             None => y,
-        }));
-    }
-    let (scale, offset) = (opt_beside(l, 1, "gamma", x)?, opt_beside(l, 2, "beta", x)?);
-    Ok(one(l.add_node(LayerNorm { axes: over, epsilon }, &[Some(x), scale, offset])?[0]))
+        }
+    } else {
+        let (scale, offset) = (opt_beside(l, 1, "gamma", x)?, opt_beside(l, 2, "beta", x)?);
+        l.add_node(LayerNorm { axes: over, epsilon }, &[Some(x), scale, offset])?[0]
+    };
+    Ok(one(as_given(l, y, given)?))
 }
 
 pub fn attention(l: &mut Lowering<'_>) -> Outcome {
@@ -264,7 +267,7 @@ pub fn patches(l: &mut Lowering<'_>) -> Outcome {
     let sizes = l.config.u64s("size", n)?;
     let strides = if l.config.get("strides").is_some() { l.config.u64s("strides", n)? } else { sizes.clone() };
     let channels = l.known(x, channel_axis(layout, rank))?;
-    let features = sizes.iter().fold(channels, |all, &size| all.saturating_mul(size));
+    let features = count(&sizes).saturating_mul(channels);
     unless(l, features == 0 || features > 400, "patches of this size")?;
     let mut identity = vec![0.0; (features * features) as usize];
     (0..features).for_each(|i| identity[(i * features + i) as usize] = 1.0);

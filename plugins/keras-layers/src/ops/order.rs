@@ -5,6 +5,7 @@ use super::args::{
 };
 use super::reduce::flat;
 use super::{Outcome, unless, word};
+use crate::core::count;
 use crate::policy::one;
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::{
@@ -13,10 +14,10 @@ use recast_plugin_api::ir::{
 use recast_plugin_api::lower::{Lowering, Val};
 use serde_json::Value as Json;
 
-/// Ascending along `axis`: the values and where they were.
-pub fn sorted(l: &mut Lowering<'_>, x: ValueId, axis: usize) -> Result<(ValueId, ValueId), Diag> {
+/// Along `axis`, ascending or the largest first: the values and where they were.
+pub fn sorted(l: &mut Lowering<'_>, x: ValueId, axis: usize, largest: bool) -> Result<(ValueId, ValueId), Diag> {
     let k = l.shape(x)[axis].clone();
-    let found = l.add_node(TopK { axis, k, largest: false }, &[Some(x)])?;
+    let found = l.add_node(TopK { axis, k, largest }, &[Some(x)])?;
     Ok((found[0], found[1]))
 }
 
@@ -29,10 +30,9 @@ pub fn sort(l: &mut Lowering<'_>) -> Outcome {
     }
     let axis = axis(l, &["axis"], l.rank(x), -1)?;
     let largest = text(l, &["direction"], "ASCENDING")? == "DESCENDING";
-    let k = l.shape(x)[axis].clone();
-    let found = l.add_node(TopK { axis, k, largest }, &[Some(x)])?;
-    let places = matches!(word(l), "Argsort" | "argsort");
-    Ok(one(if places { l.cast(found[1], DType::I32)? } else { found[0] }))
+    let (values, places) = sorted(l, x, axis, largest)?;
+    let wanted = matches!(word(l), "Argsort" | "argsort");
+    Ok(one(if wanted { l.cast(places, DType::I32)? } else { values }))
 }
 
 /// Median, quantile and percentile over one axis or several of known size.
@@ -44,22 +44,22 @@ pub fn quantile(l: &mut Lowering<'_>) -> Outcome {
     let keep = flag(l, &["keepdims"], false)?;
     let (shares, single) = shares(l)?;
     let kept: Vec<usize> = (0..rank).filter(|axis| !over.contains(axis)).collect();
-    let count: u64 = over.iter().map(|&axis| l.known(x, axis)).product::<Result<_, _>>()?;
+    let elements = count(&over.iter().map(|&axis| l.known(x, axis)).collect::<Result<Vec<_>, _>>()?);
     let shape = l.shape(x);
     let perm: Vec<usize> = kept.iter().chain(&over).copied().collect();
     let turned = l.transpose(x, &perm)?;
     let mut folded: Vec<Dim> = kept.iter().map(|&axis| shape[axis].clone()).collect();
-    folded.push(Dim::Known(count));
+    folded.push(Dim::Known(elements));
     let rows = l.reshape(turned, folded)?;
     let last = l.rank(rows) - 1;
-    let (values, _) = sorted(l, rows, last)?;
+    let (values, _) = sorted(l, rows, last, false)?;
     let method = method(l)?;
     let mut outputs = Vec::new();
     for share in shares {
         let y = if word(l).starts_with("Nan") {
             super::missing::at_share(l, rows, share, method)?
         } else {
-            at_share(l, values, last, share * (count.max(1) - 1) as f64, method)?
+            at_share(l, values, last, share * (elements.max(1) - 1) as f64, method)?
         };
         let y = if keep {
             let shape: Vec<Dim> = shape

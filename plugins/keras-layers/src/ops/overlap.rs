@@ -4,6 +4,7 @@ use super::args::{as_float, number, pair, tensor};
 use super::{Outcome, unless};
 use crate::audio;
 use crate::conv::convolve;
+use crate::core::count;
 use crate::geometry::{Edge, Window, layout};
 use crate::policy::one;
 use recast_plugin_api::diag::Diag;
@@ -38,7 +39,7 @@ pub fn fold(l: &mut Lowering<'_>) -> Outcome {
     let features = l.known(x, 1)?;
     unless(l, spots == 0 || features % spots != 0 || strides.contains(&0) || dilations.contains(&0), "a window so")?;
     let channels = features / spots;
-    unless(l, features * features * 4 > INLINE_BYTES_MAX as u64, "patches of this size")?;
+    unless(l, count(&[features, features, 4]) > INLINE_BYTES_MAX as u64, "patches of this size")?;
     let (mut counts, mut extra) = ([0; 2], Vec::new());
     for axis in 0..2 {
         let reach = dilations[axis] * (window[axis].max(1) - 1) + 1;

@@ -152,8 +152,13 @@ fn transformed(l: &mut Lowering<'_>, transform: ValueId, mode: &str) -> Outcome 
     let (height, width) = (l.known(x, 1)?, l.known(x, 2)?);
     let flat = l.reshape(x, vec![shape[0].clone(), Dim::Known(height * width), shape[3].clone()])?;
     let pixels = Pixels { flat, height, width, fill: number(l, &["fill_value"], 0.0)? };
-    let (row, column) = projected(l, transform, height, width)?;
+    let [row, column, depth] = projected(l, transform, height, width)?;
     let (row, column) = (brought_inside(l, row, height, mode)?, brought_inside(l, column, width, mode)?);
+    // Whatever the mode, what would be read at infinity is read outside.
+    let endless = l.binary_scalar(B::Equal, depth, 0.0)?;
+    let outside = l.scalar_like(row, -2.0)?;
+    let row = l.add(Where {}, &[endless, outside, row])?;
+    let column = l.add(Where {}, &[endless, outside, column])?;
     let y = if nearest {
         let (row, column) = (half_up(l, row)?, half_up(l, column)?);
         pixels.read(l, row, column)?
@@ -167,8 +172,9 @@ fn transformed(l: &mut Lowering<'_>, transform: ValueId, mode: &str) -> Outcome 
     Ok(one(if single { l.squeeze(y, 0)? } else { y }))
 }
 
-/// Where each place of (height, width) is read: rows and columns, (transforms, height * width).
-fn projected(l: &mut Lowering<'_>, transform: ValueId, height: u64, width: u64) -> Result<(ValueId, ValueId), Diag> {
+/// Where each place of (height, width) is read: rows, columns, and what these were divided by, zero at infinity;
+/// (transforms, height * width).
+fn projected(l: &mut Lowering<'_>, transform: ValueId, height: u64, width: u64) -> Result<[ValueId; 3], Diag> {
     let at = l.add(Iota { dim: Dim::Known(height * width), dtype: DType::I64 }, &[])?;
     let (y, x) = (l.binary_scalar(B::FloorDiv, at, width as f64)?, l.binary_scalar(B::Mod, at, width as f64)?);
     let (y, x) = (l.cast(y, DType::F32)?, l.cast(x, DType::F32)?);
@@ -189,7 +195,7 @@ fn projected(l: &mut Lowering<'_>, transform: ValueId, height: u64, width: u64) 
         let sum = l.binary(B::Add, sum, shift)?;
         places.push(l.binary(B::Div, sum, depth)?);
     }
-    Ok((places[0], places[1]))
+    Ok([places[0], places[1], depth])
 }
 
 /// As C's `round`: halves away from zero.

@@ -183,7 +183,7 @@ pub fn scatter(l: &mut Lowering<'_>) -> Outcome {
     Ok(one(super::special::scattered(l, zeros, values, places, "add")?))
 }
 
-/// |x| rounded at a power of ten, as Keras does it on TensorFlow.
+/// x rounded at a power of ten, as Keras does it on TensorFlow.
 pub fn rounded(l: &mut Lowering<'_>, x: ValueId, decimals: i64) -> Result<ValueId, Diag> {
     let by = 10_f64.powi(decimals.clamp(-30, 30) as i32);
     let whole = !l.ty(x).dtype.is_float();

@@ -164,11 +164,16 @@ pub fn vstack(l: &mut Lowering<'_>) -> Outcome {
     Ok(one(l.add(Concat { axis }, &values)?))
 }
 
+/// Parts of one tensor.
+const PARTS_MAX: u64 = 1 << 14;
+
 pub fn unstack(l: &mut Lowering<'_>) -> Outcome {
     let x = tensor(l)?;
     let axis = axis(l, &["axis"], l.rank(x), 0)?;
+    let count = l.known(x, axis)?;
+    unless(l, count > PARTS_MAX, "this many parts")?;
     let mut outputs = Vec::new();
-    for at in 0..l.known(x, axis)? {
+    for at in 0..count {
         let one = l.slice(x, axis, Dim::Known(at), Dim::Known(at + 1))?;
         outputs.push(Val::plain(l.squeeze(one, axis)?));
     }
@@ -186,11 +191,12 @@ pub fn split(l: &mut Lowering<'_>) -> Outcome {
     let mut cuts = vec![0];
     if !given.is_array() {
         unless(l, items[0] <= 0 || size % items[0] != 0, "parts that are not equal")?;
+        unless(l, items[0] > PARTS_MAX as i64, "this many parts")?;
         cuts.extend((1..=items[0]).map(|part| part * size / items[0]));
     } else if is_tf(l) {
-        let rest = size - items.iter().filter(|&&length| length >= 0).sum::<i64>();
+        let rest = items.iter().filter(|&&length| length >= 0).fold(size, |rest, length| rest.saturating_sub(*length));
         for length in items {
-            cuts.push(cuts[cuts.len() - 1] + if length < 0 { rest } else { length });
+            cuts.push(i64::saturating_add(cuts[cuts.len() - 1], if length < 0 { rest } else { length }));
         }
     } else {
         cuts.extend(items.iter().map(|&at| if at < 0 { at + size } else { at.min(size) }));

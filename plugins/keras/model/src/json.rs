@@ -118,6 +118,17 @@ pub fn flag(config: &Value, key: &str, default: bool) -> bool {
     config.get(key).and_then(Value::as_bool).unwrap_or(default)
 }
 
+/// Is there an object anywhere in it whose `class_name` is one of those?
+pub fn names_class(value: &Value, is_one: &impl Fn(&str) -> bool) -> bool {
+    match value {
+        Value::Object(map) => {
+            text(map, "class_name").is_some_and(is_one) || map.values().any(|v| names_class(v, is_one))
+        }
+        Value::Array(list) => list.iter().any(|value| names_class(value, is_one)),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,4 +5,5 @@
 pub mod config;
 pub mod io;
 pub mod json;
+pub mod learnt;
 pub mod roles;

@@ -116,7 +116,7 @@ const TABLE: &[(&str, &[Row])] = &[
     ("Dense", DENSE),
     ("DepthwiseConv1D", DEPTHWISE),
     ("DepthwiseConv2D", DEPTHWISE),
-    ("Discretization", &[]),
+    ("Discretization", &[(LEARNT_BOUNDS, Null("bin_boundaries"), false)]),
     ("EinsumDense", &[always("kernel"), ("bias", Given("bias_axes"), true), ("kernel_scale", Int8, false)]),
     ("Embedding", &[always("embeddings"), ("embeddings_scale", Int8, false)]),
     ("GRU", RECURRENT),
@@ -167,9 +167,12 @@ const IGNORED: &[(&str, &str)] = &[
     ("", "seed_generator_state"),
 ];
 
+/// What a Discretization of Keras 2 keeps of the numbers that it was adapted to, instead of bounds (`learnt`).
+pub const LEARNT_BOUNDS: &str = "summary";
+
 /// Carried over though nothing is computed with it: how many batches a Normalization was adapted to decides how much
 /// the next one counts. Not every file has it.
-const SPARE: &[(&str, &str)] = &[("Normalization", "count")];
+const SPARE: &[(&str, &str)] = &[("Discretization", LEARNT_BOUNDS), ("Normalization", "count")];
 
 /// May a layer come without it?
 pub fn is_spare(class: &str, leaf: &str) -> bool {

@@ -66,7 +66,7 @@ pub fn read<'a>(package: &Package<'a>, limits: &Limits, files: &mut Files<'_, 'a
         let (found, paths) = tree::assign(&architecture, &whole);
         vocabularies(package, &mut architecture.root, &paths, files)?;
         let model = LayerModel { format: FORMAT.into(), keras_version: version.text.clone(), ..LayerModel::default() };
-        h5::deliver(limits, &mut architecture, found, files, (model, Origin::default()))
+        h5::deliver(limits, &mut architecture, found, files, (model, Origin::of(&version)))
     })
 }
 

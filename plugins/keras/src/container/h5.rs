@@ -53,11 +53,11 @@ pub fn read(input: &Input<'_>, file: &File, files: &mut Files<'_, '_>) -> Result
     } else {
         collect(input, &architecture, &tree, &Attrs::of(&group, at)?)?
     };
-    let keras_1 = version.major == 1;
-    let theano = if keras_1 && backend.is_empty() { named_by_theano(&taken) } else { backend == "theano" };
+    let origin = Origin::of(&version);
+    let theano = if origin.keras_1 && backend.is_empty() { named_by_theano(&taken) } else { backend == "theano" };
     let backend = if theano { "theano".to_owned() } else { backend };
     let whole = LayerModel { format: FORMAT.into(), keras_version: version.text, backend, ..LayerModel::default() };
-    deliver(input.limits, &mut architecture, (taken, findings), files, (whole, Origin { keras_1, theano }))
+    deliver(input.limits, &mut architecture, (taken, findings), files, (whole, Origin { theano, ..origin }))
 }
 
 /// The model, once every weight is settled.
@@ -69,6 +69,8 @@ pub fn deliver(
     (whole, origin): (LayerModel, Origin),
 ) -> Result<LayerModel, Findings> {
     let (taken, more) = convert::settle(taken, &mut architecture.root, origin, limits);
+    findings.extend(more);
+    let (taken, more) = weights::learnt::settle(taken, &mut architecture.root, files, limits);
     findings.extend(more);
     findings.extend(weights::deliver(taken, &mut architecture.root, files, limits));
     if !findings.is_empty() {

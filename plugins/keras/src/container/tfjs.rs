@@ -94,7 +94,7 @@ pub fn read<'a>(
         arrays.extend(group_of(group, &format!("weightsManifest/{number}"), base, limits, files)?);
     }
     let (taken, mut findings) = flat::assign(&architecture, &arrays);
-    let origin = Origin { keras_1: version.major == 1, theano: false };
+    let origin = Origin::of(&version);
     let (taken, more) = convert::settle(taken, &mut architecture.root, origin, limits);
     findings.extend(more);
     findings.extend(weights::deliver(taken, &mut architecture.root, files, limits));

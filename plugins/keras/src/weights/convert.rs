@@ -6,13 +6,15 @@
 //! | Theano | it convolves truly: kernels are reversed along their spatial axes |
 //! | cuDNN's recurrent layers | gates transposed, two biases |
 //! | an early Keras 2 | some convolution kernels in another order of axes, told by their shape |
+//! | Keras 3 before 3.4 | `rms_scaling` of LayerNormalization is not written down, told by the missing shift |
 
 use super::Taken;
 use super::recipe::Step;
 use crate::io::Limits;
-use recast_keras_model::config::keras1;
+use crate::json;
+use recast_keras_model::config::{Version, keras1};
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::model::{Layer, Model};
+use recast_plugin_api::model::{Layer, Model, keras_version};
 use serde_json::{Value, json};
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -22,6 +24,15 @@ use std::collections::HashMap;
 pub struct Origin {
     pub keras_1: bool,
     pub theano: bool,
+    /// Keras 3 before 3.4.
+    pub early_3: bool,
+}
+
+impl Origin {
+    pub fn of(version: &Version) -> Origin {
+        let (major, minor) = keras_version(&version.text);
+        Origin { keras_1: major == 1, theano: false, early_3: major == 3 && minor < 4 }
+    }
 }
 
 /// What of a layer the conversion looks at.
@@ -68,7 +79,11 @@ pub fn settle<'t>(
     if let Err(diag) = from_cudnn(&mut settled, &kinds, limits) {
         findings.push(diag);
     }
+    let has = |path: &str, role: &str| settled.iter().any(|weight| weight.path == path && weight.role == role);
     each(root, &mut |layer| {
+        if origin.early_3 && layer.class == "LayerNormalization" {
+            say_rms_scaling(layer, has(&layer.path, "gamma"), has(&layer.path, "beta"));
+        }
         if origin.theano && kinds.get(&layer.path).is_some_and(pads_otherwise) {
             set(layer, &json!({"padding": "theano"}));
         }
@@ -278,6 +293,14 @@ fn today(layer: &mut Layer, origin: Origin) {
     let class = class.to_owned();
     set(layer, &fixed);
     layer.class = class;
+}
+
+/// A layer that ought to have a shift and has none scales by the root of the mean square.
+fn say_rms_scaling(layer: &mut Layer, gamma: bool, beta: bool) {
+    let Ok(config) = serde_json::from_str::<Value>(&layer.config) else { return };
+    if gamma && !beta && config.get("rms_scaling").is_none() && json::flag(&config, "center", true) {
+        set(layer, &json!({"rms_scaling": true}));
+    }
 }
 
 /// Puts keys into a layer's configuration.

@@ -4,6 +4,7 @@
 //! list) by the order in which Keras writes them. Every array is taken once; what nobody takes is a finding.
 
 pub mod convert;
+pub mod learnt;
 pub mod legacy;
 pub mod recipe;
 pub mod tree;

@@ -6,7 +6,10 @@
 //! | `layers/functional/layers/...` | a nested model |
 //! | `layers/lstm/cell/vars/1`, `layers/bidirectional/forward_layer/cell/vars/0` | layers inside layers, by attribute |
 //! | `layers/dropout/seed_generator/vars/0` | state of random numbers, ignored |
+//! | `preprocessors/normalization/vars/0` | a layer of a FeatureSpace |
 //! | `_layer_checkpoint_dependencies/...` | Keras 2.12, 2.13: instead of `layers`; layers with weights count twice |
+//!
+//! A layer that is in several models or wrappers is stored where Keras comes upon it first.
 
 use super::roles::Role;
 use super::{Taken, legacy};
@@ -18,6 +21,8 @@ use recast_plugin_api::model::{Layer, Model};
 use std::collections::{HashMap, HashSet};
 
 const LAYERS: &str = "layers";
+/// Those of a FeatureSpace: whatever else it holds has no arrays.
+const PREPROCESSORS: &str = "preprocessors";
 const DEPENDENCIES: &str = "_layer_checkpoint_dependencies";
 /// Findings of one kind that are told one by one.
 const FINDINGS_MAX: usize = 50;
@@ -32,8 +37,14 @@ pub type Assigned<'t> = (Vec<Taken<'t>>, Findings);
 
 /// Every array with the layer and role that it belongs to; and by the layers' paths in the model, those in the file.
 pub fn assign<'t>(architecture: &Architecture, tree: &'t Tree<'t>) -> (Assigned<'t>, HashMap<String, String>) {
-    let mut walk =
-        Walk { tree, facts: &architecture.facts, seen: HashSet::new(), taken: Vec::new(), paths: HashMap::new() };
+    let mut walk = Walk {
+        tree,
+        facts: &architecture.facts,
+        seen: HashSet::new(),
+        taken: Vec::new(),
+        paths: HashMap::new(),
+        objects: HashMap::new(),
+    };
     walk.model(&architecture.root, "");
     let spare = tree.arrays.iter().filter(|(path, _)| is_weight(path) && !walk.seen.contains(path.as_str()));
     let findings = spare.take(FINDINGS_MAX).map(|(_, array)| {
@@ -48,7 +59,7 @@ pub fn assign<'t>(architecture: &Architecture, tree: &'t Tree<'t>) -> (Assigned<
 fn is_weight(path: &str) -> bool {
     let mut parts = path.split('/');
     let whose = parts.next().unwrap_or_default();
-    (whose == LAYERS || whose == DEPENDENCIES || whose == "vars")
+    [LAYERS, DEPENDENCIES, PREPROCESSORS, "vars"].contains(&whose)
         && !parts.any(|part| part == "seed_generator" || part == "_random_generator" || part == "_seed_generator")
 }
 
@@ -58,13 +69,20 @@ struct Walk<'t, 'm> {
     seen: HashSet<&'t str>,
     taken: Vec<Taken<'t>>,
     paths: HashMap<String, String>,
+    /// Where the weights of an object are.
+    objects: HashMap<i64, String>,
 }
 
 impl<'t> Walk<'t, '_> {
     fn model(&mut self, model: &Model, base: &str) {
         let (modern, early) = (join(base, LAYERS), join(base, DEPENDENCIES));
         let twice = !self.tree.groups.contains_key(&modern) && self.tree.groups.contains_key(&early);
-        let base = if twice { early } else { modern };
+        let space = base.is_empty() && !self.tree.groups.contains_key(LAYERS);
+        let base = match twice {
+            true => early,
+            false if space && self.tree.groups.contains_key(PREPROCESSORS) => PREPROCESSORS.into(),
+            false => modern,
+        };
         let mut counts: HashMap<String, u32> = HashMap::new();
         for layer in model.layers.iter().filter(|layer| !layer.class.starts_with("ops.")) {
             let name = snake_case(&self.class_name(layer));
@@ -91,6 +109,10 @@ impl<'t> Walk<'t, '_> {
     }
 
     fn layer(&mut self, layer: &Layer, path: &str) {
+        let object = self.facts.get(&layer.path).and_then(|facts| facts.object);
+        let first = object.and_then(|object| self.objects.get(&object).cloned()).filter(|_| !self.holds(path));
+        let path = first.as_deref().unwrap_or(path);
+        self.objects.extend(object.map(|object| (object, path.to_owned())));
         self.paths.insert(layer.path.clone(), path.to_owned());
         if let Some(model) = &layer.model {
             return self.model(model, path);

@@ -26,7 +26,7 @@ use recast_plugin_api::model::{LayerModel, Model, SCHEMA_REV};
 use recast_plugin_api::plugin::{WriteCx, options};
 use serde_json::{Value, json};
 use std::io::{BufWriter, Write};
-use upgrade::{Dialect, Newer};
+use upgrade::{Dialect, Newer, Typed, refused_by_2};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
@@ -113,7 +113,18 @@ pub fn write(output: &dyn Output, target: &str, request: &WriteRequest) -> Resul
     };
     let (root, said) = words::given(output, root, dialect)?;
     said.iter().for_each(|note| output.report(note));
-    let upgrade::Prepared { root, notes, newer } = upgrade::prepare(source, &root, dialect)?;
+    let refused = match (dialect, &request.graph) {
+        (Dialect::Keras3, _) => Findings::new(),
+        (_, Some(_)) => refused_by_2(source, &root, &Typed::of(&request.decoded_graph()?)),
+        (_, None) => refused_by_2(source, &root, &Typed::default()),
+    };
+    let prepared = upgrade::prepare(source, &root, dialect);
+    if dialect.is_old() && !refused.is_empty() {
+        return Err(refused.into_iter().chain(prepared.err().into_iter().flatten()).collect());
+    }
+    let upgrade::Prepared { root, notes, newer } = prepared?;
+    // Of a file for both, Keras 2 must not make something else.
+    let newer = newer.or_else(|| refused.first().map(|diag| (diag.at.clone(), diag.detail.clone())));
     notes.iter().for_each(|note| output.report(note));
     match dialect {
         Dialect::Keras3 => keras(output, source, &root, &request.name),

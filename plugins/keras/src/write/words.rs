@@ -11,6 +11,8 @@ use std::borrow::Cow;
 
 /// Classes that hold words and a weight for each.
 const WEIGHED: &[&str] = &["IntegerLookup", "StringLookup", "TextVectorization"];
+/// Weights of one layer.
+const COUNT_MAX: usize = 1 << 21;
 /// What their weights are called, wherever a Keras puts them.
 const WEIGHTS: &str = "idf_weights";
 
@@ -30,9 +32,13 @@ pub fn given<'m>(
 }
 
 fn config_of(layer: &Layer) -> Option<Map<String, Value>> {
+    // Most layers are of other classes, and their configurations need no parsing.
+    if !WEIGHED.contains(&layer.class.as_str()) {
+        return None;
+    }
     let config: Map<String, Value> = serde_json::from_str(&layer.config).ok()?;
     let weighs = matches!(config.get("output_mode").and_then(Value::as_str), Some("tf_idf" | "tf-idf"));
-    (weighs && WEIGHED.contains(&layer.class.as_str())).then_some(config)
+    weighs.then_some(config)
 }
 
 fn leaf(role: &str) -> &str {
@@ -55,7 +61,13 @@ fn within(output: &dyn Output, model: &mut Model, dialect: Dialect, notes: &mut 
         let own: Option<Vec<f64>> = own.map(|items| items.iter().filter_map(Value::as_f64).collect());
         let all = match (stored, &own) {
             (Some(stored), _) => stored,
-            (None, Some(own)) => padded(&config, own),
+            (None, Some(own)) => padded(&config, own).map_err(|detail| {
+                Diag::new(
+                    Code::LimitExceeded,
+                    layer.path.as_str(),
+                    format!("{detail}, at most {COUNT_MAX} are written"),
+                )
+            })?,
             // Said where the layer is written.
             (None, None) => continue,
         };
@@ -87,10 +99,14 @@ fn within(output: &dyn Output, model: &mut Model, dialect: Dialect, notes: &mut 
 }
 
 /// Given weights as Keras makes an array of them: their mean for unknown words, unless these stand among the others,
-/// and zeros up to the size of the output.
-fn padded(config: &Map<String, Value>, given: &[f64]) -> Vec<f64> {
-    let number = |key: &str, default: u64| config.get(key).and_then(Value::as_u64).unwrap_or(default) as usize;
-    let unknown = number("num_oov_indices", 1);
+/// and zeros up to the size of the output. What the configuration has too many of, else.
+fn padded(config: &Map<String, Value>, given: &[f64]) -> Result<Vec<f64>, String> {
+    let number = |key: &str, default: usize| match config.get(key).and_then(Value::as_u64).map(usize::try_from) {
+        None => Ok(default),
+        Some(Ok(count)) if count <= COUNT_MAX => Ok(count),
+        Some(count) => Err(format!("{key} = {}", count.unwrap_or(usize::MAX))),
+    };
+    let unknown = number("num_oov_indices", 1)?;
     let token = config.get("oov_token").cloned().unwrap_or_else(|| json!("[UNK]"));
     let words = config.get("vocabulary").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let led = words.len() >= unknown && words[..unknown].iter().all(|word| *word == token);
@@ -98,9 +114,9 @@ fn padded(config: &Map<String, Value>, given: &[f64]) -> Vec<f64> {
     let mut all: Vec<f64> =
         std::iter::repeat_n(mean, if led { 0 } else { unknown }).chain(given.iter().copied()).collect();
     if config.get("pad_to_max_tokens") == Some(&json!(true)) {
-        all.resize(number("max_tokens", 0).max(all.len()), 0.0);
+        all.resize(number("max_tokens", 0)?.max(all.len()), 0.0);
     }
-    all
+    Ok(all)
 }
 
 /// Those that are stored.
@@ -122,5 +138,21 @@ fn weights(output: &dyn Output, layer: &Layer) -> Result<Option<Vec<f64>>, Diag>
             let detail = format!("weights of words as {other}");
             Err(Diag::new(Code::Malformed, layer.path.as_str(), detail))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_padded_within_bounds() {
+        let of = |config: Value| padded(config.as_object().unwrap(), &[1.0, 3.0]);
+        assert_eq!(of(json!({"vocabulary": ["a", "b"]})), Ok(vec![2.0, 1.0, 3.0]));
+        assert_eq!(of(json!({"vocabulary": ["[UNK]", "b"]})), Ok(vec![1.0, 3.0]));
+        let padding = json!({"vocabulary": ["a", "b"], "pad_to_max_tokens": true, "max_tokens": 4});
+        assert_eq!(of(padding), Ok(vec![2.0, 1.0, 3.0, 0.0]));
+        assert!(of(json!({"num_oov_indices": 1_u64 << 60})).is_err());
+        assert!(of(json!({"pad_to_max_tokens": true, "max_tokens": u64::MAX})).is_err());
     }
 }

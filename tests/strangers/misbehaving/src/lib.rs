@@ -24,12 +24,14 @@ impl Layers for Misbehaving {
         "bad>Junk",
         "bad>KillParent",
         "bad>Leak",
+        "bad>Logs",
         "bad>Loop",
         "bad>NotAGraph",
         "bad>ObeysCancel",
         "bad>Panic",
         "bad>PanicInThread",
         "bad>Prints",
+        "bad>PrintsOn",
         "bad>Reads",
         "bad>Segv",
         "bad>StackOverflow",
@@ -57,12 +59,18 @@ impl Layers for Misbehaving {
             "bad>Junk" => junk(),
             "bad>KillParent" => kill_parent()?,
             "bad>Leak" => leak(),
+            "bad>Logs" => loop {
+                tracing::info!("{}", "without end ".repeat(100));
+            },
             "bad>Loop" => endless(),
             "bad>NotAGraph" => return Ok(Lowered::default()),
             "bad>ObeysCancel" => obey(cx)?,
             "bad>Panic" => panic!("as {} asked for", layer.name),
             "bad>PanicInThread" => drop(std::thread::spawn(|| panic!("elsewhere")).join()),
             "bad>Prints" => print(),
+            "bad>PrintsOn" => loop {
+                println!("{}", "without end ".repeat(10_000));
+            },
             "bad>Reads" => tell("read", std::fs::read(path))?,
             // SAFETY: none; that is the point.
             "bad>Segv" => unsafe { black_box(16 as *mut u8).write_volatile(1) },

@@ -40,6 +40,9 @@ const ALIASES: &[(&str, &str)] = &[
     ("SeparableConvolution1D", "SeparableConv1D"),
     ("SeparableConvolution2D", "SeparableConv2D"),
     ("SyncBatchNormalization", "BatchNormalization"),
+    // What a FeatureSpace is made of.
+    ("TFDConcat", "Concatenate"),
+    ("TFDIdentity", "Identity"),
 ];
 
 /// Keras' own layer classes: a class of the same name from a stranger's module is another one.

@@ -34,7 +34,8 @@ impl Build<'_> {
         self.count_layer(&path)?;
         let path = self.unique(path);
         let class_name = stored.class_name.to_owned();
-        let facts = Facts { roles: Some(Vec::new()), class_name };
+        let object = value.get("shared_object_id").and_then(Value::as_i64);
+        let facts = Facts { roles: Some(Vec::new()), class_name, object };
         let trainable = json::flag(stored.config, "trainable", true);
         let mut layer =
             Layer { name, path: path.clone(), module: stored.module.to_owned(), trainable, ..Layer::default() };
@@ -163,6 +164,8 @@ fn unwrapped(mut value: &Value) -> &Value {
 /// A copy of a recurrent layer under another name; `zeroes`: at the steps that are masked.
 fn directed(inner: &Value, prefix: &str, go_backwards: Option<bool>, zeroes: bool) -> Value {
     let mut copy = inner.clone();
+    // Keras makes a layer of its own of it.
+    copy.as_object_mut().map(|object| object.remove("shared_object_id"));
     if let Some(config) = copy.get_mut("config").and_then(Value::as_object_mut) {
         let name = config.get("name").and_then(Value::as_str).unwrap_or_default();
         let name = format!("{prefix}{}", name.strip_prefix(prefix).unwrap_or(name));

@@ -6,6 +6,7 @@
 
 mod args;
 mod class;
+mod feature_space;
 mod functional;
 pub mod keras1;
 mod layer;
@@ -35,6 +36,9 @@ impl Version {
     }
 }
 
+/// No axis of an input is longer.
+const INPUT_SIZE_MAX: u64 = i32::MAX as u64;
+
 /// What the weights' order depends on, kept aside while layers are built.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -42,6 +46,8 @@ pub struct Facts {
     pub roles: Option<Vec<Role>>,
     /// As stored, before it becomes the plugins' name: v3 paths are made of it.
     pub class_name: String,
+    /// What Keras calls the object by, where the configuration holds it several times.
+    pub object: Option<i64>,
 }
 
 /// A layer model without weights.
@@ -62,6 +68,8 @@ pub fn read(value: &Value, at: &str, version: &Version, limits: &Limits) -> Resu
     // Of TensorFlow 2.0 to 2.3.
     let replaced = if version.major < 3 { raw_ops::replaced(value)? } else { None };
     let value = replaced.as_ref().unwrap_or(value);
+    let space = feature_space::written_out(value, at)?;
+    let value = space.as_ref().unwrap_or(value);
     let mut build = Build { version, limits, facts: HashMap::new(), layers: 0, calls: 0, at, refused: Vec::new() };
     let stored = Stored::of(value, at)?;
     let shape = value.get("build_config").and_then(|build| build.get("input_shape"));
@@ -152,7 +160,7 @@ impl Build<'_> {
             Value::Null => Ok(InputDim { size: None }),
             // Keras 1 on Theano wrote -1 for a free dimension.
             Value::Number(size) if size.as_i64() == Some(-1) => Ok(InputDim { size: None }),
-            _ => match dim.as_u64() {
+            _ => match dim.as_u64().filter(|size| *size <= INPUT_SIZE_MAX) {
                 Some(size) => Ok(InputDim { size: Some(size) }),
                 None => Err(self.malformed(name, format!("an input dimension of {dim}"))),
             },

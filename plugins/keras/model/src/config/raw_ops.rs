@@ -3,6 +3,7 @@
 //!
 //! `{"node_def": {"op": "AddV2", "attr": {..}}, "constants": {"1": 2.0}}`, called on the inputs that are tensors.
 
+use crate::json;
 use recast_plugin_api::diag::{Code, Diag};
 use serde_json::{Map, Value, json};
 
@@ -112,22 +113,12 @@ const CLASS: &str = "TensorFlowOpLayer";
 
 /// The configuration with each such layer replaced; none when it has none.
 pub fn replaced(value: &Value) -> Result<Option<Value>, Diag> {
-    if !mentions(value) {
+    if !json::names_class(value, &|class| class == CLASS) {
         return Ok(None);
     }
     let mut value = value.clone();
     replace(&mut value)?;
     Ok(Some(value))
-}
-
-fn mentions(value: &Value) -> bool {
-    match value {
-        Value::Object(map) => {
-            map.get("class_name").and_then(Value::as_str) == Some(CLASS) || map.values().any(mentions)
-        }
-        Value::Array(list) => list.iter().any(mentions),
-        _ => false,
-    }
 }
 
 fn replace(value: &mut Value) -> Result<(), Diag> {

@@ -160,6 +160,16 @@ fn find_operation(operation: &str) -> Option<&'static Rule> {
     rules().find(|rule| !rule.0.starts_with("__") && !rule.0.starts_with("compat")).or_else(|| rules().next())
 }
 
+/// The function that an operation of Keras 3 becomes, where there is one.
+pub fn restored(operation: &str) -> Option<&'static str> {
+    find_operation(operation).map(|rule| rule.0)
+}
+
+/// Has it two tensors, of one dtype in TensorFlow?
+pub fn takes_one_dtype(operation: &str) -> bool {
+    find_operation(operation).is_some_and(|rule| matches!(rule.2, "x y" | "y x" | "a b"))
+}
+
 /// Makes a layer of a TensorFlow function of an operation of Keras 3, and of all of its calls, where there is such a
 /// function. What has none stays, and is refused as what Keras 2 does not have.
 pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Findings> {

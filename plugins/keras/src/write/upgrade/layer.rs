@@ -62,6 +62,11 @@ pub(super) struct Made {
     pub with_module: bool,
 }
 
+/// Does training of this BatchNormalization keep further moments?
+pub(super) fn is_renormalized(layer: &Layer) -> bool {
+    parsed(&layer.config).get("renorm") == Some(&json!(true))
+}
+
 impl Upgrade<'_> {
     /// A layer that stands inside another one: an object as Keras 3 serialises it.
     pub(super) fn inner(&mut self, layer: &Layer) -> Value {
@@ -222,13 +227,7 @@ impl Upgrade<'_> {
             "layer" | "backward_layer" | "cell" | "cells" => return self.wrapped(layer, key, value),
             "activity_regularizer" if !value.is_null() => return self.value(key, value, &layer.path),
             // How training weighs its batches: inference does the same with and without.
-            "renorm" | "renorm_clipping" | "renorm_momentum" => {
-                if *value == json!(true) {
-                    let detail = "batch renormalization is left out: it only matters to training";
-                    self.notes.push(Diag::new(Code::TrainingDropped, layer.path.as_str(), detail));
-                }
-                return None;
-            }
+            "renorm" | "renorm_clipping" | "renorm_momentum" if !is_renormalized(layer) => return None,
             "synchronized" if *value == json!(false) => return None,
             // TensorFlow.js knows it, as Keras 2 does.
             "time_major" if self.dialect.is_old() => return Some(value.clone()),
@@ -408,8 +407,17 @@ impl Upgrade<'_> {
 
     /// At inference Keras 2 resizes to the crop's size, Keras 3 leaves the image alone since 3.8.
     fn random_crop(&mut self, layer: &Layer, out: &mut Map<String, Value>) -> &'static str {
-        if self.at_least(3, 8) {
+        if self.at_least(3, 8) && !self.dialect.is_old() {
             return "RandomCrop";
+        }
+        if self.at_least(3, 8) {
+            // It gives the image as it is, in its dtype, and Keras 2's cuts.
+            ["height", "width", "seed"].iter().for_each(|key| drop(out.shift_remove(*key)));
+            out.insert("scale".into(), json!(1.0));
+            let detail =
+                "RandomCrop became the Rescaling by one that it is at inference: training does not crop any more";
+            self.notes.push(Diag::new(Code::TrainingDropped, layer.path.as_str(), detail));
+            return "Rescaling";
         }
         if !self.at_least(2, 7) {
             let detail =

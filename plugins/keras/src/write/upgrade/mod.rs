@@ -11,10 +11,12 @@ mod masks;
 mod order;
 mod prepare;
 mod terms;
+mod typed;
 mod values;
 
 pub use order::{Operation, order, order_without_masks, orders_differ};
 pub use prepare::{Prepared, prepare};
+pub use typed::{Typed, refused_by_2};
 
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{LayerModel, Model, keras_version};

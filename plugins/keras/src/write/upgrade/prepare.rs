@@ -2,9 +2,12 @@
 //! other way round.
 
 use super::explicit::{Rule, Rules, write_out};
+use super::layer::is_renormalized;
 use super::masks::{Habit, habit};
 use super::order::orders_differ;
+use super::typed::asks_for_counts;
 use super::{Dialect, Newer, functions};
+use crate::weights::roles;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg, keras_version};
 use serde_json::Value;
@@ -20,8 +23,8 @@ pub struct Prepared {
 
 pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<Prepared, Findings> {
     let version = keras_version(&source.keras_version);
-    let (major, early) = (version.0, version.0 == 3 && version < (3, 4));
-    let mut prepare = Prepare { dialect, major, early, findings: Findings::new(), notes: Vec::new(), newer: None };
+    let major = version.0;
+    let mut prepare = Prepare { dialect, major, findings: Findings::new(), notes: Vec::new(), newer: None };
     let mut root = prepare.masks(root, Rule::of(version));
     prepare.model(&mut root);
     if dialect == Dialect::Both {
@@ -68,13 +71,9 @@ fn makes_mask(layer: &Layer) -> bool {
     matches!(habit(layer), Habit::Makes)
 }
 
-/// Keras 3 did not write this option at first: then there is no shift where one ought to be.
-fn say_rms_scaling(layer: &mut Layer) {
-    let Ok(mut config) = serde_json::from_str::<Value>(&layer.config) else { return };
-    let unsaid = config.is_object() && config.get("rms_scaling").is_none();
-    let centred = config.get("center") != Some(&Value::Bool(false));
-    if unsaid && centred && layer.weight("gamma").is_some() && layer.weight("beta").is_none() {
-        config["rms_scaling"] = Value::Bool(true);
+fn set(layer: &mut Layer, key: &str, value: Value) {
+    if let Some(mut config) = serde_json::from_str::<Value>(&layer.config).ok().filter(Value::is_object) {
+        config[key] = value;
         layer.config = config.to_string();
     }
 }
@@ -83,8 +82,6 @@ struct Prepare {
     dialect: Dialect,
     /// Of the Keras that wrote the source.
     major: u32,
-    /// It is Keras 3 before 3.4.
-    early: bool,
     findings: Findings,
     notes: Vec<Diag>,
     newer: Option<Newer>,
@@ -121,6 +118,10 @@ impl Prepare {
     }
 
     fn model(&mut self, model: &mut Model) {
+        if self.dialect == Dialect::Keras2 && self.major >= 3 {
+            let asked: Vec<usize> = (0..model.layers.len()).filter(|&at| asks_for_counts(model, at)).collect();
+            asked.into_iter().for_each(|at| set(&mut model.layers[at], "dtype", Value::from("int64")));
+        }
         let mut calls: Vec<Vec<_>> = std::iter::repeat_with(Vec::new).take(model.layers.len()).collect();
         for call in &mut model.calls {
             if let Some(of) = calls.get_mut(call.layer as usize) {
@@ -158,13 +159,21 @@ impl Prepare {
     }
 
     fn inside(&mut self, layer: &mut Layer) {
-        if self.early && layer.class == "LayerNormalization" {
-            say_rms_scaling(layer);
+        if layer.class == "BatchNormalization" && is_renormalized(layer) {
+            self.without_renorm(layer);
         }
         if let Some(model) = layer.model.as_mut() {
             self.model(model);
         }
         layer.children.iter_mut().filter_map(|child| child.layer.as_mut()).for_each(|child| self.inside(child));
+    }
+
+    /// Without the further moments with which training alone computes: no source delivers them.
+    fn without_renorm(&mut self, layer: &mut Layer) {
+        layer.weights.retain(|weight| !roles::is_ignored("BatchNormalization", &weight.role));
+        set(layer, "renorm", Value::Bool(false));
+        let detail = "batch renormalization is left out: it only matters to training";
+        self.notes.push(Diag::new(Code::TrainingDropped, layer.path.as_str(), detail));
     }
 
     /// May a name hold it?

@@ -12,6 +12,7 @@ mod table;
 pub use table::{Source, is_array, roles, sources};
 
 use super::Version;
+use crate::json;
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::model::keras_version;
 use serde_json::{Map, Value, json};
@@ -40,21 +41,11 @@ pub fn is_kept(class: &str) -> bool {
 
 /// A configuration of Keras 2 with the layers upgraded that it kept from Keras 1; none where there is none of them.
 pub fn upgrade_kept(value: &Value, at: &str) -> Result<Option<Value>, Diag> {
-    if !names_kept(value) {
+    if !json::names_class(value, &is_kept) {
         return Ok(None);
     }
     let given = Given { ordering: None, four_sides: true };
     Upgrade { given, at, kept_alone: true }.layer(value).map(Some)
-}
-
-fn names_kept(value: &Value) -> bool {
-    match value {
-        Value::Object(map) => {
-            map.get("class_name").and_then(Value::as_str).is_some_and(is_kept) || map.values().any(names_kept)
-        }
-        Value::Array(list) => list.iter().any(names_kept),
-        _ => false,
-    }
 }
 
 /// The whole configuration, upgraded. `at` names the document.
