@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use crate::tree::{self, Bounds, Trouble};
 
-/// One read of a file that is hashed: large enough that the system calls do not show, small enough for any worker.
-pub const CHUNK_BYTES: usize = 1 << 20;
+/// One read of a file that is hashed: large enough that the system calls do not show, small enough that it is still in
+/// the processor's cache when it is hashed, and written.
+pub const CHUNK_BYTES: usize = 64 << 10;
 
 /// Digits of the content digest that name a bundle's directory.
 pub const SHORT_HEX_LEN: usize = 12;

@@ -124,9 +124,20 @@ pub fn lower(model: &LayerModel, owners: &dyn LayerOwners) -> Result<Graph, Find
     let lowerer = Lowerer { owners, keras_version: &model.keras_version, format: &model.format, depth: 0 };
     let outputs = lowerer.model(root, &mut graph, &inputs)?;
     for (output, val) in root.outputs.iter().zip(outputs) {
-        graph.output(output.name.clone(), val.value);
+        graph.output(output_name(root, &output.name, inputs.iter().any(|input| input.value == val.value)), val.value);
     }
     Ok(graph)
+}
+
+/// A signature of TensorFlow may give a tensor the name of an input: a cache that comes in, and goes out longer. No
+/// other format can.
+fn output_name(root: &Model, name: &str, is_input: bool) -> String {
+    let taken = |name: &str| root.inputs.iter().any(|input| input.name == name);
+    if is_input || !taken(name) {
+        return name.to_owned();
+    }
+    let others = |name: &String| !taken(name) && root.outputs.iter().all(|output| output.name != *name);
+    (1..).map(|number| format!("{name}_{number}")).find(others).unwrap_or_default()
 }
 
 /// Types of a model's inputs; free dimensions get their symbols here.
@@ -334,11 +345,20 @@ fn as_declared(graph: &mut Graph, model: &Model, mut inputs: Vec<Val>, path: &st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use recast_plugin_api::model::InputDim;
+    use recast_plugin_api::model::{InputDim, ModelOutput};
 
     fn input(name: &str, dims: &[Option<u64>]) -> ModelInput {
         let dims = dims.iter().map(|&size| InputDim { size }).collect();
         ModelInput { name: name.into(), dtype: "float32".into(), dims }
+    }
+
+    #[test]
+    fn an_output_has_no_name_of_an_input() {
+        let outputs = ["cache", "cache_1"].map(|name| ModelOutput { name: name.into(), value: None });
+        let root = Model { inputs: vec![input("cache", &[None])], outputs: outputs.into(), ..Model::default() };
+        assert_eq!(output_name(&root, "cache", false), "cache_2");
+        assert_eq!(output_name(&root, "cache", true), "cache");
+        assert_eq!(output_name(&root, "cache_1", false), "cache_1");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -97,4 +98,9 @@ impl PluginSet {
 /// Finds plugins. Cheap enough to be asked at every rescan: unchanged files are not read again.
 pub trait PluginSource: Send + Sync {
     fn scan(&self, config: &config::Plugins) -> PluginSet;
+
+    /// For a process that asks once: `kept` is a file that holds what the last one saw, and then what this one did.
+    fn scan_kept(&self, config: &config::Plugins, _kept: &Path) -> PluginSet {
+        self.scan(config)
+    }
 }

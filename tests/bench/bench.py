@@ -213,9 +213,17 @@ def peer_vgg(bench):
 
 def deep(bench):
     """1,000 layers in one .keras of ordinary size: what each layer costs beside what its bytes cost."""
-    width = 160
-    chain_models(bench.scratch, "deep", (LAYERS[-1],), width, "keras")
-    model = os.path.join(bench.scratch, f"deep_{LAYERS[-1]}.keras")
+    thousand(bench, "deep", 160)
+
+
+def small(bench):
+    """1,000 layers of next to no weights: processes, plugins and layers are all that there is."""
+    thousand(bench, "small", 16)
+
+
+def thousand(bench, name, width):
+    chain_models(bench.scratch, name, (LAYERS[-1],), width, "keras")
+    model = os.path.join(bench.scratch, f"{name}_{LAYERS[-1]}.keras")
     size = os.path.getsize(model) / 1e6
     copy = os.path.join(bench.scratch, "copy.keras")
     done = bench.round_robin({
@@ -268,7 +276,7 @@ def scaling(bench):
             bench.row(f"recast {count} layers {label}", found[count], note)
 
 
-BENCHES = {"resnet": resnet, "vgg": vgg, "peer": peer, "peer_vgg": peer_vgg, "scaling": scaling, "deep": deep}
+BENCHES = {"resnet": resnet, "vgg": vgg, "peer": peer, "peer_vgg": peer_vgg, "scaling": scaling, "deep": deep, "small": small}
 
 
 def main():

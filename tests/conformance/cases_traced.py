@@ -1,6 +1,7 @@
 """Cases for SavedModels alone: what only a traced graph shows. Dilated convolutions, which TensorFlow takes apart, and
 cells of one's own: the standard ones in other words, and those that differ from them in one thing.
 """
+import keras
 import tensorflow as tf
 from keras import Input, Model, layers as L
 
@@ -229,3 +230,19 @@ def side_by_side(*names):
 add("traced_cells_alike", side_by_side("lstm_in_other_words", "gru_in_other_words", "rnn_in_other_words"))
 add("traced_cells_unlike", side_by_side("lstm_peephole", "lstm_activations_swapped", "gru_update_swapped",
                                         "gru_biases_swapped"))
+
+
+# --- bits -----------------------------------------------------------------------------------------------------------
+def signs():
+    """Keras 3 looks at the sign bit: where the largest is zero, minus zero is none of them."""
+    x = Input((6,))
+    return Model(x, [keras.ops.argmax(x, axis=1), keras.ops.argmin(x), keras.ops.signbit(x), L.Dense(2)(x)])
+
+
+def zeros(rng, shape, dtype):
+    values = rng.choice([-1.5, -0.0, 0.0, -0.25], shape)
+    values[0, 0] = -0.0
+    return values.astype(dtype)
+
+
+add("traced_signs", signs, (zeros,), only=3, every_output=False)

@@ -3,6 +3,7 @@
     keras3/bin/python compose.py make OUT --seed N --count K        (and the same with keras2)
     python compose.py convert OUT [--recast BINARY] [--plugins DIR] [--verify] [--target T]...
     keras3/bin/python compose.py check OUT --target onnx ..         (keras2/bin/python for keras2, torch/bin/python for torch)
+    python compose.py rounds OUT                                    (what was written becomes what is read: convert again)
     python compose.py report OUT
     keras3/bin/python compose.py shrink OUT NAME CONTAINER TARGET   (in the environment that made the model)
 
@@ -51,7 +52,7 @@ OLD = ("keras2", "tfjs")
 PLAIN = ("h5", "keras")
 CONTAINERS = {"h5": ".h5", "keras": ".keras", "json_h5": ".h5", "json_v3": ".weights.h5", "directory": "", "sharded": "",
               "json_shards": ".weights.json", "again": ".keras", "again_h5": ".h5", "int8": ".keras", "lora": ".keras",
-              "saved_model": "", "plain": "", "export": "", "migrated": ".keras", "migrated_h5": ".h5",
+              "saved_model": "", "plain": "", "export": "",
               "round_tfjs": "_tfjs", "round_savedmodel": "_savedmodel", "round_keras": ".keras", "round_h5": ".h5",
               "round_keras2": ".h5"}
 TRACED = ("export", "plain")
@@ -137,10 +138,30 @@ def convert(args):
         # One target's refusal hides the others: those that refuse often are asked apart.
         for together in ([t for t in targets if t in OLD], [t for t in targets if t not in OLD]):
             if group and together:
-                rows += rows_together(args, group, together, out)
+                # A bundle takes the place of one with other targets.
+                rows += rows_together(args, group, together, os.path.join(out, together[0]))
     with open(os.path.join(args.out, "rows.json"), "w") as file:
         json.dump(rows, file, indent=0)
     tables(rows, args.width)
+    return 0
+
+
+def rounds(args):
+    """What was written last lies as a container beside the others, with its golden."""
+    with open(os.path.join(args.out, "rows.json")) as file:
+        rows = [row for row in json.load(file) if "path" in row and f"round_{row['target']}" in CONTAINERS]
+    for row in rows:
+        container = f"round_{row['target']}"
+        stem = stem_of(args.out, container, row["name"])
+        os.makedirs(os.path.dirname(stem), exist_ok=True)
+        copy = shutil.copytree if os.path.isdir(row["path"]) else shutil.copyfile
+        shutil.rmtree(stem + CONTAINERS[container], ignore_errors=True)
+        copy(row["path"], stem + CONTAINERS[container])
+        golden = os.path.join(args.out, row["name"] + ".golden.npz")
+        for beside in {stem, stem + CONTAINERS[container]}:
+            # The stem tells that the container is there, and the file's own name is what recast looks for.
+            shutil.copyfile(golden, (stem if beside == stem else os.path.splitext(beside)[0]) + ".golden.npz")
+    print(f"{len(rows)} files")
     return 0
 
 
@@ -181,7 +202,7 @@ def report(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("make", "nets", "convert", "check", "report", "shrink"))
+    parser.add_argument("step", choices=("make", "nets", "rounds", "convert", "check", "report", "shrink"))
     parser.add_argument("out")
     parser.add_argument("what", nargs="*", help="shrink: NAME CONTAINER TARGET")
     parser.add_argument("--seed", type=int, default=0)
@@ -194,7 +215,8 @@ def main():
     args = parser.parse_args()
     args.out = os.path.abspath(args.out)
     os.makedirs(args.out, exist_ok=True)
-    return {"make": make, "nets": nets, "convert": convert, "check": check, "report": report, "shrink": shrink}[args.step](args)
+    steps = (make, nets, convert, rounds, check, report, shrink)
+    return {step.__name__: step for step in steps}[args.step](args)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,7 @@ def models():
         found["spectral_embedding"] = single(lambda: of(L.SpectralNormalization(L.Embedding(9, 3)), (4,), "int32"))
         found["octets"] = single(octets)
         found["doubles"] = single(doubles)
+        found["half_volumes"] = single(half_volumes)
         found["nearest_antialias"] = single(lambda: of(L.Resizing(3, 4, "nearest", antialias=True), (6, 5, 2)))
         found.update(unrolled_masks=unrolled_masks, masked_or_not=masked_or_not)
         return found, "keras"
@@ -122,6 +123,12 @@ def doubles():
     y = L.Conv1D(4, 2, activation="elu", dtype="float64")(x)
     y = L.Bidirectional(L.LSTM(3, return_sequences=True, dtype="float64"), dtype="float64")(y)
     return keras.Model(x, [L.AveragePooling1D(2, dtype="float64")(y), L.GRU(2, dtype="float64")(y)])
+
+
+def half_volumes():
+    x = keras.Input((4, 5, 4, 2))
+    return keras.Model(x, [L.AveragePooling3D(2, padding=padding, dtype="bfloat16")(x)
+                           for padding in ("same", "valid")])
 
 
 def training(layer):

@@ -41,7 +41,8 @@ COMMITTED = {
                "gru", "bidirectional_lstm_sequences", "mha", "transformer_block", "embedding_mask_average",
                "several_inputs_outputs", "layer_norm", "reshape_dynamic", "average_pooling_2d_same",
                "upsampling_2d_bilinear", "lstm_stateful", "traced_cells_alike", "traced_cells_unlike",
-               "traced_conv1d_causal_dilated_2_dynamic", "traced_conv2d_same_dilated_3_dynamic"],
+               "traced_conv1d_causal_dilated_2_dynamic", "traced_conv2d_same_dilated_3_dynamic",
+               "traced_signs"],
     "module": list(saved_model_modules.CASES),
     "v1": list(saved_model_v1.CASES),
 }

@@ -125,15 +125,10 @@ fn fixtures() -> Vec<PathBuf> {
 const REFUSED: &[(&[&str], &str, &str, Code)] = &[
     (&["keras", "h5"], "", "beyond_locally_connected_1d", Code::UnsupportedLayer),
     (&["keras", "h5", "keras2"], "", "lambda_layer", Code::UnsafeCode),
+    (&["keras", "h5", "keras2"], "old_keras", "keras2.0.9-tensorflow_legacy_layers", Code::UnsupportedLayer),
     (&["keras", "h5"], "", "lstm_time_major", Code::UnsupportedLayer),
     (&["keras", "h5"], "", "separable_conv1d_causal", Code::UnsupportedLayer),
     // Pairs that give zeros at other masked steps than those of today.
-    (
-        &["keras", "h5", "keras2"],
-        "old_keras",
-        "keras2.3.1-tensorflow_bidirectional_simple_state_initial_masked",
-        Code::UnsupportedLayer,
-    ),
     (&["keras", "h5", "keras2"], "old_keras", "tf1.12_pair_masked_gru", Code::UnsupportedLayer),
     (&["keras", "h5", "keras2"], "old_keras", "tf1.12_pair_masked_unrolled_lstm", Code::UnsupportedLayer),
     (&["keras", "h5", "keras2"], "old_keras", "tf1.13_pair_masked_gru", Code::UnsupportedLayer),

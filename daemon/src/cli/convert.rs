@@ -8,6 +8,7 @@ use super::{ConvertArgs, Failure, Format, Wiring};
 use crate::attempt::{Outcome, Workshop};
 use crate::config::Config;
 use crate::convert::{Request, convert};
+use crate::host::kept;
 use crate::job::{Policy, exit};
 use crate::lineage::Key;
 use crate::publish::{Area, Atomic, area};
@@ -31,7 +32,12 @@ pub fn run(args: &ConvertArgs, wiring: &Wiring) -> Result<i32, Failure> {
         key: Arc::new(key),
         state: config.state.clone(),
     };
-    super::block_on(convert_all(args, &shop, &request, &area))
+    let code = super::block_on(convert_all(args, &shop, &request, &area))?;
+    if code == exit::PLUGIN_CRASH {
+        // A worker may have refused a plugin that is not what was kept of it: the next command looks for itself.
+        let _ = std::fs::remove_file(config.state.join(kept::FILE));
+    }
+    Ok(code)
 }
 
 fn request(args: &ConvertArgs, config: &Config, wiring: &Wiring) -> Result<Request, Failure> {
@@ -40,7 +46,7 @@ fn request(args: &ConvertArgs, config: &Config, wiring: &Wiring) -> Result<Reque
     }
     let mut plugins = config.plugins.clone();
     plugins.path.splice(0..0, args.plugins.iter().cloned());
-    let found = wiring.plugins.scan(&plugins);
+    let found = wiring.plugins.scan_kept(&plugins, &config.state.join(kept::FILE));
     for finding in &found.findings {
         tracing::warn!("{}: {}", finding.at, finding.detail);
     }

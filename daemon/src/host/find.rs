@@ -6,12 +6,14 @@ use crate::digest;
 use crate::job::PluginPin;
 use crate::tree;
 use recast_plugin_api::plugin::Manifest;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::num::NonZero;
 use std::os::unix::fs::MetadataExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Nothing near it is a plugin.
 pub const PLUGIN_BYTES_MAX: u64 = 1 << 30;
@@ -28,7 +30,7 @@ pub struct Trust {
 }
 
 /// A plugin file that may be loaded.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Found {
     pub path: PathBuf,
     pub sha256: String,
@@ -77,26 +79,47 @@ pub fn search_path(configured: &[PathBuf]) -> Vec<PathBuf> {
 #[derive(Default)]
 pub struct Finder {
     seen: BTreeMap<PathBuf, Looked>,
+    has_news: bool,
 }
 
 /// A file, and what it came to.
 type Looked = (Identity, Result<Found, Refusal>);
 
 /// What changes when a file does.
-#[derive(PartialEq, Clone, Copy)]
-struct Identity([i64; 8]);
+#[derive(Debug, PartialEq, Clone, Copy, Serialize, Deserialize)]
+pub struct Identity([i64; 8]);
 
 impl Identity {
-    fn of(meta: &std::fs::Metadata) -> Identity {
+    pub(super) fn of(meta: &std::fs::Metadata) -> Identity {
         let mode_owner = (i64::from(meta.mode()) << 32) | i64::from(meta.uid());
         let (dev, ino, size) = (meta.dev() as i64, meta.ino() as i64, meta.size() as i64);
         Identity([dev, ino, size, meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec(), mode_owner])
+    }
+
+    /// When the file, or what is known of it, was changed last.
+    pub(super) fn changed(&self) -> Duration {
+        Duration::from_secs(u64::try_from(self.0[5]).unwrap_or(0))
     }
 }
 
 impl Finder {
     pub fn new() -> Finder {
         Finder::default()
+    }
+
+    /// Takes a file for seen.
+    pub(super) fn know(&mut self, identity: Identity, found: Found) {
+        self.seen.insert(found.path.clone(), (identity, Ok(found)));
+    }
+
+    /// Plugins that were seen.
+    pub(super) fn known(&self) -> impl Iterator<Item = (Identity, &Found)> {
+        self.seen.values().filter_map(|(identity, looked)| Some((*identity, looked.as_ref().ok()?)))
+    }
+
+    /// Was there a plugin that was not known before?
+    pub fn has_news(&self) -> bool {
+        self.has_news
     }
 
     /// Every plugin in `dirs`. The first directory that holds a plugin id wins, as in any search path; two files with
@@ -157,6 +180,7 @@ impl Finder {
     fn remember(&mut self, path: &Path, looked: Result<Looked, Refusal>, trust: &Trust) -> Result<Found, Refusal> {
         let looked = looked?;
         let result = looked.1.clone();
+        self.has_news |= result.is_ok() && self.seen.get(path).is_none_or(|(identity, _)| *identity != looked.0);
         self.seen.insert(path.to_owned(), looked);
         check_digest(result?, trust)
     }

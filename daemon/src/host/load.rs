@@ -65,21 +65,28 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Refusal {
     Refusal::new(path, Step::File, error.to_string(), "a regular file that can be read", "put the library back")
 }
 
-/// Loads a pinned file. `known` is the manifest that was peeked at; `host` is what its `init` gets.
+/// The bytes of a pinned file, in memory that nobody can write to any more. It stays for good: glibc finds a library by
+/// its name, which is that of the descriptor, before it looks at the file, so no other plugin may ever get the same.
+pub fn content(pin: &PluginPin) -> Result<&'static File, Refusal> {
+    copy_hashed(pin).map(|content| &*Box::leak(Box::new(content)))
+}
+
+/// Loads a pinned file of which `content` holds the bytes. `known` is the manifest that was peeked at; `host` is what
+/// its `init` gets.
 ///
 /// # Safety
 /// `host` must live as long as the process. The file is code, and runs with everything that this process may do.
-pub unsafe fn load(pin: &PluginPin, known: &ReadManifest, host: &'static RecastHost) -> Result<Loaded, Refusal> {
+pub unsafe fn load(
+    pin: &PluginPin,
+    content: &'static File,
+    known: &ReadManifest,
+    host: &'static RecastHost,
+) -> Result<Loaded, Refusal> {
     let path = &pin.path;
-    let content = copy_hashed(pin)?;
-    let manifest = read_manifest(path, &content)?;
-    if manifest != *known {
+    if read_manifest(path, content)? != *known {
         return Err(changed(path));
     }
-    let library = open(path, &content)?;
-    // glibc finds a library by name before it looks at the file: while the descriptor is open, no other plugin can
-    // get this name and be taken for this one.
-    std::mem::forget(content);
+    let library = open(path, content)?;
     // SAFETY: the exported symbols have the types of the ABI, or the file lies about being a plugin; its magic number
     // and the layouts are compared before any of it is used.
     let (entry, layout_of, through) = unsafe { entry_of(path, &library)? };

@@ -7,6 +7,7 @@ mod call;
 mod elf;
 mod events;
 mod find;
+pub mod kept;
 mod load;
 mod offer;
 mod outputs;
@@ -39,6 +40,7 @@ use recast_plugin_api::messages::{Caps, CheckReply, CheckRequest, LowerRequest, 
 use recast_plugin_api::model::LayerModel;
 use recast_plugin_api::plugin::{CapsList, EvalReply, Manifest};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -47,6 +49,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 const HEAD_BYTES: usize = 4096;
 /// Entries of a directory that its head is made of.
 const LISTED_MAX: usize = 1000;
+
+/// Larger plugins are only copied when they are needed.
+const FETCHED_BYTES_MAX: u64 = 64 << 20;
 
 /// Lowers a layer that a wrapper holds.
 pub type LowerChild<'a> = dyn Fn(&LowerRequest) -> Result<Lowered, Findings> + 'a;
@@ -73,7 +78,23 @@ type Uses = BTreeMap<(usize, &'static str), BTreeMap<String, usize>>;
 struct Plugin {
     pin: PluginPin,
     read: ReadManifest,
+    content: OnceLock<Result<&'static File, Refusal>>,
     loaded: OnceLock<Result<Loaded, Refusal>>,
+}
+
+impl Plugin {
+    fn new(pin: &PluginPin, read: ReadManifest) -> Plugin {
+        Plugin { pin: pin.clone(), read, content: OnceLock::new(), loaded: OnceLock::new() }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.pin.path.symlink_metadata().map_or(0, |meta| meta.len())
+    }
+
+    /// Copied and hashed by whoever asks first.
+    fn content(&self) -> &Result<&'static File, Refusal> {
+        self.content.get_or_init(|| load::content(&self.pin))
+    }
 }
 
 /// What a host needs beside its plugins.
@@ -99,7 +120,7 @@ impl Host {
         let mut plugins = Vec::new();
         for pin in pins {
             match load::peek(pin) {
-                Ok(read) => plugins.push(Plugin { pin: pin.clone(), read, loaded: OnceLock::new() }),
+                Ok(read) => plugins.push(Plugin::new(pin, read)),
                 Err(refusal) => findings.push(refusal.diag()),
             }
         }
@@ -111,6 +132,26 @@ impl Host {
         let HostSettings { winners, tensors, events, threads } = settings;
         let (notes, uses) = (Mutex::default(), Mutex::default());
         Ok(Host { plugins, registry, winners, tensors, events, threads, notes, uses })
+    }
+
+    /// Copies and hashes, on a thread of its own, what the job will load after its source: none of it is run before it
+    /// is needed, and then it need not be waited for.
+    pub fn fetch_ahead(&self, targets: &[&str]) {
+        let writers = targets.iter().filter_map(|target| self.owner(&target_claim(target)).ok().flatten());
+        let writers: Vec<usize> = writers.map(|PluginId(plugin)| plugin).collect();
+        let plugins = self.plugins.clone();
+        let fetch = move || {
+            let lowers = |plugin: &&Plugin| plugin.read.manifest.provided(id::LAYERS).is_some();
+            let ahead = plugins.iter().filter(lowers).chain(writers.iter().map(|&plugin| &plugins[plugin]));
+            for plugin in ahead.filter(|plugin| plugin.bytes() <= FETCHED_BYTES_MAX) {
+                // What is wrong with it is said when it is needed.
+                let _ = plugin.content();
+            }
+        };
+        // Without a thread, each is fetched when it is needed.
+        if let Err(error) = std::thread::Builder::new().spawn(fetch) {
+            tracing::debug!("plugins are not fetched ahead: {error}");
+        }
     }
 
     /// The same loaded plugins on another artifact: what they do there is not counted as part of this job.
@@ -177,12 +218,13 @@ impl Host {
     }
 
     fn loaded(&self, plugin: usize) -> Result<&Loaded, Diag> {
-        let Plugin { pin, read, loaded } = &self.plugins[plugin];
-        let result = loaded.get_or_init(|| {
-            let plugin = &read.manifest.id;
+        let of = &self.plugins[plugin];
+        let result = of.loaded.get_or_init(|| {
+            let content = of.content().clone()?;
+            let plugin = &of.read.manifest.id;
             self.events.entering(plugin, "load", "");
             // SAFETY: the host of `init` is leaked; the file was chosen and pinned to be run.
-            let loaded = unsafe { load::load(pin, read, offer::for_init(plugin)) };
+            let loaded = unsafe { load::load(&of.pin, content, &of.read, offer::for_init(plugin)) };
             self.events.left();
             loaded
         });

@@ -11,7 +11,7 @@ pub use clean::{Keep, clean, is_clean};
 pub use decompose::{Lacking, decompose, is_of_octets};
 pub use layout::{Wanted, layout};
 pub use recurrent::{has_loops, recurrent};
-pub use widen::widen;
+pub use widen::{holds, widen};
 
 use recast_plugin_api::diag::{Diag, Findings};
 use recast_plugin_api::ir::validate::{refused, validate};
@@ -32,7 +32,9 @@ pub fn fit(graph: Graph, caps: &Caps) -> Result<Graph, Findings> {
     let keep = Keep { dropout: caps.ops.iter().any(|op| op == "dropout") };
     let mut graph = graph;
     for narrow in caps.widens.iter().filter_map(|name| DType::parse(name)) {
-        graph = checked("widen", widen(&graph, narrow, DType::F32)?)?;
+        if holds(&graph, narrow) {
+            graph = checked("widen", widen(&graph, narrow, DType::F32)?)?;
+        }
     }
     let graph = recognised(cleaned(graph, keep)?, caps, keep)?;
     if wanted.layout.is_none() && wanted.channels_first_kernel.is_none() {

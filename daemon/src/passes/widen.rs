@@ -8,6 +8,12 @@ use recast_plugin_api::ir::{
     Cast, Constant, DType, Data, Graph, Iota, Node, OneHot, Op, Rebuild, Scan, Tensor, Type, ValueId,
 };
 
+/// Is there anything in this dtype?
+pub fn holds(graph: &Graph, dtype: DType) -> bool {
+    (0..graph.value_count() as u32).any(|value| graph.ty(ValueId(value)).dtype == dtype)
+        || graph.bodies().any(|body| holds(body, dtype))
+}
+
 pub fn widen(graph: &Graph, narrow: DType, wide: DType) -> Result<Graph, Diag> {
     let mut out = Rebuild::new(graph);
     for input in &graph.inputs {

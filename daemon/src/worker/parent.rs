@@ -81,6 +81,7 @@ struct Running<'s> {
     pidfd: OwnedFd,
     channel: UnixStream,
     log: std::fs::File,
+    log_is_open: bool,
     frames: Frames,
     printed: Printed,
     /// What the worker tells of its calls.
@@ -120,6 +121,7 @@ impl<'s> Running<'s> {
             child,
             channel: channel.try_clone()?,
             log: log.into(),
+            log_is_open: true,
             frames: Frames::default(),
             printed: Printed::default(),
             trail,
@@ -175,18 +177,20 @@ impl<'s> Running<'s> {
 
     /// Waits for the next thing to happen and sees to it; the exit status when the process has ended.
     fn step(&mut self, events: &dyn Events) -> io::Result<Option<ExitStatus>> {
-        let mut fds = [
-            PollFd::new(&self.channel, PollFlags::IN),
-            PollFd::new(&self.log, PollFlags::IN),
-            PollFd::new(&self.pidfd, PollFlags::IN),
-        ];
-        let listening = if self.done.is_some() || self.stopped.is_some() { &mut fds[1..] } else { &mut fds[..] };
+        // What has ended stays readable: polled, it would keep this thread from waiting.
+        let mut fds = vec![PollFd::new(&self.pidfd, PollFlags::IN)];
+        if self.log_is_open {
+            fds.push(PollFd::new(&self.log, PollFlags::IN));
+        }
+        if self.done.is_none() && self.stopped.is_none() {
+            fds.push(PollFd::new(&self.channel, PollFlags::IN));
+        }
         let tick = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
-        match poll(listening, Some(&tick)) {
+        match poll(&mut fds, Some(&tick)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let ended = fds[2].revents().contains(PollFlags::IN);
+        let ended = fds[0].revents().contains(PollFlags::IN);
         // A channel whose other end is gone reads as ended, forever: it is only listened to while it matters.
         let is_open = self.listen(events)?;
         self.read_log()?;
@@ -269,7 +273,8 @@ impl<'s> Running<'s> {
         let plugin =
             LazyCell::new(|| trail::read(&self.trail).going_on.pop().map_or(String::new(), |call| call.plugin));
         let tell = |line: &str| tracing::info!(target: "recast::printed", plugin = plugin.as_str(), "{line}");
-        self.printed.read(&self.log, tell).map(drop)
+        self.log_is_open = self.printed.read(&self.log, tell)?;
+        Ok(())
     }
 
     fn keep_time(&mut self, events: &dyn Events) {

@@ -6,6 +6,7 @@ use crate::host::{Discovery, Events, Finder, Found, Trust, claims, search_path};
 use crate::job::{Finding, JobReport, JobSpec};
 use crate::runner::{Cancel, Event, EventSink, Member, PluginSet, PluginSource, ReportFuture, Runner};
 use recast_plugin_api::diag::Code;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Runs each job in a worker process.
@@ -92,8 +93,11 @@ pub struct Scanner {
 impl Scanner {
     pub fn discover(&self, config: &config::Plugins) -> Discovery {
         let trust = Trust { allow: config.allow.clone(), ..Trust::default() };
-        let mut finder = self.finder.lock().unwrap_or_else(PoisonError::into_inner);
-        finder.discover(&search_path(&config.path), &trust)
+        self.finder().discover(&search_path(&config.path), &trust)
+    }
+
+    fn finder(&self) -> MutexGuard<'_, Finder> {
+        self.finder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -108,5 +112,16 @@ impl PluginSource for Scanner {
             members: discovery.found.iter().map(member).collect(),
             findings: discovery.refused.iter().map(|refusal| Finding::from(&refusal.diag())).collect(),
         }
+    }
+
+    fn scan_kept(&self, config: &config::Plugins, kept: &Path) -> PluginSet {
+        self.finder().recall(kept);
+        let found = self.scan(config);
+        let finder = self.finder();
+        // Without it, the next process takes as long as this one.
+        if let Some(Err(error)) = finder.has_news().then(|| finder.keep(kept)) {
+            tracing::debug!("{}: {error}", kept.display());
+        }
+        found
     }
 }

@@ -21,6 +21,8 @@ const LANDLOCK: ABI = ABI::V6;
 const CPU_GRACE_SECONDS: u64 = 5;
 /// Address space that a thread takes without using it: its stack and malloc's arena.
 const THREAD_BYTES: u64 = 80 << 20;
+/// Threads beside those that plugins may start: one hashes the artifact, one fetches plugins.
+const OWN_THREADS: u64 = 2;
 /// Threads and processes of this user, all together: a backstop where forking could not be forbidden.
 const PROCESSES_MAX: u64 = 4096;
 
@@ -86,7 +88,7 @@ fn limit(spec: &JobSpec) -> Result<(), String> {
 fn address_space(spec: &JobSpec) -> u64 {
     let memory = spec.limits.memory_bytes_max.min(physical_bytes() / 10 * 9);
     let mapped = crate::tree::open_file(&spec.artifact).and_then(|file| Ok(file.metadata()?.len())).unwrap_or(0);
-    memory.saturating_add(mapped.saturating_mul(2)).saturating_add(spec.threads as u64 * THREAD_BYTES)
+    memory.saturating_add(mapped.saturating_mul(2)).saturating_add((spec.threads as u64 + OWN_THREADS) * THREAD_BYTES)
 }
 
 fn physical_bytes() -> u64 {

@@ -78,6 +78,9 @@ impl Graph {
     /// Drops an axis of size one.
     pub fn squeeze(&mut self, path: &str, x: ValueId, axis: usize) -> Result<ValueId, Diag> {
         let mut shape = self.shape(x).to_vec();
+        if axis >= shape.len() {
+            return Err(self.no_axis(path, x, axis));
+        }
         shape.remove(axis);
         self.reshape(path, x, shape)
     }
@@ -85,8 +88,15 @@ impl Graph {
     /// Inserts an axis of size one.
     pub fn expand(&mut self, path: &str, x: ValueId, axis: usize) -> Result<ValueId, Diag> {
         let mut shape = self.shape(x).to_vec();
+        if axis > shape.len() {
+            return Err(self.no_axis(path, x, axis));
+        }
         shape.insert(axis, Dim::Known(1));
         self.reshape(path, x, shape)
+    }
+
+    fn no_axis(&self, path: &str, x: ValueId, axis: usize) -> Diag {
+        Diag::new(Code::TypeMismatch, path, format!("axis {axis} of {}", self.ty(x)))
     }
 
     /// Copies the nodes and params of `fragment` behind this graph's own, with `inputs` in the place of its inputs.

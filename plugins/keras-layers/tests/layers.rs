@@ -11,7 +11,7 @@ use recast_plugin_api::messages::{LowerInput, LowerRequest};
 use recast_plugin_api::model::{Arg, Layer, NamedArg, ValueRef, Weight};
 use recast_reference::{Array, Files, Options, evaluate};
 use serde_json::Value as Json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const RELATIVE: f64 = 1e-4;
 const ABSOLUTE: f64 = 1e-5;
@@ -406,4 +406,34 @@ fn refusals_name_the_layer_the_reason_and_the_remedy() {
         assert_eq!(found[0].code, code, "{class} {config}: {}", found[0]);
         assert!(found[0].to_string().contains(word), "{class} {config}: {} has no '{word}'", found[0]);
     }
+}
+
+/// Whatever an operation is called with, it answers.
+#[test]
+fn odd_calls_of_operations_are_answered() {
+    let shapes: [&[u64]; 6] = [&[], &[0], &[3], &[2, 5], &[1, 2, 3, 4, 5], &[u64::MAX, u64::MAX]];
+    let dtypes = [DType::F32, DType::Str];
+    // The first of each.
+    let mut panics: BTreeMap<&str, String> = BTreeMap::new();
+    let operations = LAYERS.iter().filter(|row| row.class.starts_with("ops.") || row.class.starts_with("tf."));
+    let odd: Vec<Option<Json>> = odd_values().into_iter().map(Some).chain([None]).collect();
+    for row in operations {
+        for (shape, dtype) in shapes.iter().flat_map(|shape| dtypes.map(|dtype| (*shape, dtype))) {
+            let ty = Type::known(dtype, shape);
+            for (tensors, value) in [1, 2, 3].into_iter().flat_map(|n| odd.iter().map(move |value| (n, value))) {
+                let refs = (0..tensors).map(|index| Arg::value(ValueRef { call: None, index }));
+                let request = LowerRequest {
+                    layer: Some(Layer { class: row.class.into(), config: "{}".into(), ..Layer::default() }),
+                    inputs: (0..tensors).map(|_| LowerInput { ty: Some((&ty).into()), mask: None }).collect(),
+                    args: refs.chain(value.iter().map(Arg::json)).collect(),
+                    keras_version: "3.15.0".into(),
+                    ..LowerRequest::default()
+                };
+                if std::panic::catch_unwind(|| lower_request(None, &request)).is_err() {
+                    panics.entry(row.class).or_insert_with(|| format!("{tensors} of {ty} and {value:?}"));
+                }
+            }
+        }
+    }
+    assert!(panics.is_empty(), "{} panic: {panics:#?}", panics.len());
 }

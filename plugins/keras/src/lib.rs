@@ -5,6 +5,7 @@
 //! follows no link out of its file.
 
 pub mod array;
+mod beside;
 pub mod container;
 pub mod hdf5;
 pub mod weights;
@@ -23,6 +24,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What decides what a file is.
 const HEAD_BYTES: usize = 4096;
+
+const SHARD_MAP: &[u8] = b"\"weight_map\"";
 
 pub struct Keras;
 
@@ -46,6 +49,7 @@ impl Source for Keras {
             // Many things are zip archives.
             _ if head.starts_with(&archive::MAGIC) && named(&[".keras"]) => 95,
             _ if name.ends_with(".json") && tfjs::is_topology(head) => 80,
+            _ if is_shard_map(name, head) => 80,
             // A directory: its listing.
             _ if lists(head, archive::CONFIG) && lists(head, archive::METADATA) => 70,
             _ if lists(head, tfjs::FILE) && !lists(head, "saved_model.pb") => 60,
@@ -135,8 +139,19 @@ fn read_one<'a>(
             .hint("give the directory that holds model.json and the files beside it")
             .into());
     }
+    if is_shard_map(&request.path, &bytes[..bytes.len().min(HEAD_BYTES)]) {
+        let detail = "weights over several files, which are read from a directory that holds their architecture, too";
+        let hint = "put all of them into one directory, this one as model.weights.json, with the text of \
+                    model.to_json() as config.json and {\"keras_version\": \"3\"} as metadata.json, and give that";
+        return Err(Diag::new(Code::UnsupportedContainer, request.path.as_str(), detail).hint(hint).into());
+    }
     let input = h5::Input { place: (files.number(&request.path), 0), bytes, architecture, limits };
     hdf5::with_file(bytes, &request.path, |file| h5::read(&input, file, files))
+}
+
+/// Which array is in which file, as Keras 3 writes it beside the files.
+fn is_shard_map(name: &str, head: &[u8]) -> bool {
+    name.ends_with(".weights.json") && head.windows(SHARD_MAP.len()).any(|bytes| bytes == SHARD_MAP)
 }
 
 /// Does a directory's listing hold this file?

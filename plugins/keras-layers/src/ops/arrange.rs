@@ -91,7 +91,7 @@ pub fn rot90(l: &mut Lowering<'_>) -> Outcome {
     let x = place(l, &x, dtype)?;
     let rank = l.rank(x);
     let plane = axes(l, &["axes"], rank)?.unwrap_or_else(|| vec![0, 1]);
-    unless(l, plane.len() != 2, "a plane of two axes")?;
+    unless(l, plane.len() != 2 || rank < 2, "a plane of two axes")?;
     let mut perm: Vec<usize> = (0..rank).collect();
     perm.swap(plane[0], plane[1]);
     Ok(one(match integer(l, &["k"])?.unwrap_or(1).rem_euclid(4) {

@@ -28,10 +28,10 @@ impl Pixels {
         let (from, below) = (l.binary_scalar(B::GreaterEqual, at, 0.0)?, l.binary_scalar(B::Less, at, size as f64)?);
         let inside = l.binary(B::And, from, below)?;
         let held = l.add(Clip { min: Some(0.0), max: Some(size as f64 - 1.0) }, &[at])?;
-        Ok((l.cast(held, DType::I64)?, inside))
+        Ok((held, inside))
     }
 
-    /// The pixels at whole places, or the fill value outside.
+    /// The pixels at whole places (I64: sums of floats may fall short of them), or the fill value outside.
     fn read(&self, l: &mut Lowering<'_>, y: ValueId, x: ValueId) -> Result<ValueId, Diag> {
         let (row, in_height) = self.index(l, y, self.height)?;
         let (column, in_width) = self.index(l, x, self.width)?;
@@ -51,6 +51,7 @@ impl Pixels {
     fn between(&self, l: &mut Lowering<'_>, y: ValueId, x: ValueId) -> Result<ValueId, Diag> {
         let (top, left) = (l.unary(U::Floor, y)?, l.unary(U::Floor, x)?);
         let (down, right) = (l.binary(B::Sub, y, top)?, l.binary(B::Sub, x, left)?);
+        let (top, left) = (l.cast(top, DType::I64)?, l.cast(left, DType::I64)?);
         let mut rows = Vec::new();
         for row in [0.0, 1.0] {
             let row = l.binary_scalar(B::Add, top, row)?;
@@ -198,12 +199,13 @@ fn projected(l: &mut Lowering<'_>, transform: ValueId, height: u64, width: u64) 
     Ok([places[0], places[1], depth])
 }
 
-/// As C's `round`: halves away from zero.
+/// As C's `round`: halves away from zero. I64.
 fn half_up(l: &mut Lowering<'_>, x: ValueId) -> Result<ValueId, Diag> {
     let size = l.unary(U::Abs, x)?;
     let size = l.binary_scalar(B::Add, size, 0.5)?;
     let size = l.unary(U::Floor, size)?;
     let sign = l.unary(U::Sign, x)?;
+    let (size, sign) = (l.cast(size, DType::I64)?, l.cast(sign, DType::I64)?);
     l.binary(B::Mul, sign, size)
 }
 
@@ -212,7 +214,8 @@ fn brought_inside(l: &mut Lowering<'_>, at: ValueId, size: u64, mode: &str) -> R
     let n = size as f64;
     let clip = Clip { min: Some(0.0), max: Some(n - 1.0) };
     match mode {
-        "constant" => return Ok(at),
+        // As far outside as no pixel is near; how far, is nothing to compute with.
+        "constant" => return l.add(Clip { min: Some(-2.0), max: Some(n + 1.0) }, &[at]),
         "nearest" => return l.add(clip, &[at]),
         _ if size <= 1 => return l.binary_scalar(B::Mul, at, 0.0),
         "reflect" | "wrap" => {}

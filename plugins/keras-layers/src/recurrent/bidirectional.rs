@@ -43,6 +43,11 @@ pub fn bidirectional(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let options = Options::read(&config)?;
     let mut call = Call::read(l)?;
     super::prepare(l, &options, &mut call)?;
+    if call.mask.is_some() && options.zero_masked && !options.return_sequences {
+        let detail = "taken for a layer of TensorFlow 1.13: zeros where the last step is masked. In one of 1.14 or 1.15 \
+                      whose `zero_output_for_mask` was set by hand, which no file tells apart, it has no effect";
+        l.report(&Diag::new(Code::OptionIgnored, &l.layer.path, detail).note());
+    }
     let input = super::width(l, call.x)?;
     let mut cells = [None, None];
     for (cell, layer) in cells.iter_mut().zip([forward, backward]) {

@@ -48,7 +48,7 @@ mod tests {
         assert_eq!(given, Some(vec![-2.603_333_5, 0.058_888_864]));
         let counts = [4.0, 3.0, 1.0, 2.0, 3.0, 2.0, 3.0];
         let given = bounds(&[-3.83, -2.99, 0.63, 1.02, 2.2, 3.15, 4.51], &counts, 4);
-        assert_eq!(given, Some(vec![-3.69, 0.824_999_93, 2.437_500_2]));
+        assert_eq!(given, Some(vec![-3.69, 0.824_999_9, 2.437_500_2]));
         let few = [-1.34, -0.22, 0.76, 2.97];
         assert_eq!(bounds(&few, &[2.0, 2.0, 4.0, 3.0], 7), Some(few[..3].to_vec()));
         assert_eq!(bounds(&[], &[], 3), None);

@@ -12,12 +12,14 @@
 
 use super::h5;
 use super::package::{Member, Package};
-use crate::config::{self, Version};
+use crate::beside::beside;
+use crate::config::{self, Architecture, Version};
 use crate::hdf5::{Tree, with_files};
 use crate::io::{Files, Limits, TENSOR_BYTES_MAX};
 use crate::json;
 use crate::weights::convert::Origin;
 use crate::weights::tree;
+use hdf5_pure::File;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Layer, LayerModel, Model};
 use serde_json::Value;
@@ -35,17 +37,11 @@ const SHARDS_MAX: usize = 1000;
 const VOCABULARY_BYTES_MAX: u64 = 256 << 20;
 
 pub fn read<'a>(package: &Package<'a>, limits: &Limits, files: &mut Files<'_, 'a>) -> Result<LayerModel, Findings> {
-    let config = parsed(package, CONFIG, limits, files)?;
+    let config = package.member(CONFIG, limits.json_bytes, files)?;
     let metadata = parsed(package, METADATA, limits, files)?;
     let stated = metadata.get("keras_version").and_then(Value::as_str).unwrap_or("3");
-    // Keras 3 writes an empty one for a model that was never compiled.
-    if config.get("compile_config").and_then(Value::as_object).is_some_and(|compiled| !compiled.is_empty()) {
-        let detail = "optimizer, loss and metrics are not carried over";
-        files.io().report(&Diag::new(Code::TrainingDropped, "compile_config", detail).note());
-    }
     let version = Version::parse(stated);
     let members = weights(package, limits, files)?;
-    let mut architecture = config::read(&config, CONFIG, &version, limits)?;
     let mut places = Vec::with_capacity(members.len());
     for (name, member) in &members {
         // Arrays of a member that had to be decoded lie in the scratch file, behind each other as in the member.
@@ -56,18 +52,45 @@ pub fn read<'a>(package: &Package<'a>, limits: &Limits, files: &mut Files<'_, 'a
     }
     let shards: Vec<(&str, &[u8])> = members.iter().map(|(name, member)| (name.as_str(), &*member.bytes)).collect();
     with_files(&shards, &mut |opened| {
-        let mut whole = Tree::default();
-        for ((file, &place), (name, bytes)) in opened.iter().zip(&places).zip(&shards) {
-            let part = Tree::walk(&file.root(), "", bytes.len() as u64, place)?;
-            whole
-                .extend(part)
-                .map_err(|path| Diag::new(Code::Malformed, *name, format!("the array {path} is in several files")))?;
+        let configured = || Configured::read(&json::parse(&config.bytes, CONFIG, limits)?, &version, limits);
+        let (whole, configured) = beside(|| walk(opened, &places, &shards), configured);
+        let Configured { mut architecture, compiled } = configured?;
+        let whole = whole?;
+        if compiled {
+            let detail = "optimizer, loss and metrics are not carried over";
+            files.io().report(&Diag::new(Code::TrainingDropped, "compile_config", detail).note());
         }
         let (found, paths) = tree::assign(&architecture, &whole);
         vocabularies(package, &mut architecture.root, &paths, files)?;
         let model = LayerModel { format: FORMAT.into(), keras_version: version.text.clone(), ..LayerModel::default() };
         h5::deliver(limits, &mut architecture, found, files, (model, Origin::of(&version)))
     })
+}
+
+/// What `config.json` says.
+struct Configured {
+    architecture: Architecture,
+    compiled: bool,
+}
+
+impl Configured {
+    fn read(config: &Value, version: &Version, limits: &Limits) -> Result<Configured, Findings> {
+        // Keras 3 writes an empty one for a model that was never compiled.
+        let compiled = config.get("compile_config").and_then(Value::as_object).is_some_and(|all| !all.is_empty());
+        Ok(Configured { architecture: config::read(config, CONFIG, version, limits)?, compiled })
+    }
+}
+
+/// The arrays of all files.
+fn walk(opened: &[File], places: &[(u32, u64)], shards: &[(&str, &[u8])]) -> Result<Tree<'static>, Diag> {
+    let mut whole = Tree::default();
+    for ((file, &place), (name, bytes)) in opened.iter().zip(places).zip(shards) {
+        let part = Tree::walk(&file.root(), "", bytes.len() as u64, place)?;
+        whole
+            .extend(part)
+            .map_err(|path| Diag::new(Code::Malformed, *name, format!("the array {path} is in several files")))?;
+    }
+    Ok(whole)
 }
 
 /// The HDF5 files that hold the weights.

@@ -11,6 +11,7 @@
 //! | `/model_weights/top_level_model_weights` | arrays of the model itself |
 
 use crate::array::Array;
+use crate::beside::beside;
 use crate::config::{self, Architecture, Version, keras1};
 use crate::hdf5::{Attrs, Tree, join, unsafe_link};
 use crate::io::{Files, Limits};
@@ -42,12 +43,25 @@ const FINDINGS_MAX: usize = 50;
 pub fn read(input: &Input<'_>, file: &File, files: &mut Files<'_, '_>) -> Result<LayerModel, Findings> {
     let root = file.root();
     let attrs = Attrs::of(&root, "/")?;
-    let (architecture, version) = architecture(input, &attrs, is_tree(&root))?;
+    let find = || weights_group(input, &root, &attrs).and_then(|(group, at)| Ok((walk(input, &group, at)?, group, at)));
+    let configured = || -> Result<_, Findings> {
+        let (value, version) = architecture(input, &attrs, is_tree(&root))?;
+        Ok((config::read(&value, "model_config", &version, input.limits)?, version))
+    };
+    let (found, configured) = beside(find, configured);
+    weighted(input, &attrs, configured?, found?, files)
+}
+
+/// The model with its weights: `at` is the path of `group`, below which the tree lies.
+fn weighted(
+    input: &Input<'_>,
+    attrs: &Attrs,
+    (mut architecture, version): (Architecture, Version),
+    (tree, group, at): (Tree<'_>, Group, &str),
+    files: &mut Files<'_, '_>,
+) -> Result<LayerModel, Findings> {
     let backend = attrs.text("backend").unwrap_or_default().to_owned();
-    note_training(&attrs, files);
-    let (group, at) = weights_group(input, &root, &attrs)?;
-    let mut architecture = config::read(&architecture, "model_config", &version, input.limits)?;
-    let tree = walk(input, &group, at)?;
+    note_training(attrs, files);
     let (taken, findings) = if at.is_empty() && tree::is_tree(&tree) {
         tree::assign(&architecture, &tree).0
     } else {

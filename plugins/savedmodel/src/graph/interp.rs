@@ -219,6 +219,7 @@ impl<'a> Interp<'a> {
             Val::Table(_) => Err(node.unsupported("a lookup table as a value")),
             Val::List(_) => Err(node.unsupported("a list of tensors where a tensor is needed")),
             Val::Drawn(drawn) => Err(drawn.refused()),
+            Val::Bits(_) => Err(node.unsupported("the bits of numbers, besides the sign")),
             Val::Below(_) => Err(node.unsupported("a loop's condition as a value")),
             Val::Ragged(_) => Err(node.unsupported("words of texts, of which each has another number")),
             Val::Filled(_) => Err(node.unsupported("the places of a sparse tensor as a value")),
@@ -324,6 +325,7 @@ impl<'a> Interp<'a> {
             Val::Variable(name) => self.variables.get(&**name).map(|variable| variable.tensor.dtype),
             Val::Texts(_) => Some(DType::Str),
             Val::Drawn(drawn) => Some(drawn.dtype),
+            Val::Bits(_) => Some(DType::I32),
             Val::Table(_) | Val::List(_) | Val::Below(_) | Val::Nothing | Val::Failed => None,
             Val::Ragged(_) | Val::Filled(_) => None,
         }
@@ -342,6 +344,7 @@ impl<'a> Interp<'a> {
             },
             Val::Texts(texts) => Ok(known(&texts.shape)),
             Val::Drawn(drawn) => drawn.shape.clone().ok_or_else(|| drawn.refused()),
+            Val::Bits(of) => self.shape_of(node, of),
             Val::Table(_)
             | Val::List(_)
             | Val::Below(_)
@@ -364,6 +367,7 @@ impl<'a> Interp<'a> {
             | Val::List(_)
             | Val::Counter(_)
             | Val::Drawn(_)
+            | Val::Bits(_)
             | Val::Below(_)
             | Val::Ragged(_)
             | Val::Filled(_)

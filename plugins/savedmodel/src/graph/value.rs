@@ -33,6 +33,8 @@ pub enum Val {
     Below(Rc<Vec<Val>>),
     /// Drawn at random.
     Drawn(Rc<Drawn>),
+    /// The bits of a float32 tensor, as whole numbers.
+    Bits(Rc<Val>),
     /// Words of texts, or where they belong.
     Ragged(Rc<Ragged>),
     /// Places and shape of what a known tensor holds all of: in the place of a sparse one.

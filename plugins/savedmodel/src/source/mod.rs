@@ -30,7 +30,7 @@ pub const FORMAT: &str = "saved-model";
 pub const MODEL: &str = "saved_model.pb";
 
 impl Source for SavedModels {
-    const FORMATS: &'static [Format] = &[Format { name: FORMAT, suffixes: &[], magic: &[] }];
+    const FORMATS: &'static [Format] = &[Format { name: FORMAT, suffixes: &[MODEL], magic: &[] }];
 
     /// The head of a directory is its listing.
     fn probe(&self, head: &[u8], _name: &str) -> u8 {

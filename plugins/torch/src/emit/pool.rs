@@ -1,9 +1,9 @@
 use super::conv::{Pads, padded, padded_same, pads, pairs, want_channels_first};
 use super::unsupported;
 use crate::class::Helper;
-use crate::py::{Arg, Py, call, kw, one_or_all, tuple};
-use crate::scope::{Emit, Making};
-use recast_plugin_api::ir::{Node, Pool, PoolFunction};
+use crate::py::{Arg, Py, call, kw, method, one_or_all, tuple};
+use crate::scope::{Emit, Making, torch_dtype};
+use recast_plugin_api::ir::{DType, Node, Pool, PoolFunction};
 
 /// PyTorch pads evenly, by at most half of a window; what it can't is padded before.
 pub fn pool(op: &Pool, node: &Node, e: &mut Emit) -> Making {
@@ -12,9 +12,17 @@ pub fn pool(op: &Pool, node: &Node, e: &mut Emit) -> Making {
     if n > 3 {
         return Err(unsupported(node, format!("{n} spatial axes")));
     }
-    let mut x = e.arg(node, 0)?;
-    let ones = vec![1; n];
     let average = op.function == PoolFunction::Average;
+    let dtype = e.ty(e.value(node, 0)?).dtype;
+    // PyTorch has no mean of volumes in half precision on a CPU.
+    let wide = average && n == 3 && matches!(dtype, DType::F16 | DType::BF16);
+    let back = move |pooled: Py| match wide {
+        true => method(pooled, "to", vec![Py::from(torch_dtype(dtype)).into()]),
+        false => pooled,
+    };
+    let x = e.arg(node, 0)?;
+    let mut x = if wide { method(x, "float", Vec::new()) } else { x };
+    let ones = vec![1; n];
     let mut args: Vec<Arg> = vec![one_or_all(&op.window).into(), kw("stride", one_or_all(&op.strides))];
     match pads(&op.padding) {
         Pads::Even(even) if even.iter().all(|&pad| pad == 0) => {}
@@ -22,7 +30,10 @@ pub fn pool(op: &Pool, node: &Node, e: &mut Emit) -> Making {
             args.push(kw("padding", one_or_all(&even)));
             args.extend(average.then(|| kw("count_include_pad", false)));
         }
-        Pads::Uneven(_) | Pads::Even(_) | Pads::Same if average => return averaged(op, n, node, e),
+        Pads::Uneven(_) | Pads::Even(_) | Pads::Same if average => {
+            let x = if wide { e.temporary(&x) } else { e.var(node, 0)? };
+            return Ok(back(averaged(op, x, e)).into());
+        }
         Pads::Same => {
             let lowest = Some(Py::from("-math.inf"));
             x = padded_same(x, &op.padding, &op.window, &op.strides, &ones, lowest, e);
@@ -33,14 +44,13 @@ pub fn pool(op: &Pool, node: &Node, e: &mut Emit) -> Making {
     }
     let name = if average { "avg" } else { "max" };
     args.insert(0, x.into());
-    Ok(call(&format!("F.{name}_pool{n}d"), args).into())
+    Ok(back(call(&format!("F.{name}_pool{n}d"), args)).into())
 }
 
 /// The mean over what is not padding: `average_pool` of the helpers.
-fn averaged(op: &Pool, n: usize, node: &Node, e: &mut Emit) -> Making {
+fn averaged(op: &Pool, x: Py, e: &mut Emit) -> Py {
     e.out.helpers.insert(Helper::AveragePool);
-    let x = e.var(node, 0)?;
-    let ones = vec![1; n];
+    let ones = vec![1; op.window.len()];
     let pad = |of: Py, e: &mut Emit| match pads(&op.padding) {
         Pads::Same => padded_same(of, &op.padding, &op.window, &op.strides, &ones, None, e),
         Pads::Even(_) | Pads::Uneven(_) => padded(of, &pairs(&op.padding), None),
@@ -54,5 +64,5 @@ fn averaged(op: &Pool, n: usize, node: &Node, e: &mut Emit) -> Making {
         tuple(op.window.iter().copied()).into(),
         tuple(op.strides.iter().copied()).into(),
     ];
-    Ok(call("average_pool", args).into())
+    call("average_pool", args)
 }

@@ -1,5 +1,5 @@
-//! `zero_output_for_mask`, as the Keras that wrote the file heeded it: whether a recurrent layer gives zeros at the steps
-//! that are masked, or what it gave at the step before. Of the two layers of a Bidirectional, no file says it.
+//! `zero_output_for_mask`, as the Keras that wrote the file heeded it: whether a recurrent layer gives zeros at the
+//! steps that are masked, or what it gave at the step before. Of the two layers of a Bidirectional, no file says it.
 //!
 //! | written by | a pair's masked steps |
 //! |---|---|

@@ -36,6 +36,9 @@ impl Version {
     }
 }
 
+/// No axis of an input is longer.
+const INPUT_SIZE_MAX: u64 = i32::MAX as u64;
+
 /// What the weights' order depends on, kept aside while layers are built.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -157,7 +160,7 @@ impl Build<'_> {
             Value::Null => Ok(InputDim { size: None }),
             // Keras 1 on Theano wrote -1 for a free dimension.
             Value::Number(size) if size.as_i64() == Some(-1) => Ok(InputDim { size: None }),
-            _ => match dim.as_u64() {
+            _ => match dim.as_u64().filter(|size| *size <= INPUT_SIZE_MAX) {
                 Some(size) => Ok(InputDim { size: Some(size) }),
                 None => Err(self.malformed(name, format!("an input dimension of {dim}"))),
             },

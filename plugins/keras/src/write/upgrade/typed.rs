@@ -231,8 +231,10 @@ fn function(operation: &str, config: &Value, takes: &[Type], gives: &[Type]) -> 
 mod tests {
     use super::*;
 
+    /// Dtype and rank.
+    type Of = (DType, usize);
     /// (class, configuration, what it takes, what it gives, part of why Keras 2 refuses it): seen in tf.keras 2.15.
-    const CASES: &[(&str, &str, &[(DType, usize)], (DType, usize), &str)] = &[
+    const CASES: &[(&str, &str, &[Of], Of, &str)] = &[
         ("Hashing", r#"{"output_mode": "one_hot"}"#, &[(DType::Str, 2)], (DType::F32, 3), "two axes"),
         ("Hashing", r#"{"output_mode": "one_hot"}"#, &[(DType::Str, 2)], (DType::F32, 2), ""),
         ("Hashing", "{}", &[(DType::Str, 3)], (DType::I64, 3), ""),

@@ -1,5 +1,6 @@
 //! TensorFlow's ops, as recast's: one table, a file for each family.
 
+mod bits;
 pub mod blocks;
 pub mod control;
 mod fold;
@@ -104,7 +105,8 @@ static TABLE: &[Row] = &[
     row("BatchMatMulV3", nn::mat_mul),
     row("BatchToSpaceND", blocks::batch_to_space),
     row("BiasAdd", nn::bias_add),
-    row("BitwiseAnd", math::binary),
+    row("Bitcast", bits::bitcast),
+    row("BitwiseAnd", bits::and),
     row("BitwiseOr", math::binary),
     row("BitwiseXor", math::binary),
     row("BroadcastArgs", fold::broadcast_args),

@@ -153,7 +153,7 @@ pub fn node<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
         ("Shape", [Some(Part::Codes)]) => Part::CodesShape,
         ("ExpandDims" | "Reshape", [Some(Part::Codes), ..]) => Part::Codes,
         ("Cast" | "Reshape", [Some(Part::Rows), ..]) => Part::Rows,
-        ("DenseBincount", [Some(Part::Rows), _, _]) => Part::Lengths,
+        ("DenseBincount", [Some(Part::Rows), _, None]) if is_plain_count(interp, node, &vals[2])? => Part::Lengths,
         ("Cumsum", [Some(Part::Lengths), _]) if is_plain_sum(node)? => Part::Ends,
         ("ConcatV2", [None, Some(Part::Ends), _]) if interp.known(node, vals, 0, "beginning")? == [0] => Part::Splits,
         ("Maximum", [_, _]) => return bound(interp, node, &ragged, vals, true),
@@ -180,6 +180,11 @@ fn is_first(interp: &Interp<'_>, node: &Node<'_>, vals: &[Val], axis: usize) -> 
     let others = node.int("ellipsis_mask", 0)? == 0 && node.int("new_axis_mask", 0)? == 0;
     let shrinks = node.int("shrink_axis_mask", 0)? == 1 << axis;
     Ok(masks && others && shrinks && begin.len() == axis + 1 && begin.get(axis) == Some(&0) && end.len() == axis + 1)
+}
+
+/// Does a bincount give how often each number is there?
+fn is_plain_count(interp: &Interp<'_>, node: &Node<'_>, weights: &Val) -> Result<bool, Diag> {
+    Ok(!node.flag("binary_output", false)? && interp.shape_of(node, weights)? == [Dim::Known(0)])
 }
 
 fn is_plain_sum(node: &Node<'_>) -> Result<bool, Diag> {
