@@ -1,5 +1,5 @@
-//! What Keras 2 does not do with these very types or values, though it has the class or function: Keras 3 makes floats of
-//! whole numbers where TensorFlow refuses them, and its layers take more ranks and options together.
+//! What Keras 2 does not do with these very types or values, though it has the class or function: Keras 3 makes floats
+//! of whole numbers where TensorFlow refuses them, and its layers take more ranks and options together.
 
 use super::functions;
 use recast_plugin_api::diag::{Code, Diag, Findings};
