@@ -58,7 +58,8 @@ pub fn signatures_differ(a: &Graph, b: &Graph, renames: bool) -> Option<String> 
         graph.inputs.iter().map(|input| (input.name.clone(), format!(": {}", graph.ty(input.value)))).collect()
     };
     let outputs = |graph: &Graph| -> Vec<(String, String)> {
-        graph.outputs.iter().map(|output| (output.name.clone(), String::new())).collect()
+        let dtype = |value| format!(": {}", graph.ty(value).dtype);
+        graph.outputs.iter().map(|output| (output.name.clone(), dtype(output.value))).collect()
     };
     let named_alike = |a: &str, b: &str| a == b || (renames && is_plain_form(a, b));
     let differ = |what: &str, a: Vec<(String, String)>, b: Vec<(String, String)>| {

@@ -118,6 +118,8 @@ impl<T: Clone + PartialEq> Book<T> {
         let dtype = match (l.keras_major() >= 3, compute_dtype(l)) {
             (true, _) => DType::I64,
             (false, Ok(dtype)) if dtype.is_float() => dtype,
+            // Keras 2 gives what it is asked for; that of an IntegerLookup is the dtype of its tokens.
+            (false, Ok(dtype)) if dtype.is_int() && l.layer.class == "StringLookup" => dtype,
             // Old layers had the dtype of their tokens for their own.
             (false, _) => DType::F32,
         };

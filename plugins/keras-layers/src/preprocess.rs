@@ -62,7 +62,9 @@ fn constant(l: &mut Lowering<'_>, numbers: &Numbers, shape: &[u64], x: ValueId) 
 
 /// scale x + offset
 fn rescaling(l: &mut Lowering<'_>) -> Outcome {
-    let mut y = in_compute_dtype(l)?;
+    let (x, dtype) = (l.input()?.value, compute_dtype(l)?);
+    // Whole numbers, too, where they are asked for.
+    let mut y = l.cast(x, dtype)?;
     for (key, function, neutral) in [("scale", BinaryFunction::Mul, 1.0), ("offset", BinaryFunction::Add, 0.0)] {
         let Some(by) = config_numbers(l, key)? else { continue };
         if by.values.iter().any(|&value| value != neutral) {

@@ -113,12 +113,15 @@ pub fn write(output: &dyn Output, target: &str, request: &WriteRequest) -> Resul
     };
     let (root, said) = words::given(output, root, dialect)?;
     said.iter().for_each(|note| output.report(note));
-    let refused = match (dialect, &request.graph) {
-        (Dialect::Keras3, _) => Findings::new(),
-        (_, Some(_)) => refused_by_2(source, &root, &Typed::of(&request.decoded_graph()?)),
-        (_, None) => refused_by_2(source, &root, &Typed::default()),
+    let typed = match &request.graph {
+        Some(_) => Typed::of(&request.decoded_graph()?),
+        None => Typed::default(),
     };
-    let prepared = upgrade::prepare(source, &root, dialect);
+    let refused = match dialect {
+        Dialect::Keras3 => Findings::new(),
+        Dialect::Both | Dialect::Keras2 | Dialect::Js => refused_by_2(source, &root, &typed),
+    };
+    let prepared = upgrade::prepare(source, &root, dialect, &typed);
     if dialect.is_old() && !refused.is_empty() {
         return Err(refused.into_iter().chain(prepared.err().into_iter().flatten()).collect());
     }

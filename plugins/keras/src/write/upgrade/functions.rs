@@ -126,6 +126,9 @@ const RULES: &[Rule] = &[
     ("zeros_like", "numpy.ZerosLike", "input", ""),
 ];
 
+/// Functions that give indices: int64, unless they are asked for the int32 of Keras 3.
+const INDICES: &[&str] = &["math.argmax", "math.argmin"];
+
 fn find(function: &str) -> Option<&'static Rule> {
     let found = RULES.binary_search_by_key(&function, |rule| rule.0).ok()?;
     Some(&RULES[found])
@@ -137,6 +140,10 @@ pub fn rewrite(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
     let Some(rule) = find(function) else { return Ok(()) };
     let mut config: Option<Map<String, Value>> = None;
     for call in calls {
+        if INDICES.contains(&function) {
+            // A cast says it.
+            call.kwargs.retain(|named| named.name != "output_type");
+        }
         let found = rewrite_call(rule, &layer.path, call)?;
         if config.as_ref().is_some_and(|config| *config != found) {
             let detail =
@@ -219,6 +226,9 @@ pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
             None if value.is_null() || *value == json!(false) => {}
             None => return Err(refuse(format!("no word for `{key}`, which is {value} here"))),
         }
+    }
+    if INDICES.contains(&function) {
+        named.push(NamedArg { name: "output_type".to_owned(), arg: Some(Arg::json(&json!("int32"))) });
     }
     for call in calls {
         // Keras 3 names arguments that were not given.

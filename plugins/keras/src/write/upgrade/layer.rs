@@ -128,6 +128,9 @@ impl Upgrade<'_> {
 
     fn known(&mut self, row: &'static Row, layer: &Layer, config: &Value) -> Made {
         let mut out = Map::new();
+        let policy = config.get("dtype").unwrap_or(&Value::Null);
+        let dtype = policy.get("config").and_then(|config| config.get("name")).unwrap_or(policy).clone();
+        let outer = std::mem::replace(&mut self.dtype, dtype);
         for (key, value) in config.as_object().into_iter().flatten() {
             let key = gone::renamed(row.class, key).unwrap_or(key);
             if let Some(value) = self.key(row, layer, key, value) {
@@ -135,6 +138,7 @@ impl Upgrade<'_> {
             }
         }
         self.complete(row.class, layer, config, &mut out);
+        self.dtype = outer;
         if OF_WORDS.contains(&row.class) {
             self.of_words(layer, &mut out);
         }

@@ -2,6 +2,7 @@
 //! Keras 3. What Keras 3 can't say with the same numbers is a finding, all of them at once.
 
 mod calls;
+mod casts;
 mod classes;
 mod explicit;
 mod functions;
@@ -73,6 +74,8 @@ struct Upgrade<'m> {
     newer: Vec<Newer>,
     /// tf.keras 2 would load it, and compute something else: it must not.
     closed: bool,
+    /// Of the layer in the making.
+    dtype: Value,
 }
 
 /// The path of a layer that Keras 3 alone has words for, and why.
@@ -87,6 +90,7 @@ pub fn model(source: &LayerModel, root: &Model, dialect: Dialect, newer: Option<
         findings: Findings::new(),
         notes: Vec::new(),
         closed: newer.is_some(),
+        dtype: Value::Null,
         newer: newer.into_iter().collect(),
     };
     let config = upgrade.model(root, &Value::Null, true);

@@ -5,8 +5,8 @@ use super::explicit::{Rule, Rules, write_out};
 use super::layer::is_renormalized;
 use super::masks::{Habit, habit};
 use super::order::orders_differ;
-use super::typed::asks_for_counts;
-use super::{Dialect, Newer, functions};
+use super::typed::{Typed, asks_for_counts};
+use super::{Dialect, Newer, casts, functions};
 use crate::weights::roles;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg, keras_version};
@@ -21,10 +21,10 @@ pub struct Prepared {
     pub newer: Option<Newer>,
 }
 
-pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect) -> Result<Prepared, Findings> {
+pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect, typed: &Typed) -> Result<Prepared, Findings> {
     let version = keras_version(&source.keras_version);
     let major = version.0;
-    let mut prepare = Prepare { dialect, major, findings: Findings::new(), notes: Vec::new(), newer: None };
+    let mut prepare = Prepare { typed, dialect, major, findings: Findings::new(), notes: Vec::new(), newer: None };
     let mut root = prepare.masks(root, Rule::of(version));
     prepare.model(&mut root);
     if dialect == Dialect::Both {
@@ -71,14 +71,15 @@ fn makes_mask(layer: &Layer) -> bool {
     matches!(habit(layer), Habit::Makes)
 }
 
-fn set(layer: &mut Layer, key: &str, value: Value) {
+pub(super) fn set(layer: &mut Layer, key: &str, value: Value) {
     if let Some(mut config) = serde_json::from_str::<Value>(&layer.config).ok().filter(Value::is_object) {
         config[key] = value;
         layer.config = config.to_string();
     }
 }
 
-struct Prepare {
+struct Prepare<'t> {
+    typed: &'t Typed,
     dialect: Dialect,
     /// Of the Keras that wrote the source.
     major: u32,
@@ -87,7 +88,7 @@ struct Prepare {
     newer: Option<Newer>,
 }
 
-impl Prepare {
+impl Prepare<'_> {
     /// With the masks written out that the readers would not find by themselves.
     fn masks(&mut self, root: &Model, source: Rule) -> Model {
         let readers = match self.dialect {
@@ -140,6 +141,10 @@ impl Prepare {
             if self.dialect.is_old() {
                 calls.iter_mut().for_each(|call| name_positions(&layer.class, call));
             }
+        }
+        if matches!(self.dialect, Dialect::Keras3 | Dialect::Both) && self.major < 3 {
+            self.findings.extend(casts::refused(model, self.typed));
+            self.notes.extend(casts::write_out(model, self.typed));
         }
         self.names(model);
         for layer in &mut model.layers {

@@ -41,11 +41,11 @@ impl Typed {
         typed
     }
 
-    fn takes(&self, path: &str) -> &[Type] {
+    pub(super) fn takes(&self, path: &str) -> &[Type] {
         self.takes.get(path).map_or(&[], Vec::as_slice)
     }
 
-    fn gives(&self, path: &str) -> &[Type] {
+    pub(super) fn gives(&self, path: &str) -> &[Type] {
         self.gives.get(path).map_or(&[], Vec::as_slice)
     }
 }
@@ -119,7 +119,8 @@ fn seen(model: &Model, index: usize) -> Seen {
     seen
 }
 
-fn counts(layer: &Layer) -> bool {
+/// Does the layer give a vector for its tokens, of what is there, or how often?
+pub(super) fn encodes(layer: &Layer) -> bool {
     let config: Value = serde_json::from_str(&layer.config).unwrap_or_default();
     matches!(mode(&config), "one_hot" | "multi_hot" | "count")
 }
@@ -128,7 +129,7 @@ fn counts(layer: &Layer) -> bool {
 fn counted(model: &Model, index: usize, layer: &Layer) -> Option<String> {
     let class = layer.class.as_str();
     let (never, asked) = (COUNTS.contains(&class), class == COUNTS_AS_ASKED);
-    if !(never || asked) || !counts(layer) {
+    if !(never || asked) || !encodes(layer) {
         return None;
     }
     let seen = seen(model, index);
@@ -139,7 +140,7 @@ fn counted(model: &Model, index: usize, layer: &Layer) -> Option<String> {
 /// Does Keras 2 have to be asked for whole numbers?
 pub fn asks_for_counts(model: &Model, index: usize) -> bool {
     let layer = model.layers.get(index).filter(|layer| layer.class == COUNTS_AS_ASKED);
-    layer.is_some_and(counts) && seen(model, index).dtype
+    layer.is_some_and(encodes) && seen(model, index).dtype
 }
 
 fn whys(layer: &Layer, typed: &Typed) -> Vec<String> {

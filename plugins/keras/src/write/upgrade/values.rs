@@ -145,12 +145,12 @@ impl Upgrade<'_> {
             _ if name != HARD_SIGMOID => {}
             Dialect::Keras3 | Dialect::Both if old => {
                 self.needs_newer(path, "its hard_sigmoid is another function than that of Keras 3");
-                return hard_sigmoid(0.2);
+                return hard_sigmoid(0.2, &self.dtype);
             }
             // tf.keras would load the name, and compute its own function.
             Dialect::Both => {
                 self.needs_newer(path, "its hard_sigmoid is another function than that of Keras 3");
-                return hard_sigmoid(1.0 / 6.0);
+                return hard_sigmoid(1.0 / 6.0, &self.dtype);
             }
             Dialect::Keras2 | Dialect::Js if !old => {
                 let detail = "hard_sigmoid of Keras 3 is another function than that of Keras 2 and TensorFlow.js";
@@ -185,9 +185,13 @@ impl Upgrade<'_> {
 }
 
 /// clip(scale * x + 1 / 2, 0, 1): Keras 2's hard sigmoid scales by 1 / 5, the one that Keras 3 calls so by 1 / 6.
-fn hard_sigmoid(scale: f64) -> Value {
-    let scale = json!({"name": "hard_sigmoid_scale", "scale": scale, "offset": 0.5});
-    let clip = json!({"name": "hard_sigmoid_clip", "max_value": 1.0});
+/// `dtype`: that of the layer which it belongs to, and which does not hand it on.
+fn hard_sigmoid(scale: f64, dtype: &Value) -> Value {
+    let mut scale = json!({"name": "hard_sigmoid_scale", "scale": scale, "offset": 0.5});
+    let mut clip = json!({"name": "hard_sigmoid_clip", "max_value": 1.0});
+    if !dtype.is_null() && *dtype != json!("float32") {
+        [&mut scale, &mut clip].into_iter().for_each(|config| config["dtype"] = dtype.clone());
+    }
     let layers = [object("keras.layers", "Rescaling", scale), object("keras.layers", "ReLU", clip)];
     object("keras.layers", "Pipeline", json!({"name": "hard_sigmoid", "layers": layers}))
 }
