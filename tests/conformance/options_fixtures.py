@@ -107,9 +107,37 @@ def models():
     found["conv_lstm_time_major"] = single(lambda: of(L.ConvLSTM1D(2, 2, time_major=True), (3, 5, 2)))
     found["unrolled_masks"] = unrolled_masks
     found["renorm"] = single(lambda: of(L.BatchNormalization(renorm=True), (3, 4)))
+    found.update(other_dtypes=single(other_dtypes), half_in_floats=single(half_in_floats), masked_scores=masked_scores)
+    found["conv1d_of_rows"] = single(lambda: of(L.Conv1D(2, 2), (3, 5, 2)))
     found["training_dropout_lstm"] = single(lambda: training(L.LSTM(3, dropout=0.5)))
     found["training_dropout_inside"] = single(lambda: training(L.TimeDistributed(L.Dropout(0.5))))
     return found, "keras"
+
+
+def other_dtypes():
+    """What Keras 3 gives as whole numbers, or narrower ones."""
+    image, row = keras.Input((5, 4, 3), dtype="uint8"), keras.Input((3,), dtype="int64")
+    number = keras.Input((4,))
+    counted = [L.IntegerLookup(vocabulary=[3, 7, 11], output_mode=mode)(row) for mode in ("count", "multi_hot")]
+    inside = keras.Sequential([keras.Input((5, 4, 3), dtype="uint8"), L.Resizing(3, 4)])
+    places = keras.Sequential([keras.Input((4,)), L.Discretization([-1.0, 0.0, 1.0])])
+    return keras.Model([image, row, number], [
+        L.RandomContrast(0.5)(image), L.Resizing(3, 2)(image), inside(image), places(number), *counted,
+        keras.backend.argmax(number)])
+
+
+def half_in_floats():
+    """TensorFlow resizes to float32; an activation that Keras 3 does not have computes in the layer's dtype."""
+    x = keras.Input((3, 4, 2))
+    return keras.Model(x, [L.UpSampling2D(2, interpolation="bilinear", dtype="mixed_float16")(x),
+                           L.ConvLSTM1D(2, 2, dtype="float16")(x),
+                           L.LSTM(2, recurrent_activation="hard_sigmoid", dtype="float16")(L.Reshape((3, 8))(x))])
+
+
+def masked_scores():
+    x = keras.Input((5, 3))
+    y = L.Masking()(x)
+    return gaps(keras.Model(x, L.MultiHeadAttention(2, 3, dropout=0.3)(y, y)))
 
 
 def octets():

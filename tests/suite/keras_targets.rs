@@ -155,6 +155,7 @@ const REFUSED: &[(&[&str], &str, &str, Code)] = &[
     (&["keras2"], "keras3", "activation_sparsemax", Code::UnsupportedLayer),
     (&["keras2"], "keras3", "activation_squareplus", Code::UnsupportedLayer),
     (&["keras2"], "keras3", "activation_tanh_shrink", Code::UnsupportedLayer),
+    (&["keras2"], "keras3", "beyond_norms_of_ints", Code::UnsupportedLayer),
     (&["keras2"], "keras3", "beyond_rms_normalization", Code::UnsupportedLayer),
     (&["keras2"], "keras3", "dense_hard_sigmoid", Code::UnsupportedLayer),
     (&["keras2"], "keras3", "gru_hard_sigmoid", Code::UnsupportedLayer),
@@ -266,6 +267,11 @@ fn converted_by_the_daemon_it_comes_back_as_the_same_graph() {
         ("fixtures/keras2/masks_added_with_none.h5", "keras"),
         ("fixtures/keras2/masks_order_of_weights.h5", "keras"),
         ("fixtures/keras2/masks_multiplied.h5", "h5"),
+        // Whole numbers where Keras 2 gave floats, or wider ones.
+        ("fixtures/options_keras2/other_dtypes.keras", "keras"),
+        ("fixtures/options_keras2/other_dtypes.keras", "h5"),
+        ("fixtures/options_keras2/half_in_floats.keras", "keras"),
+        ("fixtures/options_keras2/masked_scores.keras", "keras"),
         ("fixtures/keras3/odd_names.h5", "keras2"),
         ("fixtures/keras3/mha_embedding_mask.h5", "keras2"),
         ("samples/mnist_mlp.h5", "tfjs"),
@@ -274,6 +280,24 @@ fn converted_by_the_daemon_it_comes_back_as_the_same_graph() {
         let path = tests_dir().join(fixture);
         let done = convert_to(home.path(), &path, target, &[]);
         assert_eq!((done.status(), done.level()), ("verified", "structural"), "{fixture}: {}", done.findings());
+    }
+}
+
+/// What Keras 3 does not compute as Keras 2 did is refused before it is written.
+#[test]
+fn what_keras_3_computes_otherwise_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    for (fixture, why) in [
+        ("conv1d_of_rows", "Keras 3's Conv1D takes 3 axes"),
+        ("resizing_gaussian", "Keras 3's Resizing has no interpolation `gaussian`"),
+        ("up_sampling_mitchellcubic", "Keras 3's UpSampling2D has no interpolation `mitchellcubic`"),
+    ] {
+        let path = tests_dir().join(format!("fixtures/options_keras2/{fixture}.keras"));
+        for target in ["keras", "h5"] {
+            let done = convert_to(home.path(), &path, target, &[]);
+            let findings = done.findings();
+            assert!(done.errors() == ["unsupported-layer"] && findings.contains(why), "{fixture} {target}: {findings}");
+        }
     }
 }
 

@@ -281,6 +281,16 @@ mod tests {
     }
 
     #[test]
+    fn an_output_of_another_dtype_is_another_one() {
+        let a = net("a", 1.0, false);
+        let mut b = net("a", 1.0, false);
+        let to = Op::Cast(recast_plugin_api::ir::Cast { to: DType::F16 });
+        let narrow = b.add("a", to, &[b.outputs[0].value]).unwrap();
+        b.outputs[0].value = narrow;
+        assert_eq!(signatures_differ(&a, &b, false).unwrap(), "its outputs are y: f16, should be y: f32");
+    }
+
+    #[test]
     fn a_target_that_renames_may_change_what_it_can_not_say() {
         for (mine, theirs, alike) in [
             ("block/one", "block_one", true),
