@@ -97,7 +97,8 @@ def models():
         found["doubles"] = single(doubles)
         found["half_volumes"] = single(half_volumes)
         found["nearest_antialias"] = single(lambda: of(L.Resizing(3, 4, "nearest", antialias=True), (6, 5, 2)))
-        found.update(unrolled_masks=unrolled_masks, masked_or_not=masked_or_not)
+        found.update(unrolled_masks=unrolled_masks, masked_or_not=masked_or_not, masked_groups=masked_groups)
+        found["whole_numbers"] = single(whole_numbers)
         return found, "keras"
     found = {f"local_{n}": single(lambda n=n: of(L.LocallyConnected2D(2, (3, 2), strides=(1, 2), implementation=n), (4, 5, 2)))
              for n in (1, 2, 3)}
@@ -112,6 +113,22 @@ def models():
     found["training_dropout_lstm"] = single(lambda: training(L.LSTM(3, dropout=0.5)))
     found["training_dropout_inside"] = single(lambda: training(L.TimeDistributed(L.Dropout(0.5))))
     return found, "keras"
+
+
+def masked_groups():
+    """Keras 2 normalises masked steps otherwise, and does not put masked steps behind others without a mask."""
+    x = keras.Input((5, 4))
+    y = L.Masking()(x)
+    joined = L.Concatenate(axis=1)([y, x])
+    return gaps(keras.Model(x, [L.GroupNormalization(2)(y), L.LSTM(2)(L.GroupNormalization(2)(y)), L.Dense(2)(joined)]))
+
+
+def whole_numbers():
+    """What Keras 2 gives as floats, or as wider numbers."""
+    image, number = keras.Input((5, 4, 3), dtype="uint8"), keras.Input((4,))
+    return keras.Model([image, number], [
+        L.Resizing(3, 2, "nearest")(image), L.Discretization([-1.0, 0.0, 1.0])(number),
+        keras.ops.argmax(number, axis=1)])
 
 
 def other_dtypes():

@@ -272,6 +272,8 @@ fn converted_by_the_daemon_it_comes_back_as_the_same_graph() {
         ("fixtures/options_keras2/other_dtypes.keras", "h5"),
         ("fixtures/options_keras2/half_in_floats.keras", "keras"),
         ("fixtures/options_keras2/masked_scores.keras", "keras"),
+        ("fixtures/options_keras3/whole_numbers.keras", "keras2"),
+        ("fixtures/options_keras3/masked_groups.keras", "keras2"),
         ("fixtures/keras3/odd_names.h5", "keras2"),
         ("fixtures/keras3/mha_embedding_mask.h5", "keras2"),
         ("samples/mnist_mlp.h5", "tfjs"),

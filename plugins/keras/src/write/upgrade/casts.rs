@@ -28,8 +28,21 @@ enum Side {
     After,
 }
 
+/// As `wanted_by_3`, of a layer of Keras 3 in Keras 2.
+fn wanted_by_2(layer: &Layer, typed: &Typed) -> Option<(Side, DType)> {
+    let config = parsed(&layer.config);
+    let (takes, gives) = (typed.takes(&layer.path).first()?.dtype, typed.gives(&layer.path).first()?.dtype);
+    let indices = config.get("output_mode").is_none_or(|mode| *mode == json!("int"));
+    let differs = match layer.class.as_str() {
+        "Discretization" => indices && gives != DType::I64,
+        "Resizing" => takes.is_int() && gives.is_int(),
+        _ => false,
+    };
+    differs.then_some((Side::After, gives))
+}
+
 /// What a layer of Keras 3 would be given or give, if that is not what Keras 2 had.
-fn wanted(layer: &Layer, typed: &Typed) -> Option<(Side, DType)> {
+fn wanted_by_3(layer: &Layer, typed: &Typed) -> Option<(Side, DType)> {
     let config = parsed(&layer.config);
     if let Some(half) = half_in_floats(layer, typed) {
         let given = typed.takes(&layer.path).first()?.dtype;
@@ -144,13 +157,19 @@ fn is_all_one(model: &Model, at: usize) -> bool {
     !shown && takers.all(content)
 }
 
-/// Writes casts into a model of Keras 2, not into those inside of it. What they are, for whoever reads the log.
-pub(super) fn write_out(model: &mut Model, typed: &Typed) -> Vec<Diag> {
+/// Writes casts into a model of the other Keras than the `reader`'s, not into those inside of it. What they are, for
+/// whoever reads the log.
+pub(super) fn write_out(model: &mut Model, typed: &Typed, reader: u32) -> Vec<Diag> {
     let mut notes = Vec::new();
     // From behind, so that the places of those before stay.
     for at in (0..model.layers.len()).rev() {
-        let found = wanted(&model.layers[at], typed);
-        settle(&mut model.layers[at], typed, &mut notes);
+        let found = match reader {
+            2 => wanted_by_2(&model.layers[at], typed),
+            _ => wanted_by_3(&model.layers[at], typed),
+        };
+        if reader > 2 {
+            settle(&mut model.layers[at], typed, &mut notes);
+        }
         let Some((side, dtype)) = found else { continue };
         if side == Side::After && is_all_one(model, at) {
             continue;
@@ -159,10 +178,13 @@ pub(super) fn write_out(model: &mut Model, typed: &Typed) -> Vec<Diag> {
         let layer = &model.layers[at];
         let detail = match side {
             Side::Before => {
-                format!("Keras 3's {} keeps the dtype of images: `{}` makes them {dtype}", layer.class, cast.name)
+                format!(
+                    "Keras {reader}'s {} keeps the dtype of images: `{}` makes them {dtype}",
+                    layer.class, cast.name
+                )
             }
             Side::After => {
-                format!("Keras 3's {} gives another dtype: `{}` makes {dtype} of it", layer.class, cast.name)
+                format!("Keras {reader}'s {} gives another dtype: `{}` makes {dtype} of it", layer.class, cast.name)
             }
         };
         notes.push(Diag::new(Code::OptionIgnored, layer.path.as_str(), detail).note());

@@ -187,6 +187,12 @@ impl<'r> Writer<'r> {
         }
         let out = match habit(&layer) {
             Habit::Makes => inputs.first().map(|input| self.terms.made(&layer, input)).map(|id| self.everybody(id)),
+            Habit::Passes if layer.class == "GroupNormalization" => {
+                // Keras 2 leaves out of its statistics what is masked.
+                let mut views: Vec<Views> = views.into_iter().take(1).collect();
+                self.apart(&layer, &mut call, (&mut views, &inputs[..1.min(inputs.len())]), &|rule| rule.major < 3);
+                views.first().map(|views| self.passed(&layer, views))
+            }
             Habit::Passes => views.first().map(|views| self.passed(&layer, views)),
             Habit::Takes if layer.class == "BatchNormalization" => views.first().cloned(),
             Habit::Takes | Habit::Ends | Habit::Recurrent => Some(self.one(model, &layer, &old, &mut call, &views)),
@@ -459,6 +465,14 @@ impl<'r> Writer<'r> {
         self.apart(layer, call, (&mut views, inputs), &|rule| rule.major >= 3 && source.major < 3);
         let axis = parsed(&layer.config).get("axis").and_then(Value::as_i64).unwrap_or(-1);
         let rules: Vec<Rule> = self.rules.all().collect();
+        let mixed = |by: usize| {
+            let found = || views.iter().map(|views| views[by].is_some());
+            rules[by].major < 3 && found().any(|is| is) && !found().all(|is| is)
+        };
+        // Keras 2 puts ones as wide as a tensor behind a mask that is one wide, which does not fit.
+        if axis != -1 && axis < 2 && source.major >= 3 && (1..rules.len()).any(mixed) {
+            self.apart(layer, call, (&mut views, inputs), &|rule| rule.major < 3);
+        }
         let mut out = Vec::with_capacity(rules.len());
         for (by, rule) in rules.into_iter().enumerate() {
             let found: Vec<Option<Id>> = views.iter().map(|views| views[by]).collect();

@@ -144,7 +144,10 @@ impl Prepare<'_> {
         }
         if matches!(self.dialect, Dialect::Keras3 | Dialect::Both) && self.major < 3 {
             self.findings.extend(casts::refused(model, self.typed));
-            self.notes.extend(casts::write_out(model, self.typed));
+            self.notes.extend(casts::write_out(model, self.typed, 3));
+        }
+        if self.dialect == Dialect::Keras2 && self.major >= 3 {
+            self.notes.extend(casts::write_out(model, self.typed, 2));
         }
         self.names(model);
         for layer in &mut model.layers {

@@ -162,6 +162,9 @@ fn whys(layer: &Layer, typed: &Typed) -> Vec<String> {
     say(encodes && gives.iter().any(|ty| ty.rank() > 2), "gives no more than two axes, which are more here");
     let whole = takes.iter().any(|ty| !ty.dtype.is_float());
     say(class == "Masking" && whole, "takes floats alone, and no whole numbers as here");
+    let smooth = config.get("interpolation").is_some_and(|way| *way != json!("nearest"));
+    let kept = takes.iter().chain(gives).all(|ty| ty.dtype.is_int()) && !takes.is_empty();
+    say(class == "Resizing" && smooth && kept, "gives floats of whole numbers, that of Keras 3 whole numbers");
     say(class == "Conv3DTranspose" && several("dilation_rate"), "does not dilate");
     let spread = several("strides") && several("dilation_rate");
     say(class.contains("Conv") && spread, "has no strides together with a dilation_rate");
@@ -245,6 +248,8 @@ mod tests {
         ("DepthwiseConv2D", r#"{"strides": [2, 2], "dilation_rate": [1, 1]}"#, &[], (DType::F32, 4), ""),
         ("Conv3DTranspose", r#"{"strides": 1, "dilation_rate": 2}"#, &[], (DType::F32, 5), "does not dilate"),
         ("ConvLSTM1D", r#"{"zero_output_for_mask": true}"#, &[], (DType::F32, 3), "zero_output_for_mask"),
+        ("Resizing", r#"{"interpolation": "bilinear"}"#, &[(DType::U8, 4)], (DType::U8, 4), "gives floats"),
+        ("Resizing", r#"{"interpolation": "nearest"}"#, &[(DType::U8, 4)], (DType::U8, 4), ""),
         ("CenterCrop", "{}", &[(DType::F32, 4)], (DType::F32, 4), ""),
         ("ops.numpy.Mean", "{}", &[(DType::I32, 2)], (DType::F32, 1), "f32 of i32"),
         ("ops.numpy.Mean", "{}", &[(DType::F16, 2)], (DType::F16, 1), ""),
