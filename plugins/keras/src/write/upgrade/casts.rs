@@ -1,7 +1,7 @@
 //! What Keras 2 computes with another dtype than Keras 3 does, whatever the layers' configurations say: images of whole
 //! numbers become floats in Keras 2 and stay what they are in Keras 3; counts of words are floats there and whole
-//! numbers here; indices differ in their width. Where a model of Keras 2 holds such a layer, a `Rescaling` by one beside
-//! it, which both Keras have, makes of one what the other has.
+//! numbers here; indices differ in their width. Beside such a layer, a `Rescaling` by one, which both Keras have, makes
+//! of one what the other has.
 
 use super::layer::parsed;
 use super::prepare::set;

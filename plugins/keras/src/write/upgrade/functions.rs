@@ -196,7 +196,8 @@ pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
         Findings::from(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail))
     };
     let config: Map<String, Value> = serde_json::from_str(&layer.config).unwrap_or_default();
-    let mut named = Vec::new();
+    let narrow = || NamedArg { name: "output_type".to_owned(), arg: Some(Arg::json(&json!("int32"))) };
+    let mut named: Vec<NamedArg> = INDICES.iter().filter(|known| **known == function).map(|_| narrow()).collect();
     let spelled = |option: &'static str| {
         let (name, rest) = option.split_once('>').unwrap_or((option, option));
         let (key, default) = rest.split_once('=').map_or((rest, None), |(key, default)| (key, Some(default)));
@@ -226,9 +227,6 @@ pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
             None if value.is_null() || *value == json!(false) => {}
             None => return Err(refuse(format!("no word for `{key}`, which is {value} here"))),
         }
-    }
-    if INDICES.contains(&function) {
-        named.push(NamedArg { name: "output_type".to_owned(), arg: Some(Arg::json(&json!("int32"))) });
     }
     for call in calls {
         // Keras 3 names arguments that were not given.

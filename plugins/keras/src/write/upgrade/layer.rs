@@ -227,6 +227,8 @@ impl Upgrade<'_> {
             "dtype" if row.class == "Embedding" && value.as_str().is_some_and(|name| name.contains("int")) => {
                 return None;
             }
+            // Of a Sequential without an input, as in an .h5, Keras 3 takes it for that of what comes in.
+            "dtype" if row.class == "Discretization" && self.plain() && gives_indices(layer) => return None,
             "dtype" => return self.dtype(value, &layer.path),
             "layer" | "backward_layer" | "cell" | "cells" => return self.wrapped(layer, key, value),
             "activity_regularizer" if !value.is_null() => return self.value(key, value, &layer.path),
@@ -492,6 +494,10 @@ impl Upgrade<'_> {
         }
         self.inner(&layer)
     }
+}
+
+fn gives_indices(layer: &Layer) -> bool {
+    parsed(&layer.config).get("output_mode").is_none_or(|mode| *mode == json!("int"))
 }
 
 /// Without what Keras 1 wrote beside the arguments of a layer.
