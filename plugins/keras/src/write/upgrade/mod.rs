@@ -10,6 +10,7 @@ mod layer;
 mod masks;
 mod order;
 mod prepare;
+mod stepped;
 mod terms;
 mod typed;
 mod values;

@@ -6,7 +6,7 @@ use super::layer::is_renormalized;
 use super::masks::{Habit, habit};
 use super::order::orders_differ;
 use super::typed::asks_for_counts;
-use super::{Dialect, Newer, functions};
+use super::{Dialect, Newer, functions, stepped};
 use crate::weights::roles;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg, keras_version};
@@ -71,7 +71,7 @@ fn makes_mask(layer: &Layer) -> bool {
     matches!(habit(layer), Habit::Makes)
 }
 
-fn set(layer: &mut Layer, key: &str, value: Value) {
+pub fn set(layer: &mut Layer, key: &str, value: Value) {
     if let Some(mut config) = serde_json::from_str::<Value>(&layer.config).ok().filter(Value::is_object) {
         config[key] = value;
         layer.config = config.to_string();
@@ -162,6 +162,7 @@ impl Prepare {
         if layer.class == "BatchNormalization" && is_renormalized(layer) {
             self.without_renorm(layer);
         }
+        self.findings.extend(stepped::agree(layer, self.major, self.dialect).err());
         if let Some(model) = layer.model.as_mut() {
             self.model(model);
         }
