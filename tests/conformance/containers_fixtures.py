@@ -23,7 +23,7 @@ def dense(**options):
 def half():
     """In bfloat16, whose rounding is two digits away."""
     x = keras.Input((5,))
-    return keras.Model(x, L.Dense(3)(L.Dense(4, activation="relu", dtype="bfloat16")(x)))
+    return keras.Model(x, L.Dense(3)(L.Dense(12, activation="relu", dtype="bfloat16")(x)))
 
 
 def convolutions():

@@ -155,6 +155,7 @@ const REFUSED: &[(&[&str], &str, &str, Code)] = &[
     (&["keras2"], "keras3", "activation_sparsemax", Code::UnsupportedLayer),
     (&["keras2"], "keras3", "activation_squareplus", Code::UnsupportedLayer),
     (&["keras2"], "keras3", "activation_tanh_shrink", Code::UnsupportedLayer),
+    (&["keras2"], "keras3", "beyond_norms_of_ints", Code::UnsupportedLayer),
     (&["keras2"], "keras3", "beyond_rms_normalization", Code::UnsupportedLayer),
     (&["keras2"], "keras3", "dense_hard_sigmoid", Code::UnsupportedLayer),
     (&["keras2"], "keras3", "gru_hard_sigmoid", Code::UnsupportedLayer),

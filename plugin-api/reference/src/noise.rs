@@ -242,18 +242,16 @@ fn binary(function: BinaryFunction, ins: &Ins<'_>, y: &mut [f64], shape: &[usize
 
 /// A narrower float rounds, and which way it does may hang by the last digit of what it is given: the evaluator's own
 /// rounding is no bound for another's. Errors of the wider float are far smaller than what is rounded off, so another
-/// gets the same number or one of the two beside it, and nothing else.
+/// gets the same number or one of the two beside it; one that computes in the wider float alone, a number between them.
 fn cast(ins: &Ins<'_>, to: DType, y: &mut [f64], noise: Noise) -> Result<(), Diag> {
     let from = ins.array(0)?.dtype;
     if from.is_float() && to.is_float() && unit(to) > unit(from) {
         for (i, value) in y.iter_mut().enumerate() {
-            // Thirds of [-u, u].
-            let beside = match 3.0 * noise.at(i) / noise.unit {
-                r if r < -1.0 => beside(to, *value, -1),
-                r if r > 1.0 => beside(to, *value, 1),
-                _ => *value,
-            };
-            *value = if beside.is_finite() { beside } else { *value };
+            let share = noise.at(i) / noise.unit;
+            let beside = beside(to, *value, if share < 0.0 { -1 } else { 1 });
+            if beside.is_finite() {
+                *value += share.abs() * (beside - *value);
+            }
         }
     }
     Ok(())
@@ -354,25 +352,24 @@ mod tests {
     }
 
     #[test]
-    fn casts_move_to_a_number_beside_and_no_further() {
+    fn casts_move_to_the_number_beside_and_no_further() {
         for (dtype, least) in [(DType::F16, 1e-7), (DType::BF16, 1e-30)] {
             let values: Vec<f64> =
                 (0..300).map(|i| round_to(dtype, least * 1.31f64.powi(i % 70) * (i as f64 - 150.0))).collect();
             let input = Array::floats(DType::F64, vec![values.len()], values.clone());
             let ins = Ins::new(vec![Some(Operand::Made(input.into()))]);
-            let (mut stayed, mut up, mut down) = (0, 0, 0);
+            let (mut up, mut down, mut far) = (0, 0, 0);
             for seed in 0..4 {
                 let mut moved = values.clone();
                 cast(&ins, dtype, &mut moved, Noise::new(seed, 1, Some(dtype))).unwrap();
                 for (&from, &to) in values.iter().zip(&moved) {
-                    assert_eq!(round_to(dtype, to), to, "{dtype} {from:e} became {to:e}, which is no number of it");
                     assert!((to - from).abs() <= spacing(dtype, from), "{dtype} {from:e} became {to:e}");
-                    stayed += usize::from(to == from);
+                    far += usize::from((to - from).abs() > 0.75 * spacing(dtype, from));
                     up += usize::from(to.abs() > from.abs());
                     down += usize::from(to.abs() < from.abs());
                 }
             }
-            assert!(stayed.min(up).min(down) > 200, "{dtype}: {stayed} {up} {down}");
+            assert!(up.min(down).min(far) > 200, "{dtype}: {up} {down} {far}");
         }
     }
 }
