@@ -158,7 +158,7 @@ def arranged(model, xs):
 def answers(model, xs):
     run = lambda values: model(values, training=False)
     compiled = "channels_first" in model.to_json()
-    return recipes.outputs_by_key((tf.function(run, jit_compile=True) if compiled else run)(arranged(model, xs)))
+    return kit.flatten((tf.function(run, jit_compile=True) if compiled else run)(arranged(model, xs)))
 
 
 def write_net(name, function, out, number):

@@ -11,7 +11,7 @@
 //! Matrix products, attention and the recurrent ops disturb themselves where the norms are at hand; everything else is
 //! disturbed here. Ops that only move, select or compare values are exact.
 
-use crate::array::{Array, Data};
+use crate::array::{Array, Data, round_to};
 use crate::eval::elementwise::pairs;
 use crate::eval::{Ins, floats, reduce};
 use crate::weights::strides;
@@ -206,7 +206,22 @@ fn activation(function: ActivationFunction, ins: &Ins<'_>, y: &mut [f64], noise:
 fn binary(function: BinaryFunction, ins: &Ins<'_>, y: &mut [f64], shape: &[usize], noise: Noise) -> Result<(), Diag> {
     use BinaryFunction::*;
     match function {
-        Add | Sub | Mul | Div => noise.relative(y, 1.0),
+        Add | Sub | Mul => {
+            let (a, b) = (ins.array(0)?, ins.array(1)?);
+            let dtype = if a.dtype == DType::F64 { DType::F32 } else { a.dtype };
+            let is_number = |value: f64| round_to(dtype, value) == value;
+            let both = |a: f64, b: f64| (a, b, is_number(a) && is_number(b));
+            let pairs = pairs(&a.shape, floats(&a)?, &b.shape, floats(&b)?, shape, both);
+            // What comes out even is not rounded: a number of this dtype made of two of its numbers, or one of the
+            // two as it was, since the other is nothing beside it.
+            let rounds = |i: usize, value: f64| {
+                let (a, b, numbers) = pairs[i];
+                let even = value == a || value.abs() == b.abs() || numbers && is_number(value);
+                if even { 0.0 } else { value.abs() }
+            };
+            noise.scaled(y, rounds);
+        }
+        Div => noise.relative(y, 1.0),
         Atan2 => noise.relative(y, APPROXIMATED),
         // a^b is exp(b log a) in most runtimes.
         Pow => noise.scaled(y, |_, v| (APPROXIMATED + v.abs().ln().abs().min(100.0)) * v.abs()),

@@ -3,6 +3,7 @@
 use crate::array::Array;
 use crate::eval::{self, Cx, Ins, Operand, Pool};
 use crate::noise::{self, Noise};
+use crate::settled;
 use crate::weights::{Stored, Weights};
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::{Dim, Graph, Node, Op, Param, StringSplit, Type, ValueId};
@@ -150,14 +151,18 @@ struct Values<'g> {
     bytes: Vec<u64>,
     uses: Vec<u32>,
     params: Vec<Option<&'g Param>>,
+    /// Values that every runtime computes to the same bits: of constants and counts alone, by ops whose result IEEE
+    /// 754 settles.
+    settled: Vec<bool>,
 }
 
 impl<'g> Values<'g> {
     fn of(graph: &'g Graph) -> Values<'g> {
         let count = graph.value_count();
+        let settled = settled::values(graph);
         let mut params = vec![None; count];
         graph.params.iter().for_each(|param| params[param.value.0 as usize] = Some(param));
-        Values { made: vec![None; count], bytes: vec![0; count], uses: graph.use_counts(), params }
+        Values { made: vec![None; count], bytes: vec![0; count], uses: graph.use_counts(), params, settled }
     }
 }
 
@@ -263,7 +268,9 @@ impl<'a> Walk<'a> {
         let mut ins = Ins::new(operands);
         let mut outputs = eval::node(&node.op, &mut ins, &cx, self).map_err(at)?;
         drop(ins);
-        if let (Some(noise), Some(kept)) = (noise, kept) {
+        if node.outputs.first().is_some_and(|value| values.settled[value.0 as usize]) {
+            outputs.iter_mut().for_each(settled::round);
+        } else if let (Some(noise), Some(kept)) = (noise, kept) {
             noise::disturb(&node.op, &Ins::new(kept), &mut outputs, noise).map_err(at)?;
         }
         check(&node.op, &types, &outputs).map_err(at)?;

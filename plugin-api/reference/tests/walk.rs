@@ -221,3 +221,47 @@ fn empty_batches_give_empty_results() {
         assert_eq!(made[0].shape, [0, 3]);
     }
 }
+
+/// The results of the exact run and of a disturbed one.
+fn both_runs(graph: &Graph, inputs: &[Array]) -> [Vec<f64>; 2] {
+    [Rounding::Exact, Rounding::Perturbed { seed: 3 }].map(|rounding| {
+        let options = Options { rounding, threads: 1 };
+        evaluate(graph, inputs, &Files::none(), &options).unwrap()[0].numbers().to_vec()
+    })
+}
+
+/// softmax(scores + (1 - mask) * -1e9): where nothing is left to attend to, float32 keeps nothing of the scores.
+#[test]
+fn large_numbers_swallow_small_ones() {
+    let mut g = Graph::new("");
+    let (scores, mask) =
+        (g.input("scores", Type::known(DType::F32, &[2, 3])), g.input("mask", Type::known(DType::F32, &[2, 3])));
+    let rest = g.unary("", UnaryFunction::Neg, mask).unwrap();
+    let rest = g.binary_scalar("", BinaryFunction::Add, rest, 1.0).unwrap();
+    let bias = g.binary_scalar("", BinaryFunction::Mul, rest, -1e9).unwrap();
+    let sum = g.binary("", BinaryFunction::Add, scores, bias).unwrap();
+    let y = g.add("", Softmax { axes: vec![1] }, &[sum]).unwrap();
+    g.output("y", y);
+    let scores = f32s(&[2, 3], &[0.3, -2.0, 5.5, 0.3, -2.0, 5.5]);
+    for y in both_runs(&g, &[scores, f32s(&[2, 3], &[0.0, 0.0, 0.0, 1.0, 1.0, 0.0])]) {
+        let kept = 1.0 / (1.0 + (-2.3f64).exp());
+        let want = [1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0, kept, 1.0 - kept, 0.0];
+        assert!(y.iter().zip(want).all(|(y, want)| (y - want).abs() < 1e-5), "{y:?}");
+    }
+}
+
+/// floor(0.7 i) hangs by the last digit: ten times 0.7 is 7 in float32, and less in f64.
+#[test]
+fn what_no_input_has_a_part_in_is_as_float32_has_it() {
+    let (slope, count) = (0.7f32, 40u8);
+    let mut g = Graph::new("");
+    let at = g.add("", Iota { dim: Dim::Known(count.into()), dtype: DType::I64 }, &[]).unwrap();
+    let at = g.add("", Cast { to: DType::F32 }, &[at]).unwrap();
+    let at = g.binary_scalar("", BinaryFunction::Mul, at, f64::from(slope)).unwrap();
+    let at = g.unary("", UnaryFunction::Floor, at).unwrap();
+    g.output("y", at);
+    let want: Vec<f64> = (0..count).map(|i| f64::from((f32::from(i) * slope).floor())).collect();
+    let wide: Vec<f64> = (0..count).map(|i| (f64::from(i) * f64::from(slope)).floor()).collect();
+    assert_ne!(want, wide, "the case says nothing");
+    assert_eq!(both_runs(&g, &[]), [want.clone(), want]);
+}

@@ -224,7 +224,10 @@ pub fn binary(op: &Binary, ins: &mut Ins<'_>, cx: &Cx<'_>) -> Outcome {
     let (a, b) = (ins.array(0)?, ins.array(1)?);
     let to = cx.shape();
     let data = match (&a.data, &b.data) {
-        (Data::F(x), Data::F(y)) => float_binary(op.function, (&a.shape, x), (&b.shape, y), &to),
+        (Data::F(x), Data::F(y)) => {
+            let swallows = if a.dtype == DType::F64 { 0.0 } else { SWALLOWS };
+            float_binary(op.function, (&a.shape, x), (&b.shape, y), &to, swallows)
+        }
         (Data::I(x), Data::I(y)) => int_binary(op.function, a.dtype, (&a.shape, x), (&b.shape, y), &to),
         (Data::B(x), Data::B(y)) => bool_binary(op.function, (&a.shape, x), (&b.shape, y), &to),
         _ => None,
@@ -235,14 +238,29 @@ pub fn binary(op: &Binary, ins: &mut Ins<'_>, cx: &Cx<'_>) -> Outcome {
 
 type Side<'a, T> = (&'a [usize], &'a [T]);
 
-fn float_binary(function: BinaryFunction, a: Side<f64>, b: Side<f64>, to: &[usize]) -> Option<Data> {
+/// At most half a unit in the last place of float32: added to a number of size one, nothing is left of less.
+/// `(1 - mask) * -1e9 + scores` makes use of that: where all keys are masked, all scores are the same.
+const SWALLOWS: f64 = 1.0 / (1u64 << 25) as f64;
+
+/// x + y, or the larger one alone where the smaller is less than `swallows` times that.
+fn sum(x: f64, y: f64, swallows: f64) -> f64 {
+    if y.abs() < x.abs() * swallows {
+        x
+    } else if x.abs() < y.abs() * swallows {
+        y
+    } else {
+        x + y
+    }
+}
+
+fn float_binary(function: BinaryFunction, a: Side<f64>, b: Side<f64>, to: &[usize], swallows: f64) -> Option<Data> {
     use BinaryFunction::*;
     let floats = |f: fn(f64, f64) -> f64| Some(Data::F(pairs(a.0, a.1, b.0, b.1, to, f)));
     let tests = |f: fn(f64, f64) -> bool| Some(Data::B(pairs(a.0, a.1, b.0, b.1, to, f)));
     match function {
         // The four that large nets spend their time with are compiled into the loop.
-        Add => Some(Data::F(pairs(a.0, a.1, b.0, b.1, to, |x, y| x + y))),
-        Sub => Some(Data::F(pairs(a.0, a.1, b.0, b.1, to, |x, y| x - y))),
+        Add => Some(Data::F(pairs(a.0, a.1, b.0, b.1, to, |x, y| sum(x, y, swallows)))),
+        Sub => Some(Data::F(pairs(a.0, a.1, b.0, b.1, to, |x, y| sum(x, -y, swallows)))),
         Mul => Some(Data::F(pairs(a.0, a.1, b.0, b.1, to, |x, y| x * y))),
         Div => Some(Data::F(pairs(a.0, a.1, b.0, b.1, to, |x, y| x / y))),
         FloorDiv => floats(|x, y| (x / y).floor()),

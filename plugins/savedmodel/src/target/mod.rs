@@ -46,6 +46,7 @@ pub fn caps() -> Caps {
         suffix: "_savedmodel/".into(),
         wants_layers: true,
         needs_graph: true,
+        renames: true,
         read_back: crate::source::FORMAT.into(),
         runner: Some(Runner { name: "tensorflow".into(), script: include_str!("run.py").into() }),
         ..Caps::default()
@@ -87,7 +88,8 @@ impl Target for SavedModelDirectory {
     fn write(&self, cx: &WriteCx<'_>, _target: &str, request: &WriteRequest) -> Result<(), Findings> {
         let (options, notes) = options::parse(&request.options)?;
         notes.iter().for_each(|note| cx.report(note));
-        let graph = request.decoded_graph()?;
+        let mut graph = request.decoded_graph()?;
+        names::callable(&mut graph).iter().for_each(|note| cx.report(note));
         let (message, mut variables, tables) = meta::plan(&graph)?;
         let beside = layers_beside(request, &graph, &variables)?;
         let message = message.encode_to_vec();

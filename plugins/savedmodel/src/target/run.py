@@ -23,13 +23,23 @@ def fed(array, dtype):
     return tf.constant(array) if dtype == tf.string else tf.cast(array, dtype)
 
 
+def asked(name, specs, arrays):
+    """The array for an input, which may have got `_` at the end of its name when it was written."""
+    own = name
+    while name not in arrays or (name != own and name in specs):
+        if not name.endswith("_"):
+            raise KeyError(own)
+        name = name[:-1]
+    return arrays[name]
+
+
 def main():
     loaded = tf.saved_model.load(model_directory(sys.argv[1]))
     serve = loaded.signatures["serving_default"]
     specs = serve.structured_input_signature[1]
     for inputs, outputs in zip(sys.argv[2::2], sys.argv[3::2]):
         with np.load(inputs) as arrays:
-            feeds = {name: fed(arrays[name], spec.dtype) for name, spec in specs.items()}
+            feeds = {name: fed(asked(name, specs, arrays), spec.dtype) for name, spec in specs.items()}
         found = {}
         for name, value in serve(**feeds).items():
             # numpy's files know no bfloat16.

@@ -11,6 +11,7 @@ mod layer;
 mod masks;
 mod order;
 mod prepare;
+mod stepped;
 mod terms;
 mod typed;
 mod values;

@@ -6,7 +6,7 @@ use super::layer::is_renormalized;
 use super::masks::{Habit, habit};
 use super::order::orders_differ;
 use super::typed::{Typed, asks_for_counts};
-use super::{Dialect, Newer, casts, functions};
+use super::{Dialect, Newer, casts, functions, stepped};
 use crate::weights::roles;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg, keras_version};
@@ -170,6 +170,7 @@ impl Prepare<'_> {
         if layer.class == "BatchNormalization" && is_renormalized(layer) {
             self.without_renorm(layer);
         }
+        self.findings.extend(stepped::agree(layer, self.major, self.dialect).err());
         if let Some(model) = layer.model.as_mut() {
             self.model(model);
         }

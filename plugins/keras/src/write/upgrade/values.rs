@@ -167,21 +167,28 @@ impl Upgrade<'_> {
 
     /// `dtype` of a layer: a policy by name, or as it is where it is more than a name.
     pub(super) fn dtype(&mut self, value: &Value, path: &str) -> Option<Value> {
-        let class = value.get("class_name").and_then(Value::as_str).unwrap_or("DTypePolicy");
-        let config = value.get("config");
-        let name = value.as_str().or_else(|| config?.get("name")?.as_str());
-        if !matches!(class, "DTypePolicy" | "Policy" | "PolicyV1") {
+        let Some(name) = policy(value) else {
+            let class = value.get("class_name").and_then(Value::as_str).unwrap_or_default();
             self.needs_newer(path, format!("it has no {class}"));
             if self.dialect.is_old() {
                 let detail = format!("Keras 2 and TensorFlow.js have no {class}");
                 self.findings.push(Diag::new(Code::UnsupportedLayer, path, detail));
             }
             return Some(value.clone());
-        }
-        // What TensorFlow 1 infers from the inputs is float32.
-        let name = name.filter(|name| !matches!(*name, "infer" | "_infer"))?;
-        Some(json!(name))
+        };
+        name.map(|name| json!(name))
     }
+}
+
+/// The name of a dtype policy, which may be left out; none where a policy is more than a name.
+pub(super) fn policy(value: &Value) -> Option<Option<&str>> {
+    let class = value.get("class_name").and_then(Value::as_str).unwrap_or("DTypePolicy");
+    if !matches!(class, "DTypePolicy" | "Policy" | "PolicyV1") {
+        return None;
+    }
+    let name = value.as_str().or_else(|| value.get("config")?.get("name")?.as_str());
+    // What TensorFlow 1 infers from the inputs is float32.
+    Some(name.filter(|name| !matches!(*name, "infer" | "_infer")))
 }
 
 /// clip(scale * x + 1 / 2, 0, 1): Keras 2's hard sigmoid scales by 1 / 5, the one that Keras 3 calls so by 1 / 6.
