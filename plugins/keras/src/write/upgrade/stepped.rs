@@ -1,5 +1,5 @@
-//! Dtypes of TimeDistributed and of the layer in it. Keras 2 calls that layer, which computes in its own policy; Keras 3
-//! runs its `call` alone, so that the wrapper's policy counts for it.
+//! Dtypes of TimeDistributed and of the layer in it. Keras 2 calls that layer, which computes in its own policy;
+//! Keras 3 runs its `call` alone, so that the wrapper's policy counts for it.
 
 use super::Dialect;
 use super::values::policy;
