@@ -222,10 +222,16 @@ impl Prepare<'_> {
         model.name = self.plain(&model.name);
     }
 
-    /// Might Keras 3 give the name to an operation that computes a mask? A model has a name once.
+    /// Might Keras 3 give the name to an operation that computes a mask? A model has a name once. Of a `.keras` of its
+    /// own it knows these operations again, of an `.h5` it does not.
     fn is_taken(&self, name: &str) -> bool {
         let bare = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
-        self.major < 3 && matches!(self.dialect, Dialect::Keras3 | Dialect::Both) && MASK_OPERATIONS.contains(&bare)
+        let makes_anew = match self.dialect {
+            Dialect::Keras3 => self.major < 3,
+            Dialect::Both => true,
+            Dialect::Keras2 | Dialect::Js => false,
+        };
+        makes_anew && MASK_OPERATIONS.contains(&bare)
     }
 
     /// The name that a layer gets in the place of one that it can't have.
