@@ -225,7 +225,8 @@ impl Prepare<'_> {
     /// Might Keras 3 give the name to an operation that computes a mask? A model has a name once. Of a `.keras` of its
     /// own it knows these operations again, of an `.h5` it does not.
     fn is_taken(&self, name: &str) -> bool {
-        let bare = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let bare = name.rsplit_once('_').filter(|(_, number)| is_number(number)).map_or(name, |(bare, _)| bare);
         let makes_anew = match self.dialect {
             Dialect::Keras3 => self.major < 3,
             Dialect::Both => true,
