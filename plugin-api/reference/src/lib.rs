@@ -4,9 +4,8 @@
 //!
 //! - Floating point is evaluated in f64, whatever the graph's dtypes; nothing is rounded on the way. f16 and bf16
 //!   values are f64 too: only `Cast` to a narrower float rounds. Integers and bools are exact. Two things are as
-//!   float32
-//!   has them, since what follows hangs by them: a sum in which the larger number swallows the smaller is the larger
-//!   one, and what no input has a part in is rounded (see `settled`).
+//!   float32 has them, since what follows hangs by them: a sum in which the larger number swallows the smaller is the
+//!   larger one, and what no input has a part in is rounded (see `settled`).
 //! - `Rounding::Perturbed` disturbs each op's result at random by what float32 arithmetic (f16, bf16 where the graph
 //!   says so) may add. The difference to the exact run is the rounding that this graph must suffer.
 //! - Values are dropped after their last use; weights stay in their stored dtype until an op needs them.

@@ -13,23 +13,7 @@ fn is_settled_by(op: &Op) -> bool {
         Op::Unary(op) => matches!(op.function, Abs | Ceil | Floor | Neg | Not | Round | Sign | Sqrt | Trunc),
         // Runtimes spell these with other operations.
         Op::Binary(op) => !matches!(op.function, Atan2 | FloorDiv | Mod | Pow),
-        op => matches!(
-            op,
-            Op::Constant(_)
-                | Op::Iota(_)
-                | Op::Cast(_)
-                | Op::Clip(_)
-                | Op::Where(_)
-                | Op::Reshape(_)
-                | Op::Transpose(_)
-                | Op::Concat(_)
-                | Op::Slice(_)
-                | Op::Pad(_)
-                | Op::Tile(_)
-                | Op::BroadcastTo(_)
-                | Op::Gather(_)
-                | Op::Reverse(_)
-        ),
+        op => op.carries() || matches!(op, Op::Constant(_) | Op::Iota(_) | Op::Where(_) | Op::Gather(_)),
     }
 }
 

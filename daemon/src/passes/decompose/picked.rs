@@ -35,19 +35,17 @@ pub fn pad(op: &Pad, at: &mut At<'_>) -> Result<Option<Vec<ValueId>>, Diag> {
 
 /// Which of `size` elements stands at `place`, counted from the first of them.
 fn source(mode: PadMode, place: i64, size: i64) -> i64 {
-    let folded = |period: i64| {
+    // There and back again, for ever: the second half is the first one from its end, which is `last`.
+    let folded = |period: i64, last: i64| {
         let at = place.rem_euclid(period);
-        at.min(period - at)
+        at.min(last - at)
     };
     match mode {
         PadMode::Constant | PadMode::Edge => place.clamp(0, size - 1),
         PadMode::Reflect if size == 1 => 0,
-        PadMode::Reflect => folded(2 * (size - 1)),
-        // The borders stand twice: counted in half steps between elements.
-        PadMode::Symmetric => {
-            let at = place.rem_euclid(2 * size);
-            at.min(2 * size - 1 - at)
-        }
+        PadMode::Reflect => folded(2 * size - 2, 2 * size - 2),
+        // The borders stand twice.
+        PadMode::Symmetric => folded(2 * size, 2 * size - 1),
     }
 }
 

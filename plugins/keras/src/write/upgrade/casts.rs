@@ -30,11 +30,9 @@ enum Side {
 
 /// As `wanted_by_3`, of a layer of Keras 3 in Keras 2.
 fn wanted_by_2(layer: &Layer, typed: &Typed) -> Option<(Side, DType)> {
-    let config = parsed(&layer.config);
     let (takes, gives) = (typed.takes(&layer.path).first()?.dtype, typed.gives(&layer.path).first()?.dtype);
-    let indices = config.get("output_mode").is_none_or(|mode| *mode == json!("int"));
     let differs = match layer.class.as_str() {
-        "Discretization" => indices && gives != DType::I64,
+        "Discretization" => is_of_indices(layer) && gives != DType::I64,
         "Resizing" => takes.is_int() && gives.is_int(),
         _ => false,
     };
@@ -43,7 +41,6 @@ fn wanted_by_2(layer: &Layer, typed: &Typed) -> Option<(Side, DType)> {
 
 /// What a layer of Keras 3 would be given or give, if that is not what Keras 2 had.
 fn wanted_by_3(layer: &Layer, typed: &Typed) -> Option<(Side, DType)> {
-    let config = parsed(&layer.config);
     if let Some(half) = half_in_floats(layer, typed) {
         let given = typed.takes(&layer.path).first()?.dtype;
         return (given != half).then_some((Side::Before, half));
@@ -55,19 +52,25 @@ fn wanted_by_3(layer: &Layer, typed: &Typed) -> Option<(Side, DType)> {
     }
     let own = match class {
         "IntegerLookup" | "StringLookup" | "TextVectorization" if encodes(layer) => DType::I64,
-        "Discretization" if config.get("output_mode").is_none_or(|mode| *mode == json!("int")) => DType::I32,
+        "Discretization" if is_of_indices(layer) => DType::I32,
         _ if INDICES.contains(&class) => DType::I32,
         _ => return None,
     };
     (own != gives).then_some((Side::After, gives))
 }
 
+/// Does a layer of categories give their places?
+fn is_of_indices(layer: &Layer) -> bool {
+    parsed(&layer.config).get("output_mode").is_none_or(|mode| *mode == json!("int"))
+}
+
 /// The half precision that a layer computes in and does not keep to: TensorFlow resizes to float32.
 fn half_in_floats(layer: &Layer, typed: &Typed) -> Option<DType> {
+    if layer.class != "UpSampling2D" || typed.gives(&layer.path).first()?.dtype != DType::F32 {
+        return None;
+    }
     let config = parsed(&layer.config);
-    let nearest = config.get("interpolation").is_none_or(|way| *way == json!("nearest"));
-    let gives = typed.gives(&layer.path).first()?.dtype;
-    if layer.class != "UpSampling2D" || nearest || gives != DType::F32 {
+    if config.get("interpolation").is_none_or(|way| *way == json!("nearest")) {
         return None;
     }
     let policy = config.get("dtype")?;
@@ -89,11 +92,11 @@ pub(super) fn refused(model: &Model, typed: &Typed) -> Findings {
 const ONLY_RESIZED_BY_2: &[&str] = &["gaussian", "mitchellcubic"];
 
 fn why_not(model: &Model, layer: &Layer, typed: &Typed) -> Option<String> {
-    let config = parsed(&layer.config);
     let class = layer.class.as_str();
-    let way = config.get("interpolation").and_then(Value::as_str).unwrap_or_default();
-    if matches!(class, "Resizing" | "UpSampling2D") && ONLY_RESIZED_BY_2.contains(&way) {
-        return Some(format!("Keras 3's {class} has no interpolation `{way}`"));
+    if matches!(class, "Resizing" | "UpSampling2D") {
+        let config = parsed(&layer.config);
+        let way = config.get("interpolation").and_then(Value::as_str).unwrap_or_default();
+        return ONLY_RESIZED_BY_2.contains(&way).then(|| format!("Keras 3's {class} has no interpolation `{way}`"));
     }
     let rank = typed.takes(&layer.path).first().map_or(0, Type::rank);
     let most = match class {
