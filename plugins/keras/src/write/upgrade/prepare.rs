@@ -40,6 +40,7 @@ pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect, typed: &Type
     }
     if dialect == Dialect::Js {
         prepare.findings.extend(javascript::refused(&root, typed));
+        prepare.notes.extend(javascript::widened(&root));
     }
     let Prepare { findings, notes, newer, .. } = prepare;
     if findings.is_empty() { Ok(Prepared { root, notes, newer }) } else { Err(findings) }
@@ -206,7 +207,9 @@ impl Prepare<'_> {
     /// May a name hold it?
     fn fits(&self, c: char) -> bool {
         match self.dialect {
-            Dialect::Keras3 | Dialect::Both | Dialect::Js => c != '/',
+            Dialect::Keras3 | Dialect::Both => c != '/',
+            // Names of weights begin with it.
+            Dialect::Js => c.is_ascii_alphanumeric() || "-._".contains(c),
             // A name is a scope of TensorFlow.
             Dialect::Keras2 => c.is_ascii_alphanumeric() || "_.\\/>-".contains(c),
         }
@@ -214,8 +217,12 @@ impl Prepare<'_> {
 
     fn plain(&self, name: &str) -> String {
         let plain: String = name.chars().map(|c| if self.fits(c) { c } else { '_' }).collect();
-        let begins = |c: char| self.dialect != Dialect::Keras2 || c.is_ascii_alphanumeric() || c == '.';
-        if plain.starts_with(begins) { plain } else { plain.replacen(|_: char| true, ".", 1) }
+        let (begins, first): (fn(char) -> bool, &str) = match self.dialect {
+            Dialect::Keras3 | Dialect::Both => return plain,
+            Dialect::Keras2 => (|c| c.is_ascii_alphanumeric() || c == '.', "."),
+            Dialect::Js => (|c| c.is_ascii_alphanumeric(), "0"),
+        };
+        if plain.starts_with(begins) { plain } else { plain.replacen(|_: char| true, first, 1) }
     }
 
     fn names(&mut self, model: &mut Model) {
@@ -268,7 +275,11 @@ impl Prepare<'_> {
         while self.weighted.contains(&free) || !used.insert(free.clone()) {
             free.push('_');
         }
-        let who = if self.dialect == Dialect::Keras2 { "Keras 2" } else { "Keras 3" };
+        let who = match self.dialect {
+            Dialect::Keras3 | Dialect::Both => "Keras 3",
+            Dialect::Keras2 => "Keras 2",
+            Dialect::Js => "TensorFlow.js",
+        };
         let mut odd: Vec<char> = name.chars().filter(|c| !self.fits(*c)).collect();
         odd.dedup();
         let odd = String::from_iter(odd);
