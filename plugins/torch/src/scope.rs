@@ -442,7 +442,7 @@ impl<'a> Emit<'a> {
                 let factor = match factor {
                     Atom::Symbol(name) => self.size(&Dim::symbol(name))?,
                     Atom::Floor(inner, divisor) => {
-                        let inner = self.size(&inner.to_dim().unwrap_or(Dim::Known(0)))?;
+                        let inner = self.size(&Dim::Symbolic(inner.clone()))?;
                         binary("//", inner, (*divisor).into())
                     }
                 };
