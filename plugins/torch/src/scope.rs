@@ -523,15 +523,6 @@ impl<'a> Emit<'a> {
         Ok(Py::Attr(Box::new("self".into()), name))
     }
 
-    /// A buffer of `shape` whose elements are made when the file is written.
-    pub fn made_buffer(&mut self, hint: &str, weight: Weight) -> Result<Py, Diag> {
-        let name = self.class.attributes.take(&self.attribute_base(&self.path, hint));
-        let kept = Kept::buffer(&name, &weight.shape, torch_dtype(weight.dtype));
-        self.class.kept.push(kept);
-        self.out.weights.push(Weight { key: self.class.key(&name), ..weight });
-        Ok(Py::Attr(Box::new("self".into()), name))
-    }
-
     fn keep(&mut self, name: &str, tensor: Tensor, trained: bool, frozen: bool) -> Result<(), Diag> {
         let dtype = torch_dtype(tensor.dtype);
         self.class.kept.push(match trained {
