@@ -99,3 +99,30 @@ fn the_generated_tables_are_up_to_date() {
     }
     assert!(readme == generated, "README.md is out of date: UPDATE_GOLDEN=1 cargo test -p recast-tests readme");
 }
+
+/// Every script is named where somebody looks for it, and what is named is there. `cases_*.py` names all that fit it.
+#[test]
+fn every_script_is_named() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(dir.join(path)).expect("it is committed");
+    let texts = read("conformance/README.md") + &read("fixtures/README.md");
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '*' | '.' | '/' | '-');
+    let words = texts.split(|c: char| !is_name(c)).map(|word| word.rsplit('/').next().unwrap_or(word));
+    let named: Vec<&str> = words.filter(|word| word.ends_with(".py") || word.ends_with(".sh")).collect();
+    let fits = |name: &str, pattern: &str| match pattern.split_once('*') {
+        Some((begin, end)) => name.starts_with(begin) && name.ends_with(end),
+        None => name == pattern,
+    };
+    let scripts: Vec<String> = ["conformance", "conformance/keras1", "conformance/old_keras"]
+        .iter()
+        .flat_map(|below| std::fs::read_dir(dir.join(below)).expect("readable"))
+        .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".py") && name != "__init__.py" || name.ends_with(".sh"))
+        .collect();
+    assert!(scripts.len() > 60 && named.len() > 40, "{} scripts, {} names", scripts.len(), named.len());
+    let unnamed: Vec<&String> =
+        scripts.iter().filter(|name| !named.iter().any(|pattern| fits(name, pattern))).collect();
+    assert!(unnamed.is_empty(), "no README says what these are for: {unnamed:?}");
+    let gone: Vec<&&str> = named.iter().filter(|pattern| !scripts.iter().any(|name| fits(name, pattern))).collect();
+    assert!(gone.is_empty(), "a README speaks of scripts that are not there: {gone:?}");
+}
