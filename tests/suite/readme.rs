@@ -1,5 +1,6 @@
 //! The README's tables are printed from the tables that the code dispatches by. `UPDATE_GOLDEN=1` rewrites them.
 
+use crate::tidy;
 use recast_keras_layers::table::{LAYERS, Row};
 use recast_plugin_api::diag::Code;
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,16 +109,17 @@ fn every_script_is_named() {
     let texts = read("conformance/README.md") + &read("fixtures/README.md");
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '*' | '.' | '/' | '-');
     let words = texts.split(|c: char| !is_name(c)).map(|word| word.rsplit('/').next().unwrap_or(word));
-    let named: Vec<&str> = words.filter(|word| word.ends_with(".py") || word.ends_with(".sh")).collect();
+    let is_script = |name: &str| [".py", ".sh", ".mjs"].iter().any(|end| name.ends_with(end)) && name != "__init__.py";
+    let named: Vec<&str> = words.filter(|word| is_script(word)).collect();
     let fits = |name: &str, pattern: &str| match pattern.split_once('*') {
         Some((begin, end)) => name.starts_with(begin) && name.ends_with(end),
         None => name == pattern,
     };
-    let scripts: Vec<String> = ["conformance", "conformance/keras1", "conformance/old_keras"]
-        .iter()
-        .flat_map(|below| std::fs::read_dir(dir.join(below)).expect("readable"))
-        .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
-        .filter(|name| name.ends_with(".py") && name != "__init__.py" || name.ends_with(".sh"))
+    let scripts: Vec<String> = tidy::tracked()
+        .into_iter()
+        .filter(|path| path.starts_with("tests/conformance/"))
+        .map(|path| path.rsplit('/').next().unwrap_or_default().to_owned())
+        .filter(|name| is_script(name))
         .collect();
     assert!(scripts.len() > 60 && named.len() > 40, "{} scripts, {} names", scripts.len(), named.len());
     let unnamed: Vec<&String> =
