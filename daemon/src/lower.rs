@@ -84,8 +84,8 @@ pub fn missing_findings(missing: &[Missing]) -> Findings {
     let finding = |missing: &Missing| {
         let paths = missing.paths.join(", ");
         Diag::new(Code::UnknownLayer, paths, format!("no plugin lowers the class '{}'", missing.class)).hint(format!(
-            "put a layers plugin that claims '{}' into a plugin directory ('recast plugins new NAME' starts one); the \
-             job then runs by itself",
+            "put a layers plugin that claims '{}' into a plugin directory ('recast plugins new NAME' starts one); what \
+             lies in a watched folder is then converted by itself",
             missing.class
         ))
     };

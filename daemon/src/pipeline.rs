@@ -6,6 +6,7 @@ use crate::host::{Elements, Host, Outputs, TensorStore};
 use crate::inspect;
 use crate::job::{
     ANY_FORMAT, Finding, JobReport, JobSpec, Level, Output, OutputFile, Policy, Status, TargetSpec, Verification,
+    WorkerLimits,
 };
 use crate::lower;
 use crate::passes;
@@ -109,7 +110,7 @@ pub struct Read {
 pub fn read(spec: &JobSpec, host: &Host) -> Result<Read, Findings> {
     let probed = host.probe(&spec.artifact)?;
     let given = source_options(spec, &host.formats(probed.plugin));
-    let mut request = read_request(&spec.artifact, spec.architecture.as_deref())?;
+    let mut request = read_request(&spec.artifact, spec.architecture.as_deref(), &spec.limits)?;
     if !given.is_empty() {
         request.options = serde_json::to_string(&given).map_err(|e| Diag::new(Code::Bug, "options", e.to_string()))?;
     }
@@ -131,13 +132,13 @@ fn source_options(spec: &JobSpec, formats: &[String]) -> BTreeMap<String, serde_
 }
 
 /// What a source is asked: to read this file or directory.
-pub fn read_request(artifact: &Path, architecture: Option<&Path>) -> Result<ReadRequest, Diag> {
+pub fn read_request(artifact: &Path, architecture: Option<&Path>, limits: &WorkerLimits) -> Result<ReadRequest, Diag> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     Ok(ReadRequest {
         schema_rev: SCHEMA_REV,
         path: text(artifact),
         architecture: architecture.map(text),
-        limits: None,
+        limits: Some(limits.of_reading()),
         options: String::new(),
         files: files_below(artifact)?,
     })

@@ -11,8 +11,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Atom {
     Symbol(Arc<str>),
-    /// floor(poly / divisor), divisor >= 2.
-    Floor(Box<Poly>, i64),
+    /// floor(poly / divisor), divisor >= 2, of what is not constant.
+    Floor(Arc<Poly>, i64),
 }
 
 /// Sum of coefficient * product of atoms; the empty product is the constant term; no zero coefficients.
@@ -88,7 +88,7 @@ impl Poly {
         }
         match rest.as_constant() {
             Some(constant) => whole.add(&Poly::constant(constant.div_euclid(divisor)), 1),
-            None => whole.add(&Poly::atom(Atom::Floor(Box::new(rest), divisor)), 1),
+            None => whole.add(&Poly::atom(Atom::Floor(Arc::new(rest), divisor)), 1),
         }
     }
 
@@ -248,13 +248,6 @@ impl Dim {
         let mut parser = Parser { rest: text.trim(), depth: 0 };
         let poly = parser.sum()?;
         if parser.rest.is_empty() { Dim::from_poly(poly) } else { None }
-    }
-}
-
-impl Poly {
-    /// As a dimension; a negative constant is no size.
-    pub fn to_dim(&self) -> Option<Dim> {
-        Dim::from_poly(self.clone())
     }
 }
 
