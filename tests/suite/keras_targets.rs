@@ -276,6 +276,10 @@ fn converted_by_the_daemon_it_comes_back_as_the_same_graph() {
         ("fixtures/options_keras3/masked_groups.keras", "keras2"),
         ("fixtures/keras3/odd_names.h5", "keras2"),
         ("fixtures/keras3/mha_embedding_mask.h5", "keras2"),
+        // Attention that takes no notice of masks, as before Keras 2.10.
+        ("fixtures/old_keras/tf2.9_mha_embedding_mask.h5", "h5"),
+        ("fixtures/old_keras/tf2.9_mha_embedding_mask.h5", "keras2"),
+        ("fixtures/old_keras/tf2.9_mha_embedding_mask_pooled.h5", "keras"),
         ("samples/mnist_mlp.h5", "tfjs"),
         ("samples/text_lstm.h5", "tfjs"),
     ] {

@@ -25,6 +25,7 @@ CHOSEN = {
     "tf1.15": ("two-frozen_inside",),
     "tf2.0": ("recurrent-bidirectional_gru_none_sequences_masked", "two-merge_functions", "two-zeros_masked_lstm"),
     "tf2.6": ("two-time_nested",),
+    "tf2.9": ("model-mha_embedding_mask", "model-mha_embedding_mask_pooled"),
 }
 
 

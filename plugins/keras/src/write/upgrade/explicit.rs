@@ -25,11 +25,13 @@ pub(super) struct Rule {
     lists: bool,
     /// A mask that is an argument is handed on.
     arguments: bool,
+    /// MultiHeadAttention takes notice of the masks on its tensors, and hands one on.
+    heads: bool,
 }
 
 impl Rule {
-    pub const KERAS_2: Rule = Rule { major: 2, any: false, lists: true, arguments: true };
-    pub const KERAS_3: Rule = Rule { major: 3, any: true, lists: true, arguments: true };
+    pub const KERAS_2: Rule = Rule { major: 2, any: false, lists: true, arguments: true, heads: true };
+    pub const KERAS_3: Rule = Rule { major: 3, any: true, lists: true, arguments: true, heads: true };
 
     pub fn of(version: (u32, u32)) -> Rule {
         let before_3 = version.0 < 3;
@@ -38,6 +40,7 @@ impl Rule {
             any: version >= (3, 4),
             lists: before_3 || version >= (3, 4),
             arguments: before_3 || version >= (3, 11),
+            heads: version >= (2, 10),
         }
     }
 }
@@ -411,6 +414,17 @@ impl<'r> Writer<'r> {
             if let Some(ArgKind::Value(value)) = arg.and_then(|arg| arg.kind.as_ref()) {
                 all.push(self.on(value));
             }
+        }
+        if !self.rules.source.heads && layer.class == "MultiHeadAttention" {
+            // Of no mask it takes notice, and none leaves it.
+            if all.iter().flatten().any(Option::is_some) {
+                self.unmask(layer, &mut call.args);
+                let tensors = call.kwargs.iter_mut().filter(|named| matches!(named.name.as_str(), "value" | "key"));
+                tensors
+                    .filter_map(|named| named.arg.as_mut())
+                    .for_each(|arg| self.unmask(layer, std::slice::from_mut(arg)));
+            }
+            return vec![None; self.rules.readers.len() + 1];
         }
         for (name, views) in ["query_mask", "value_mask", "key_mask"].into_iter().zip(&all) {
             let written = old.kwargs.iter().any(|named| named.name == name && named.arg.is_some());
