@@ -128,6 +128,15 @@ const REFUSED: &[(&[&str], &str, &str, Code)] = &[
     (&["keras", "h5", "keras2"], "old_keras", "keras2.0.9-tensorflow_legacy_layers", Code::UnsupportedLayer),
     (&["keras", "h5"], "", "lstm_time_major", Code::UnsupportedLayer),
     (&["keras", "h5"], "", "separable_conv1d_causal", Code::UnsupportedLayer),
+    // Masked steps that give the first state, and windows that Theano pads otherwise.
+    (&["keras", "h5", "keras2"], "old_keras", "keras2.2.4-tensorflow_cells_masked", Code::UnsupportedLayer),
+    (&["keras", "h5", "keras2"], "old_keras", "keras2.2.4-tensorflow_gru_both_initial_masked", Code::UnsupportedLayer),
+    (
+        &["keras", "h5", "keras2"],
+        "old_keras",
+        "keras2.2.4-tensorflow_simple_softmax_initial_masked",
+        Code::UnsupportedLayer,
+    ),
     // Pairs that give zeros at other masked steps than those of today.
     (&["keras", "h5", "keras2"], "old_keras", "tf1.12_pair_masked_gru", Code::UnsupportedLayer),
     (&["keras", "h5", "keras2"], "old_keras", "tf1.12_pair_masked_unrolled_lstm", Code::UnsupportedLayer),
@@ -280,6 +289,10 @@ fn converted_by_the_daemon_it_comes_back_as_the_same_graph() {
         ("fixtures/old_keras/tf2.9_mha_embedding_mask.h5", "h5"),
         ("fixtures/old_keras/tf2.9_mha_embedding_mask.h5", "keras2"),
         ("fixtures/old_keras/tf2.9_mha_embedding_mask_pooled.h5", "keras"),
+        // States of a stack of cells, once in one row, and from the last cell to the first.
+        ("fixtures/old_keras/keras2.1.6-tensorflow_cells_turned.h5", "keras"),
+        ("fixtures/old_keras/keras2.1.6-tensorflow_cells_turned.h5", "keras2"),
+        ("fixtures/old_keras/keras2.2.4-tensorflow_cells.h5", "h5"),
         ("samples/mnist_mlp.h5", "tfjs"),
         ("samples/text_lstm.h5", "tfjs"),
     ] {
@@ -289,16 +302,22 @@ fn converted_by_the_daemon_it_comes_back_as_the_same_graph() {
     }
 }
 
-/// What Keras 3 does not compute as Keras 2 did is refused before it is written.
+/// What Keras 3 does not compute as the Keras of the source did is refused before it is written.
 #[test]
 fn what_keras_3_computes_otherwise_is_refused() {
     let home = tempfile::tempdir().unwrap();
     for (fixture, why) in [
-        ("conv1d_of_rows", "Keras 3's Conv1D takes 3 axes"),
-        ("resizing_gaussian", "Keras 3's Resizing has no interpolation `gaussian`"),
-        ("up_sampling_mitchellcubic", "Keras 3's UpSampling2D has no interpolation `mitchellcubic`"),
+        ("options_keras2/conv1d_of_rows.keras", "Keras 3's Conv1D takes 3 axes"),
+        ("options_keras2/resizing_gaussian.keras", "Keras 3's Resizing has no interpolation `gaussian`"),
+        (
+            "options_keras2/up_sampling_mitchellcubic.keras",
+            "Keras 3's UpSampling2D has no interpolation `mitchellcubic`",
+        ),
+        ("old_keras/keras2.2.4-tensorflow_cells_masked.h5", "a masked step gives the first state here"),
+        ("old_keras/keras2.2.4-tensorflow_gru_both_initial_masked.h5", "a masked step gives the first state here"),
+        ("old_keras/keras2.2.4-theano_conv_lstm.h5", "pads its even window"),
     ] {
-        let path = tests_dir().join(format!("fixtures/options_keras2/{fixture}.keras"));
+        let path = tests_dir().join("fixtures").join(fixture);
         for target in ["keras", "h5"] {
             let done = convert_to(home.path(), &path, target, &[]);
             let findings = done.findings();

@@ -221,6 +221,13 @@ impl Upgrade<'_> {
                 self.findings.push(finding.hint("other targets (onnx) keep what it computes"));
                 return None;
             }
+            "legacy_theano" if row.class.starts_with("ConvLSTM") && has_even_window(layer) => {
+                let detail =
+                    "it was written on Theano, which pads its even window from step to step as Keras 3 does not";
+                let finding = Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail);
+                self.findings.push(finding.hint("other targets (onnx) keep what it computes"));
+                return None;
+            }
             // What masked steps gave on Theano, they give in Keras 3.
             "legacy_theano" if row.class != "SReLU" => return None,
             // Keras 1 wrote the type of its inputs there; to Keras 3 it is that of the table.
@@ -493,6 +500,14 @@ impl Upgrade<'_> {
             return object("keras.layers", class, config);
         }
         self.inner(&layer)
+    }
+}
+
+fn has_even_window(layer: &Layer) -> bool {
+    let even = |size: &Value| size.as_u64().is_some_and(|size| size % 2 == 0);
+    match parsed(&layer.config).get("kernel_size") {
+        Some(Value::Array(sizes)) => sizes.iter().any(even),
+        size => size.is_some_and(even),
     }
 }
 

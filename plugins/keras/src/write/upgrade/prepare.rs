@@ -6,7 +6,7 @@ use super::layer::is_renormalized;
 use super::masks::{Habit, habit};
 use super::order::orders_differ;
 use super::typed::{Typed, asks_for_counts};
-use super::{Dialect, Newer, casts, functions, stepped};
+use super::{Dialect, Newer, casts, cells, functions, stepped};
 use crate::weights::roles;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg, keras_version};
@@ -22,9 +22,10 @@ pub struct Prepared {
 }
 
 pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect, typed: &Typed) -> Result<Prepared, Findings> {
-    let version = keras_version(&source.keras_version);
-    let major = version.0;
-    let mut prepare = Prepare { typed, dialect, major, findings: Findings::new(), notes: Vec::new(), newer: None };
+    let version = source.keras_version.as_str();
+    let major = keras_version(version).0;
+    let (findings, notes) = (Findings::new(), Vec::new());
+    let mut prepare = Prepare { typed, dialect, version, major, findings, notes, newer: None };
     let mut root = prepare.masks(root, Rule::of(version));
     prepare.model(&mut root);
     if dialect == Dialect::Both {
@@ -82,6 +83,7 @@ struct Prepare<'t> {
     typed: &'t Typed,
     dialect: Dialect,
     /// Of the Keras that wrote the source.
+    version: &'t str,
     major: u32,
     findings: Findings,
     notes: Vec<Diag>,
@@ -119,6 +121,7 @@ impl Prepare<'_> {
     }
 
     fn model(&mut self, model: &mut Model) {
+        self.findings.extend(cells::arrange(model, self.version, self.dialect));
         if self.dialect == Dialect::Keras2 && self.major >= 3 {
             let asked: Vec<usize> = (0..model.layers.len()).filter(|&at| asks_for_counts(model, at)).collect();
             asked.into_iter().for_each(|at| set(&mut model.layers[at], "dtype", Value::from("int64")));
