@@ -289,6 +289,9 @@ fn converted_by_the_daemon_it_comes_back_as_the_same_graph() {
         ("fixtures/old_keras/tf2.9_mha_embedding_mask.h5", "h5"),
         ("fixtures/old_keras/tf2.9_mha_embedding_mask.h5", "keras2"),
         ("fixtures/old_keras/tf2.9_mha_embedding_mask_pooled.h5", "keras"),
+        // What cuDNN's layers mean by themselves, as layers of a pair.
+        ("fixtures/legacy/cudnn_bidirectional_gru_early.h5", "keras"),
+        ("fixtures/legacy/cudnn_bidirectional_gru_early.h5", "keras2"),
         // States of a stack of cells, once in one row, and from the last cell to the first.
         ("fixtures/old_keras/keras2.1.6-tensorflow_cells_turned.h5", "keras"),
         ("fixtures/old_keras/keras2.1.6-tensorflow_cells_turned.h5", "keras2"),

@@ -322,8 +322,14 @@ impl Upgrade<'_> {
         if value.is_null() {
             return None;
         }
-        // The children of a Bidirectional have names and options of their own: here the stored ones count.
-        let stored = value.get("config").cloned().unwrap_or_default();
+        // The children of a Bidirectional have names and options of their own: here the stored ones count, and beside
+        // them what the class of the file means by itself, as cuDNN's layers do.
+        let mut stored = value.get("config").cloned().unwrap_or_default();
+        if let (Some(stored), Value::Object(child)) = (stored.as_object_mut(), parsed(&child.config)) {
+            for (key, value) in child {
+                stored.entry(key).or_insert(value);
+            }
+        }
         Some(self.inner(&Layer { config: stored.to_string(), ..child.clone() }))
     }
 
