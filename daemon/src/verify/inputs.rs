@@ -194,15 +194,14 @@ fn words(random: &mut Random, shape: Vec<usize>, known: &[&str]) -> Array {
 /// The values that whole steps are compared with where a mask is computed from them, as the Masking layer does (any over
 /// the last axis of x != value); zero where a value is not found. Empty without such a mask.
 fn skipped_values(graph: &Graph) -> Vec<f64> {
+    let made = |node| move |&value: &ValueId| (value, node);
     let makers: HashMap<ValueId, &Node> =
-        graph.nodes().iter().flat_map(|node| node.outputs.iter().map(move |&value| (value, node))).collect();
+        graph.nodes().iter().flat_map(|node| node.outputs.iter().map(made(node))).collect();
     let maker = |value: Option<ValueId>| value.and_then(|value| makers.get(&value).copied());
-    let number = |value: &Option<ValueId>| match &maker(*value)?.op {
-        Op::Constant(op) => match &op.tensor.data {
-            Stored::Inline(bytes) => decode_numbers(op.tensor.dtype, bytes).first().copied(),
-            Stored::Region { .. } => None,
-        },
-        _ => None,
+    let number = |value: &Option<ValueId>| {
+        let Op::Constant(op) = &maker(*value)?.op else { return None };
+        let Stored::Inline(bytes) = &op.tensor.data else { return None };
+        decode_numbers(op.tensor.dtype, bytes).first().copied()
     };
     let mut values = Vec::new();
     for node in graph.nodes() {
