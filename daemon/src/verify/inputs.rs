@@ -191,8 +191,8 @@ fn words(random: &mut Random, shape: Vec<usize>, known: &[&str]) -> Array {
     Array::strings(shape, (0..count).map(draw).collect())
 }
 
-/// The values that whole steps are compared with where a mask is computed from them, as the Masking layer does (any over
-/// the last axis of x != value); zero where a value is not found. Empty without such a mask.
+/// The values that whole steps are compared with where a mask is computed from them, as the Masking layer does (any
+/// over the last axis of x != value); zero where a value is not found. Empty without such a mask.
 fn skipped_values(graph: &Graph) -> Vec<f64> {
     let made = |node| move |&value: &ValueId| (value, node);
     let makers: HashMap<ValueId, &Node> =
