@@ -124,7 +124,9 @@ impl Prepare<'_> {
         self.findings.extend(cells::arrange(model, self.version, self.dialect));
         if self.dialect == Dialect::Keras2 && self.major >= 3 {
             let asked: Vec<usize> = (0..model.layers.len()).filter(|&at| asks_for_counts(model, at)).collect();
-            asked.into_iter().for_each(|at| set(&mut model.layers[at], "dtype", Value::from("int64")));
+            for at in asked {
+                set(casts::core_mut(&mut model.layers[at]), "dtype", Value::from("int64"));
+            }
         }
         let mut calls: Vec<Vec<_>> = std::iter::repeat_with(Vec::new).take(model.layers.len()).collect();
         for call in &mut model.calls {
@@ -145,12 +147,13 @@ impl Prepare<'_> {
                 calls.iter_mut().for_each(|call| name_positions(&layer.class, call));
             }
         }
-        if matches!(self.dialect, Dialect::Keras3 | Dialect::Both) && self.major < 3 {
-            self.findings.extend(casts::refused(model, self.typed));
-            self.notes.extend(casts::write_out(model, self.typed, 3));
+        let version = keras_version(self.version);
+        if matches!(self.dialect, Dialect::Keras3 | Dialect::Both) {
+            self.findings.extend(casts::refused(model, self.typed, version));
+            self.notes.extend(casts::write_out(model, self.typed, version, 3));
         }
         if self.dialect == Dialect::Keras2 && self.major >= 3 {
-            self.notes.extend(casts::write_out(model, self.typed, 2));
+            self.notes.extend(casts::write_out(model, self.typed, version, 2));
         }
         self.names(model);
         for layer in &mut model.layers {
