@@ -156,8 +156,8 @@ fn twins(what: &str) -> Graph {
         } else {
             let kernel = param(&mut g, "a", "kernel", &[3, 8]);
             let recurrent = param(&mut g, &shared(layer, "recurrent"), "recurrent", &[2, 8]);
-            let bias = param(&mut g, &shared(layer, "bias"), "bias", &[8]);
-            let bias = (!what.contains("without") || layer == "a").then_some(bias);
+            let biased = !what.contains("without") || layer == "a";
+            let bias = biased.then(|| param(&mut g, &shared(layer, "bias"), "bias", &[8]));
             let relu = what.contains("activation") && layer == "bb";
             let function = if relu { ActivationFunction::Relu } else { ActivationFunction::Tanh };
             let op = Lstm {
@@ -200,5 +200,14 @@ fn layers_that_share_one_weight_keep_their_others() {
             + package.model.matches(" = KerasLSTMCell(").count()
             + package.model.matches(" = nn.BatchNorm").count();
         assert_eq!(made, modules, "{what}:\n{}", package.model);
+        let home = tempfile::tempdir().expect("a scratch directory");
+        write(home.path(), &package, str::to_owned);
+        let read = check::check(&CheckRequest {
+            graph: Some(GraphProto::from(&graph)),
+            path: home.path().to_string_lossy().into_owned(),
+            ..CheckRequest::default()
+        });
+        assert!(read.is_ok(), "{what}: {read:?}\n{}", package.model);
+        assert_eq!(read.map(|reply| reply.weights.len()), Ok(graph.params.len()), "{what}");
     }
 }
