@@ -98,7 +98,7 @@ pub struct ConvertArgs {
     /// Directory searched first for plugins
     #[arg(long, value_name = "DIR")]
     pub plugins: Vec<PathBuf>,
-    /// ONNX operator set
+    /// ONNX operator set [default: 17, or what the model needs]
     #[arg(long, value_name = "N")]
     pub opset: Option<u32>,
     /// Which of a SavedModel's signatures is converted [default: serving_default, else the only one]
