@@ -162,7 +162,7 @@ impl Events for Reporter {
     }
 
     fn left(&self) {
-        let _ = self.trail().leave();
+        self.trail().leave();
     }
 
     fn progress(&self, done: u64, total: u64, what: &str) {
