@@ -12,6 +12,7 @@
 use crate::pipeline::SCRATCH;
 use memmap2::MmapMut;
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::{Errno, fcntl_getfd};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
@@ -35,6 +36,9 @@ pub struct Entered {
 /// The worker's side.
 pub(super) struct Trail {
     map: MmapMut,
+    /// Tells whether a plugin closed what is not its own. Read-only: some write to whatever is open.
+    witness: File,
+    closed: bool,
     /// Where each call begins, and its length.
     calls: Vec<(usize, u32)>,
     /// Empty between calls of `enter`.
@@ -46,10 +50,13 @@ impl Trail {
         let file = File::options().read(true).write(true).open(path(staging))?;
         // SAFETY: the file has its length, and its blocks, since it was made; the daemon only reads it.
         let map = unsafe { MmapMut::map_mut(&file)? };
-        Ok(Trail { map, calls: Vec::new(), entry: Vec::new() })
+        Ok(Trail { map, witness: File::open(path(staging))?, closed: false, calls: Vec::new(), entry: Vec::new() })
     }
 
     pub(super) fn enter(&mut self, call: &Entered) -> io::Result<()> {
+        if self.closed {
+            return Err(Errno::BADF.into());
+        }
         self.entry.clear();
         serde_json::to_writer(&mut self.entry, call)?;
         let (begin, len) = (self.end(), self.entry.len());
@@ -65,6 +72,11 @@ impl Trail {
     }
 
     pub(super) fn leave(&mut self) {
+        // The worker will end for want of its channel, some calls later: for the report, it is this one that goes on.
+        self.closed |= fcntl_getfd(&self.witness).is_err();
+        if self.closed {
+            return;
+        }
         let Some((begin, len)) = self.calls.pop() else { return };
         if let Some(head) = self.map.get_mut(begin..).and_then(|room| room.first_chunk_mut::<4>()) {
             *head = (len | LEFT).to_le_bytes();
@@ -129,6 +141,7 @@ pub fn calls_of(staging: &Path) -> Vec<Entered> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::FromRawFd;
 
     fn call(at: &str) -> Entered {
         Entered { plugin: "p".into(), call: "lower".into(), at: at.into() }
@@ -168,6 +181,24 @@ mod tests {
         // Cut short, too, though then the next call would be the worker's last.
         file.set_len(2).unwrap();
         assert_eq!(calls_of(dir.path()), []);
+    }
+
+    #[test]
+    fn who_closes_every_file_stays_in_its_call() {
+        let dir = tempfile::tempdir().unwrap();
+        create(dir.path()).unwrap();
+        let mut trail = Trail::open(dir.path()).unwrap();
+        trail.enter(&call("a")).unwrap();
+        trail.leave();
+        trail.enter(&call("closes")).unwrap();
+        // SAFETY: nobody has so many files open, and it is given up before it could be closed.
+        let closed = unsafe { File::from_raw_fd(1 << 30) };
+        let witness = std::mem::replace(&mut trail.witness, closed);
+        trail.leave();
+        std::mem::forget(std::mem::replace(&mut trail.witness, witness));
+        trail.enter(&call("next")).unwrap_err();
+        trail.leave();
+        assert_eq!(calls_of(dir.path()), [call("closes")]);
     }
 
     #[test]
