@@ -85,8 +85,8 @@ pub struct Graph {
     index: ParamIndex,
 }
 
-/// (path, role) to a position in `params`: derived, so two graphs never differ by it. It is made where a param is looked
-/// for, which most graphs that cross a boundary never see.
+/// (path, role) to a position in `params`: derived, so two graphs never differ by it. It is filled where a param is
+/// looked for, which in most graphs that cross a boundary none is.
 #[derive(Debug, Clone, Default)]
 struct ParamIndex {
     places: HashMap<(String, String), usize>,
