@@ -34,9 +34,9 @@ const EXIT_GRACE: Duration = Duration::from_secs(2);
 /// `RUST_BACKTRACE`: a backtrace would push what matters out of the last lines that are kept.
 const ENVIRONMENT: &[&str] = &["LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ"];
 
-/// The allocator takes address space by the gigabyte, all of which counts against `worker_memory_bytes_max`; and gives
-/// large blocks back at once, as nobody wants a second one of the same size.
-const ALLOCATOR: &[(&str, &str)] = &[("MIMALLOC_ARENA_RESERVE", "64MiB"), ("MIMALLOC_ARENA_MAX_OBJECT_SIZE", "4MiB")];
+/// The allocator would take address space by the gigabyte, all of which counts against `worker_memory_bytes_max`, and
+/// keep blocks of up to two: weights and activations of large models go back at once.
+const ALLOCATOR: &[(&str, &str)] = &[("MIMALLOC_ARENA_RESERVE", "64MiB"), ("MIMALLOC_ARENA_MAX_OBJECT_SIZE", "32MiB")];
 
 /// The program that is started as a worker.
 #[derive(Debug, Clone)]
