@@ -134,8 +134,8 @@ impl Host {
         Ok(Host { plugins, registry, winners, tensors, events, threads, notes, uses })
     }
 
-    /// Copies and hashes what the job will load after its source, in that order: for a thread beside the job. None of it
-    /// is run before it is needed, and then it need not be waited for.
+    /// Copies and hashes what the job will load after its source, in that order: for a thread beside the job. None of
+    /// it is run before it is needed, and then it need not be waited for.
     pub fn fetch<'t>(&self, targets: impl Iterator<Item = &'t str>) {
         let writers = targets.filter_map(|target| self.owner(&target_claim(target)).ok().flatten());
         // The layers of a source are those of what it reads: then it is loaded already.
