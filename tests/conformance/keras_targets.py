@@ -31,7 +31,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FIXTURES = os.path.join(HERE, "..", "fixtures")
-TARGETS = ("keras", "h5", "keras2")
+TARGETS = ("keras", "h5", "keras2", "tfjs")
 SETS = ("fixtures", "v3", "legacy", "containers", "options", "strings", "text", "tfjs", "saved_model", "samples", "zoo",
         "published")
 MATRIX = ("matrix2", "matrix3")
@@ -126,6 +126,7 @@ def convert(args):
         both = row_of(together.get(artifact))
         for target in targets:
             row = {"name": name, "target": target, "golden": golden, "artifact": artifact}
+            row["case"] = case_of(row)
             found = both
             if target not in found and (len(targets) > 1 or artifact not in together):
                 # One target's refusal hides the other's output.
@@ -222,7 +223,7 @@ def case_of(row, cases={}):
     if folder not in cases:
         with open(os.path.join(folder, "cases.json")) as table:
             cases[folder] = json.load(table)["cases"]
-    return cases[folder][os.path.splitext(file)[0]]
+    return cases[folder].get(os.path.splitext(file)[0], {})
 
 
 def check_one(keras, row):

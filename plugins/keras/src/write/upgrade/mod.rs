@@ -7,6 +7,7 @@ mod classes;
 mod explicit;
 mod functions;
 mod gone;
+pub mod javascript;
 mod layer;
 mod masks;
 mod order;

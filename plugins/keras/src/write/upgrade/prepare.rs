@@ -6,7 +6,7 @@ use super::layer::is_renormalized;
 use super::masks::{Habit, habit};
 use super::order::orders_differ;
 use super::typed::{Typed, asks_for_counts};
-use super::{Dialect, Newer, casts, functions, stepped};
+use super::{Dialect, Newer, casts, functions, javascript, stepped};
 use crate::weights::roles;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg, keras_version};
@@ -24,11 +24,22 @@ pub struct Prepared {
 pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect, typed: &Typed) -> Result<Prepared, Findings> {
     let version = keras_version(&source.keras_version);
     let major = version.0;
-    let mut prepare = Prepare { typed, dialect, major, findings: Findings::new(), notes: Vec::new(), newer: None };
+    let mut prepare = Prepare {
+        typed,
+        dialect,
+        major,
+        findings: Findings::new(),
+        notes: Vec::new(),
+        newer: None,
+        weighted: HashSet::new(),
+    };
     let mut root = prepare.masks(root, Rule::of(version));
     prepare.model(&mut root);
     if dialect == Dialect::Both {
         root.layers.iter().flat_map(insides).for_each(|layer| prepare.finished(layer));
+    }
+    if dialect == Dialect::Js {
+        prepare.findings.extend(javascript::refused(&root, typed));
     }
     let Prepare { findings, notes, newer, .. } = prepare;
     if findings.is_empty() { Ok(Prepared { root, notes, newer }) } else { Err(findings) }
@@ -86,6 +97,8 @@ struct Prepare<'t> {
     findings: Findings,
     notes: Vec<Diag>,
     newer: Option<Newer>,
+    /// Names of layers that have weights, of the whole model: TensorFlow.js finds weights by these alone.
+    weighted: HashSet<String>,
 }
 
 impl Prepare<'_> {
@@ -138,8 +151,10 @@ impl Prepare<'_> {
                 self.findings.extend(found);
             }
             // Before the layers are ordered: Keras orders them by what it is given in this way.
-            if self.dialect.is_old() {
-                calls.iter_mut().for_each(|call| name_positions(&layer.class, call));
+            match self.dialect {
+                Dialect::Keras2 => calls.iter_mut().for_each(|call| name_positions(&layer.class, call)),
+                Dialect::Js => calls.iter_mut().for_each(|call| javascript::list_states(&layer.class, call)),
+                Dialect::Keras3 | Dialect::Both => {}
             }
         }
         if matches!(self.dialect, Dialect::Keras3 | Dialect::Both) && self.major < 3 {
@@ -171,6 +186,9 @@ impl Prepare<'_> {
             self.without_renorm(layer);
         }
         self.findings.extend(stepped::agree(layer, self.major, self.dialect).err());
+        if self.dialect == Dialect::Js {
+            javascript::reword(layer, self.typed, &mut self.notes);
+        }
         if let Some(model) = layer.model.as_mut() {
             self.model(model);
         }
@@ -211,7 +229,11 @@ impl Prepare<'_> {
             }
         }
         for layer in &mut model.layers {
-            let Some(name) = self.renamed(&layer.name, &layer.path, has_masks, &mut used) else { continue };
+            let renamed = self.renamed(&layer.name, &layer.path, has_masks, &mut used);
+            if self.dialect == Dialect::Js && javascript::names_weights(layer) {
+                self.weighted.insert(renamed.as_ref().unwrap_or(&layer.name).clone());
+            }
+            let Some(name) = renamed else { continue };
             layer.name = name;
             let config: Option<Value> = serde_json::from_str(&layer.config).ok();
             if let Some(mut config) = config.filter(Value::is_object) {
@@ -239,10 +261,11 @@ impl Prepare<'_> {
     fn renamed(&mut self, name: &str, path: &str, has_masks: bool, used: &mut HashSet<String>) -> Option<String> {
         let mut free = self.plain(name);
         let taken = has_masks && self.is_taken(name);
-        if free == name && !taken {
+        let twice = self.weighted.contains(name);
+        if free == name && !taken && !twice {
             return None;
         }
-        while !used.insert(free.clone()) {
+        while self.weighted.contains(&free) || !used.insert(free.clone()) {
             free.push('_');
         }
         let who = if self.dialect == Dialect::Keras2 { "Keras 2" } else { "Keras 3" };
@@ -251,6 +274,7 @@ impl Prepare<'_> {
         let odd = String::from_iter(odd);
         let detail = match taken {
             true => format!("Keras 3 calls an operation on masks `{name}`: the layer became `{free}`"),
+            false if twice => format!("TensorFlow.js tells weights by their layers' names: `{name}` became `{free}`"),
             false => format!("{who} allows no `{odd}` in a name: `{name}` became `{free}`"),
         };
         self.notes.push(Diag::new(Code::OptionIgnored, path, detail));
