@@ -11,7 +11,6 @@
 
 use crate::pipeline::SCRATCH;
 use memmap2::MmapMut;
-use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, fcntl_getfd};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -21,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 const NAME: &str = "calls";
 /// Length of the file. A call that would end behind it is not told.
-const BYTES: usize = 1 << 20;
+const BYTES: usize = 128 << 10;
 const LEFT: u32 = 1 << 31;
 
 /// A call that is going on.
@@ -106,8 +105,8 @@ fn path(staging: &Path) -> PathBuf {
 pub(super) fn create(staging: &Path) -> io::Result<File> {
     std::fs::create_dir_all(staging.join(SCRATCH))?;
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path(staging))?;
-    // With its blocks: where the disk is full, a store to a page that has none would kill the worker.
-    fallocate(&file, FallocateFlags::empty(), 0, BYTES as u64)?;
+    // Written, so that it has its place: where the disk is full, a store to a page without one would kill the worker.
+    file.write_all_at(&[0; BYTES], 0)?;
     Ok(file)
 }
 
