@@ -18,34 +18,41 @@ enum Made {
     /// The sample of a perceptron with zeros for its weights: whatever goes in, the same comes out.
     Zeroed,
     /// The same sample whose recorded outputs are changed so.
-    Recorded(fn(&mut Vec<(String, Array)>)),
+    Recorded(fn(Arrays) -> Arrays),
 }
 
-fn without_outputs(arrays: &mut Vec<(String, Array)>) {
+/// Inputs and outputs by their names.
+type Arrays = Vec<(String, Array)>;
+
+fn without_outputs(mut arrays: Arrays) -> Arrays {
     arrays.retain(|(name, _)| !name.starts_with('y'));
+    arrays
 }
 
-fn constant(arrays: &mut Vec<(String, Array)>) {
+fn constant(mut arrays: Arrays) -> Arrays {
     let outputs = arrays.iter_mut().filter(|(name, _)| name.starts_with('y'));
     outputs.for_each(|(_, array)| array.data = Data::F(vec![0.1; array.data.len()]));
+    arrays
 }
 
-fn one_off(arrays: &mut Vec<(String, Array)>) {
+fn one_off(mut arrays: Arrays) -> Arrays {
     let outputs = arrays.iter_mut().filter(|(name, _)| name.starts_with('y'));
     outputs.for_each(|(_, array)| {
         if let Data::F(values) = &mut array.data {
             values[0] += 1e-3;
         }
     });
+    arrays
 }
 
-fn not_a_number(arrays: &mut Vec<(String, Array)>) {
+fn not_a_number(mut arrays: Arrays) -> Arrays {
     let outputs = arrays.iter_mut().filter(|(name, _)| name.starts_with('y'));
     outputs.for_each(|(_, array)| {
         if let Data::F(values) = &mut array.data {
             values[0] = f64::NAN;
         }
     });
+    arrays
 }
 
 const SAMPLE: &str = "samples/mnist_mlp.h5";
@@ -63,8 +70,7 @@ impl Made {
             Made::Recorded(change) => {
                 fs::copy(tests_dir().join(SAMPLE), &sample).expect("a sample");
                 let golden = tests_dir().join(SAMPLE).with_extension("golden.npz");
-                let mut arrays = read_npz(&golden).expect("arrays");
-                change(&mut arrays);
+                let arrays = change(read_npz(&golden).expect("arrays"));
                 write_npz(&home.join("sample.golden.npz"), &arrays).expect("writable");
             }
         }
