@@ -9,6 +9,8 @@ use recast_tests::{convert_to, tests_dir};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+type Arrays = Vec<(String, Array)>;
+
 /// How the artifact of a case comes about, in a scratch directory.
 enum Made {
     /// A file of `tests`.
@@ -18,34 +20,33 @@ enum Made {
     /// The sample of a perceptron with zeros for its weights: whatever goes in, the same comes out.
     Zeroed,
     /// The same sample whose recorded outputs are changed so.
-    Recorded(fn(&mut Vec<(String, Array)>)),
+    Recorded(fn(Arrays) -> Arrays),
 }
 
-fn without_outputs(arrays: &mut Vec<(String, Array)>) {
+fn without_outputs(mut arrays: Arrays) -> Arrays {
     arrays.retain(|(name, _)| !name.starts_with('y'));
+    arrays
 }
 
-fn constant(arrays: &mut Vec<(String, Array)>) {
-    let outputs = arrays.iter_mut().filter(|(name, _)| name.starts_with('y'));
-    outputs.for_each(|(_, array)| array.data = Data::F(vec![0.1; array.data.len()]));
+/// With the numbers of the output changed.
+fn with(mut arrays: Arrays, change: impl Fn(&mut [f64])) -> Arrays {
+    for (_, array) in arrays.iter_mut().filter(|(name, _)| name.starts_with('y')) {
+        let Data::F(values) = &mut array.data else { panic!("a perceptron gives numbers") };
+        change(values);
+    }
+    arrays
 }
 
-fn one_off(arrays: &mut Vec<(String, Array)>) {
-    let outputs = arrays.iter_mut().filter(|(name, _)| name.starts_with('y'));
-    outputs.for_each(|(_, array)| {
-        if let Data::F(values) = &mut array.data {
-            values[0] += 1e-3;
-        }
-    });
+fn constant(arrays: Arrays) -> Arrays {
+    with(arrays, |values| values.fill(0.1))
 }
 
-fn not_a_number(arrays: &mut Vec<(String, Array)>) {
-    let outputs = arrays.iter_mut().filter(|(name, _)| name.starts_with('y'));
-    outputs.for_each(|(_, array)| {
-        if let Data::F(values) = &mut array.data {
-            values[0] = f64::NAN;
-        }
-    });
+fn one_off(arrays: Arrays) -> Arrays {
+    with(arrays, |values| values[0] += 1e-3)
+}
+
+fn not_a_number(arrays: Arrays) -> Arrays {
+    with(arrays, |values| values[0] = f64::NAN)
 }
 
 const SAMPLE: &str = "samples/mnist_mlp.h5";
@@ -63,8 +64,7 @@ impl Made {
             Made::Recorded(change) => {
                 fs::copy(tests_dir().join(SAMPLE), &sample).expect("a sample");
                 let golden = tests_dir().join(SAMPLE).with_extension("golden.npz");
-                let mut arrays = read_npz(&golden).expect("arrays");
-                change(&mut arrays);
+                let arrays = change(read_npz(&golden).expect("arrays"));
                 write_npz(&home.join("sample.golden.npz"), &arrays).expect("writable");
             }
         }
