@@ -102,9 +102,10 @@ def run(args, targets, artifacts, architecture, out):
 
 def row_of(report):
     if report is None:
-        return {"status": "crashed", "codes": [], "why": "no report"}
+        return {"status": "crashed", "codes": [], "said": [], "why": "no report"}
     errors = [d for d in report["diagnostics"] if d["severity"] == "error"]
     row = {"status": report["status"], "codes": sorted({d["code"] for d in errors}),
+           "said": sorted({d["code"] for d in report["diagnostics"]}),
            "why": "; ".join(f"{d['at']}: {d['detail']}" for d in errors[:2])}
     for output in report["outputs"]:
         row[output["target"]] = {"path": os.path.join(report["bundle"], output["path"]),
@@ -132,7 +133,7 @@ def convert(args):
                 # One target's refusal hides the other's output.
                 alone = run(args, [target], [artifact], architecture, os.path.join(args.out, "alone", target))
                 found = row_of(next(iter(alone.values()), None))
-            rows.append({**row, **{key: found[key] for key in ("status", "codes", "why")}, **found.get(target, {})})
+            rows.append({**row, **{key: found[key] for key in ("status", "codes", "said", "why")}, **found.get(target, {})})
     with open(os.path.join(args.out, "index.json"), "w") as file:
         json.dump(rows, file, indent=1)
     for target in targets:

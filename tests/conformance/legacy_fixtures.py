@@ -225,6 +225,9 @@ def main():
         # Only a GPU runs these layers.
         rewrite(source, f"cudnn_{source}", lambda c, p=plain: classes(c, p, f"CuDNN{p}", PLAIN), cudnn)
         rewrite(source, f"cudnn_{source}_plain", lambda c, p=plain: classes(c, p, f"CuDNN{p}", PLAIN))
+    # Their Keras' LSTM and GRU had another activation by themselves.
+    rewrite("bidirectional_gru_last", "cudnn_bidirectional_gru_early", lambda c: classes(c, "GRU", "CuDNNGRU", PLAIN),
+            cudnn, attrs=[("keras_version", b"2.2.4-tf")])
     built("dropout_wrapper", lambda: wrapped_cell(1.0))
     built("dropout_wrapper_drops", lambda: wrapped_cell(0.5))
     built("residual_wrapper", residual_cell)

@@ -98,7 +98,8 @@ def models():
         found["half_volumes"] = single(half_volumes)
         found["nearest_antialias"] = single(lambda: of(L.Resizing(3, 4, "nearest", antialias=True), (6, 5, 2)))
         found.update(unrolled_masks=unrolled_masks, masked_or_not=masked_or_not, masked_groups=masked_groups)
-        found["whole_numbers"] = single(whole_numbers)
+        found.update(whole_numbers=single(whole_numbers), wrapped_whole_numbers=single(wrapped_whole_numbers))
+        found.update(causal_scores=single(causal_scores), masked_softmax=masked_softmax)
         return found, "keras"
     found = {f"local_{n}": single(lambda n=n: of(L.LocallyConnected2D(2, (3, 2), strides=(1, 2), implementation=n), (4, 5, 2)))
              for n in (1, 2, 3)}
@@ -109,6 +110,7 @@ def models():
     found["unrolled_masks"] = unrolled_masks
     found["renorm"] = single(lambda: of(L.BatchNormalization(renorm=True), (3, 4)))
     found.update(other_dtypes=single(other_dtypes), half_in_floats=single(half_in_floats), masked_scores=masked_scores)
+    found.update(wrapped_dtypes=single(wrapped_dtypes), unseen_scores=unseen_scores, masked_softmax=masked_softmax)
     found["conv1d_of_rows"] = single(lambda: of(L.Conv1D(2, 2), (3, 5, 2)))
     found["training_dropout_lstm"] = single(lambda: training(L.LSTM(3, dropout=0.5)))
     found["training_dropout_inside"] = single(lambda: training(L.TimeDistributed(L.Dropout(0.5))))
@@ -129,6 +131,51 @@ def whole_numbers():
     return keras.Model([image, number], [
         L.Resizing(3, 2, "nearest")(image), L.Discretization([-1.0, 0.0, 1.0])(number),
         keras.ops.argmax(number, axis=1)])
+
+
+def wrapped_whole_numbers():
+    """The same of layers that a wrapper calls, and of those that leave no trace in a graph."""
+    images, numbers = keras.Input((2, 5, 4, 3), dtype="uint8"), keras.Input((2, 4))
+    image = keras.Input((5, 4, 3), dtype="uint8")
+    each = L.TimeDistributed
+    return keras.Model([images, numbers, image], [
+        each(L.Resizing(3, 2, "nearest"))(images), each(L.Discretization([-1.0, 0.0, 1.0]))(numbers),
+        each(L.RandomContrast(0.5))(images), each(L.RandomCrop(2, 2))(images), L.RandomContrast(0.5)(image),
+        L.RandomBrightness(0.5)(image), L.RandomCrop(2, 2)(image)])
+
+
+def wrapped_dtypes():
+    """What layers in wrappers give as whole numbers, or narrower ones, in Keras 3."""
+    images, numbers = keras.Input((2, 5, 4, 3), dtype="uint8"), keras.Input((2, 4))
+    rows, image = keras.Input((2, 3), dtype="int64"), keras.Input((5, 4, 3), dtype="uint8")
+    each = L.TimeDistributed
+    counted = L.IntegerLookup(vocabulary=[3, 7, 11], output_mode="count")
+    return keras.Model([images, numbers, rows, image], [
+        each(L.Resizing(3, 2))(images), each(each(L.RandomContrast(0.5)))(L.Reshape((2, 1, 5, 4, 3))(images)),
+        each(L.Discretization([-1.0, 0.0, 1.0]))(numbers), each(counted)(rows), L.RandomBrightness(0.5)(image),
+        L.RandomCrop(2, 2)(image)])
+
+
+def unseen_scores():
+    """Scores that nobody looks at."""
+    x = keras.Input((5, 3))
+    y = L.Masking()(x)
+    return gaps(keras.Model(x, L.MultiHeadAttention(2, 3)(y, y, return_attention_scores=True)[0]))
+
+
+def causal_scores():
+    """No query but sees itself."""
+    x = keras.Input((5, 3))
+    return keras.Model(x, list(L.MultiHeadAttention(2, 3, dropout=0.2)(
+        x, x, use_causal_mask=True, return_attention_scores=True)))
+
+
+def masked_softmax():
+    x, mask = keras.Input((5, 4)), keras.Input((5, 4), dtype="bool")
+    rng = np.random.default_rng(5)
+    seen = rng.uniform(size=(2, 5, 4)) < 0.6
+    seen[0, 2] = False
+    return keras.Model([x, mask], L.Softmax()(x, mask=mask)), [rng.normal(size=(2, 5, 4)).astype("float32"), seen]
 
 
 def other_dtypes():

@@ -149,7 +149,7 @@ fn external_data_lies_beside_the_model_and_is_found() {
 fn every_run_writes_the_same_bytes() {
     for case in onnx_rnn::masked().into_iter().step_by(7).chain(onnx_layers::norms().into_iter().step_by(5)) {
         let graph = fitted(&case.graph).expect("it fits");
-        let options = Options { opset: 18, external_data: true };
+        let options = Options { opset: Some(18), external_data: true };
         assert!(write_both(&graph, &options) == write_both(&graph, &options), "{}", case.name);
     }
 }
@@ -182,7 +182,10 @@ fn a_pool_without_padding_has_no_pads() {
 fn options_are_read_and_wrong_ones_refused() {
     let parsed = |text: &str| options::parse(text).map(|(options, notes)| (options, notes.len()));
     assert_eq!(parsed(""), Ok((Options::default(), 0)));
-    assert_eq!(parsed(r#"{"opset": 21, "external_data": true}"#), Ok((Options { opset: 21, external_data: true }, 0)));
+    assert_eq!(
+        parsed(r#"{"opset": 21, "external_data": true}"#),
+        Ok((Options { opset: Some(21), external_data: true }, 0))
+    );
     assert_eq!(parsed(r#"{"opset": null, "colour": 3}"#), Ok((Options::default(), 1)));
     for wrong in [r#"{"opset": 12}"#, r#"{"opset": 23}"#, r#"{"opset": "17"}"#, r#"{"external_data": 1}"#, "[]", "{"] {
         assert_eq!(parsed(wrong).map_err(|diag| diag.code), Err(Code::UnsupportedOp), "{wrong}");
@@ -200,12 +203,19 @@ fn what_an_opset_cannot_say_is_refused_by_name_and_all_at_once() {
     assert_eq!(findings.len(), 2);
     assert!(findings.iter().all(|diag| diag.code == Code::UnsupportedOp && diag.at == "layer"));
     assert!(findings[0].hint.contains("opset 18"), "{}", findings[0]);
+    let about = About { name: "case", source_digest: "00", recast_version: "0" };
+    let plan = write::plan(&case.graph, &Options::default(), &about).expect("nobody asks for opset 17");
+    let mut bytes = Vec::new();
+    plan.write_model(&Inline::new(&case.graph), &mut bytes, &|_, _| Ok(())).expect("written");
+    assert!(bytes == written(&case.graph, 18).expect("opset 18 has them"));
+    let said: Vec<(Code, &str)> = plan.losses.iter().map(|diag| (diag.code, diag.at.as_str())).collect();
+    assert_eq!(said, [(Code::NeedsNewer, "layer")], "{:?}", plan.losses);
 }
 
 #[test]
 fn recurrent_layers_are_one_node() {
     for (case, op_type) in onnx_rnn::recurrent().iter().zip(std::iter::repeat(["LSTM", "GRU", "RNN"])) {
-        let plan = recast_onnx::emit::graph(&fitted(&case.graph).expect("it fits"), 17);
+        let plan = recast_onnx::emit::graph(&fitted(&case.graph).expect("it fits"), Some(17));
         let nodes = plan.unwrap_or_else(|findings| panic!("{}", findings[0])).nodes;
         let types = nodes.iter().filter_map(|node| node.op_type.as_deref());
         assert_eq!(types.filter(|name| op_type.contains(name)).count(), 1, "{}", case.name);

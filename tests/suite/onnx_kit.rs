@@ -163,7 +163,7 @@ pub fn fitted(graph: &Graph) -> Result<Graph, Findings> {
 
 /// The written model.
 pub fn written(graph: &Graph, opset: u32) -> Result<Vec<u8>, Findings> {
-    let options = Options { opset, external_data: false };
+    let options = Options { opset: Some(opset), external_data: false };
     let about = About { name: "case", source_digest: "00", recast_version: "0" };
     let plan = write::plan(graph, &options, &about)?;
     let mut bytes = Vec::new();

@@ -203,6 +203,30 @@ fn resize_of(mode: ResizeMode, sizes: &[u64], coordinates: ResizeCoordinates, an
     }
 }
 
+/// Whole numbers, of which runtimes resize a few types: by fixed sizes, and by free ones.
+fn whole_resizes() -> Vec<Case> {
+    use ResizeCoordinates::*;
+    let mut cases = Vec::new();
+    for dtype in [DType::U8, DType::I16, DType::U16, DType::I32, DType::I64, DType::U32, DType::U64] {
+        for coordinates in [HalfPixel, Asymmetric, AlignCorners] {
+            let case = Case::new(&format!("resize_{dtype}_{coordinates}"), |b| {
+                let x = b.input_of("x", dtype, image(&[Some(5), Some(4)], 3));
+                let sizes = [[7, 3], [10, 1]];
+                sizes.map(|sizes| b.add(resize_of(ResizeMode::Nearest, &sizes, coordinates, false), &[x])).to_vec()
+            });
+            cases.push(case.not_embedded());
+        }
+        let case = Case::new(&format!("resize_{dtype}_dynamic"), |b| {
+            let x = b.input_of("x", dtype, image(&[None, None], 3));
+            let sizes = vec![time().times(&Dim::Known(3)), Dim::Known(4)];
+            let op = resize_of(ResizeMode::Nearest, &[1, 1], HalfPixel, false);
+            vec![b.add(Resize { sizes, ..op }, &[x])]
+        });
+        cases.push(case.not_embedded());
+    }
+    cases
+}
+
 pub fn resizes() -> Vec<Case> {
     use ResizeCoordinates::*;
     let mut cases = Vec::new();
@@ -235,6 +259,7 @@ pub fn resizes() -> Vec<Case> {
         });
         cases.push(case.since_opset(18).not_embedded());
     }
+    cases.extend(whole_resizes());
     cases.push(Case::new("upsample_dynamic", |b| {
         let x = b.input("x", image(&[None, None], 3));
         let two = time().times(&Dim::Known(2));

@@ -3,8 +3,9 @@
 use recast_plugin_api::diag::Findings;
 use recast_plugin_api::ir::wire::GraphProto;
 use recast_plugin_api::ir::{
-    BatchNorm, BinaryFunction, Conv, DType, Dim, Graph, KernelOrder, Layout, MatMul, Pad, PadMode, Padding, Pool,
-    PoolFunction, ReduceFunction, Tensor, Type, UnaryFunction, ValueId,
+    ActivationFunction, ActivationSpec, BatchNorm, BinaryFunction, Conv, DType, Dim, Direction, Graph, KernelOrder,
+    Layout, Lstm, MatMul, Pad, PadMode, Padding, Pool, PoolFunction, ReduceFunction, Tensor, Type, UnaryFunction,
+    ValueId,
 };
 use recast_plugin_api::messages::{CheckReply, CheckRequest};
 use recast_torch::facts::Facts;
@@ -129,5 +130,84 @@ fn another_structure_is_a_finding() {
         });
         let findings = findings.err().unwrap_or_else(|| panic!("'{to}' for '{from}' went unnoticed"));
         assert!(findings.iter().any(|diag| diag.at.contains(at)), "'{to}': {findings:?}");
+    }
+}
+
+/// Two recurrent layers of one kernel, or two normalizations of one mean, that differ in something else.
+fn twins(what: &str) -> Graph {
+    let mut g = Graph::new("net");
+    let param = |g: &mut Graph, path: &str, role: &str, sizes: &[u64]| -> ValueId {
+        let count = sizes.iter().product::<u64>() as usize;
+        let base = path.len() + role.len();
+        let values: Vec<f32> = (0..count).map(|i| ((i * 7 + base) % 11) as f32 / 20.0).collect();
+        g.param(path, role, Tensor::from_f32(sizes, &values))
+    };
+    let sizes = vec![Dim::symbol("batch"), Dim::Known(4), Dim::Known(3)];
+    let x = g.input("x", Type::new(DType::F32, sizes));
+    let mask = g.input("seen", Type::new(DType::Bool, vec![Dim::symbol("batch"), Dim::Known(4)]));
+    let shared = |own: &str, role: &str| if what.contains(role) { own.to_owned() } else { "a".to_owned() };
+    for layer in ["a", "bb"] {
+        let y = if what.starts_with("norm") {
+            let roles = ["gamma", "beta", "moving_mean", "moving_variance"];
+            let parts = roles.map(|role| param(&mut g, &shared(layer, role), role, &[3]));
+            let epsilon = if what.contains("epsilon") && layer == "bb" { 0.01 } else { 0.001 };
+            let inputs: Vec<ValueId> = std::iter::once(x).chain(parts).collect();
+            g.add(layer, BatchNorm { axis: 2, epsilon }, &inputs).expect("it fits")
+        } else {
+            let kernel = param(&mut g, "a", "kernel", &[3, 8]);
+            let recurrent = param(&mut g, &shared(layer, "recurrent"), "recurrent", &[2, 8]);
+            let biased = !what.contains("without") || layer == "a";
+            let bias = biased.then(|| param(&mut g, &shared(layer, "bias"), "bias", &[8]));
+            let relu = what.contains("activation") && layer == "bb";
+            let function = if relu { ActivationFunction::Relu } else { ActivationFunction::Tanh };
+            let op = Lstm {
+                directions: vec![Direction::Forward],
+                activation: ActivationSpec::plain(function),
+                recurrent_activation: ActivationSpec::plain(ActivationFunction::Sigmoid),
+                zero_masked: false,
+            };
+            let mask = what.contains("masked").then_some(mask);
+            let inputs = [Some(x), mask, Some(kernel), Some(recurrent), bias, None, None];
+            let y = g.add_node(layer, op.into(), &inputs).expect("it fits")[0];
+            g.squeeze(layer, y, 2).expect("it fits")
+        };
+        g.output(layer, y);
+    }
+    g
+}
+
+#[test]
+fn layers_that_share_one_weight_keep_their_others() {
+    let cases = [
+        ("recurrent", 2),
+        ("recurrent masked", 2),
+        ("bias", 2),
+        ("bias masked", 2),
+        ("without bias", 2),
+        ("activation", 2),
+        ("activation masked", 2),
+        ("same", 1),
+        ("same masked", 1),
+        ("norm moving_variance", 2),
+        ("norm epsilon", 2),
+        ("norm same", 1),
+    ];
+    for (what, modules) in cases {
+        let graph = twins(what);
+        let package = recast_torch::plan(&graph, &Facts::default(), "net", options::Options::default());
+        let package = package.unwrap_or_else(|findings| panic!("{what}: {findings:?}"));
+        let made = package.model.matches(" = nn.LSTM").count()
+            + package.model.matches(" = KerasLSTMCell(").count()
+            + package.model.matches(" = nn.BatchNorm").count();
+        assert_eq!(made, modules, "{what}:\n{}", package.model);
+        let home = tempfile::tempdir().expect("a scratch directory");
+        write(home.path(), &package, str::to_owned);
+        let read = check::check(&CheckRequest {
+            graph: Some(GraphProto::from(&graph)),
+            path: home.path().to_string_lossy().into_owned(),
+            ..CheckRequest::default()
+        });
+        assert!(read.is_ok(), "{what}: {read:?}\n{}", package.model);
+        assert_eq!(read.map(|reply| reply.weights.len()), Ok(graph.params.len()), "{what}");
     }
 }

@@ -48,10 +48,7 @@ impl Default for RawConfig {
             plugins: RawPlugins::default(),
             limits: RawLimits::default(),
             verify: RawVerify::default(),
-            targets: BTreeMap::from([(
-                "onnx".to_owned(),
-                BTreeMap::from([("opset".to_owned(), toml::Value::Integer(17))]),
-            )]),
+            targets: BTreeMap::new(),
             sources: BTreeMap::new(),
             lambda: BTreeMap::new(),
             lineage: RawLineage::default(),

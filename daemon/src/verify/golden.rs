@@ -1,8 +1,9 @@
 //! The third opinion: outputs that the user recorded from the original framework.
 
+use super::bindings::{self, Bound};
 use super::compare::Tolerance;
 use super::rounds::{Origin, Rounds, Set};
-use super::{Check, bindings, is_batched};
+use super::{Check, is_batched};
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::ir::Graph;
 use recast_reference::Array;
@@ -39,13 +40,24 @@ fn recorded(graph: &Graph, path: &Path) -> Result<(Vec<Array>, Vec<Array>), Diag
     Ok((given, take(&arrays, &outputs, 'y')?))
 }
 
+/// The recorded inputs, and the graph with their sizes, to compare two graphs on.
+pub fn inputs(graph: &Graph, path: &Path) -> Result<(Bound, Vec<Array>), Diag> {
+    let (inputs, expected) = recorded(graph, path)?;
+    let (inputs, _) = first_rows(graph, inputs, expected);
+    Ok((bound_to(graph, &inputs)?, inputs))
+}
+
+fn bound_to(graph: &Graph, inputs: &[Array]) -> Result<Bound, Diag> {
+    let shapes: Vec<Vec<u64>> = inputs.iter().map(|a| a.shape.iter().map(|&n| n as u64).collect()).collect();
+    bindings::from_shapes(graph, &shapes)
+}
+
 /// The recorded inputs, and the recorded outputs as what they must give. Another float32 framework computed them, so
 /// both sides carry rounding.
 pub fn set(check: &Check<'_>, path: &Path, rounding: &Rounds) -> Result<Set, Diag> {
     let (inputs, expected) = recorded(check.graph, path)?;
     let (inputs, expected) = first_rows(check.graph, inputs, expected);
-    let shapes: Vec<Vec<u64>> = inputs.iter().map(|a| a.shape.iter().map(|&n| n as u64).collect()).collect();
-    let bound = bindings::from_shapes(check.graph, &shapes)?;
+    let bound = bound_to(check.graph, &inputs)?;
     let carried = rounding.known(&expected);
     let is_guess = carried.is_some();
     let tolerances = carried.map_or_else(|| measured(check, &bound.graph, &inputs), Ok)?;

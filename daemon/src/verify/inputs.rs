@@ -1,9 +1,12 @@
 //! Seeded inputs that fit a graph: token ids inside the vocabulary with padding in the middle, masks that mask, images
 //! of unlike content, steps that a Masking layer drops.
 
-use recast_plugin_api::ir::{BinaryFunction, DType, Graph, Op, ReduceFunction, UnaryFunction, ValueId};
+use recast_plugin_api::ir::numbers::decode_numbers;
+use recast_plugin_api::ir::{
+    BinaryFunction, DType, Data as Stored, Graph, Node, Op, ReduceFunction, UnaryFunction, ValueId,
+};
 use recast_reference::{Array, Data};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// What an input is made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,7 +54,7 @@ const INDICES_BEYOND: u64 = 3;
 
 /// One array for each input of a graph without symbols.
 pub fn make(graph: &Graph, seed: u64) -> Vec<Array> {
-    let (steps, divides) = (has_step_mask(graph), divides_whole(graph));
+    let (skipped, divides) = (skipped_values(graph), divides_whole(graph));
     let make = |(index, input): (usize, &recast_plugin_api::ir::Input)| {
         let mut random = Random::new(seed ^ (index as u64 + 1).wrapping_mul(0x517c_c1b7_2722_0a95));
         let ty = graph.ty(input.value);
@@ -60,7 +63,13 @@ pub fn make(graph: &Graph, seed: u64) -> Vec<Array> {
         let values = match kind(graph, input.value, ty.dtype) {
             Kind::Word if is_cut(graph) => return texts(&mut random, shape, &looked_up(graph)),
             Kind::Word => return words(&mut random, shape, &looked_up(graph)),
-            Kind::Float => floats(&mut random, &shape, steps && shape.len() >= 3),
+            Kind::Float => {
+                let mut values = floats(&mut random, &shape);
+                if shape.len() >= 3 {
+                    skip_steps(&mut values, &shape, &skipped);
+                }
+                values
+            }
             Kind::Index(bound) if divides => indices(&mut random, &shape, bound).iter().map(|v| v.max(1.0)).collect(),
             Kind::Index(bound) => indices(&mut random, &shape, bound),
             // Mostly true, never all: a mask that masks nothing shows nothing.
@@ -73,27 +82,32 @@ pub fn make(graph: &Graph, seed: u64) -> Vec<Array> {
 
 /// Noise in even rows; in odd ones a ramp with a little noise. Rows that differ in kind show an output that does not
 /// depend on its input.
-fn floats(random: &mut Random, shape: &[usize], masked_steps: bool) -> Vec<f64> {
+fn floats(random: &mut Random, shape: &[usize]) -> Vec<f64> {
     let rows = shape.first().copied().unwrap_or(1).max(1);
     let count: usize = shape.iter().product();
     let row = (count / rows).max(1);
-    let mut values: Vec<f64> = (0..count)
-        .map(|i| match (i / row) % 2 {
-            0 => random.normal(),
-            _ => 2.0 * ((i % row) as f64 + 0.5) / row as f64 - 1.0 + 0.1 * random.normal(),
-        })
-        .map(|value| value as f32 as f64)
-        .collect();
-    if masked_steps && shape[1] > 2 {
-        let step = row / shape[1];
-        for r in 0..rows {
-            // One step in the middle and one at the end, shifted from row to row.
-            for t in [1 + r % (shape[1] - 2), shape[1] - 1] {
-                values[r * row + t * step..r * row + (t + 1) * step].fill(0.0);
-            }
+    let values = (0..count).map(|i| match (i / row) % 2 {
+        0 => random.normal(),
+        _ => 2.0 * ((i % row) as f64 + 0.5) / row as f64 - 1.0 + 0.1 * random.normal(),
+    });
+    values.map(|value| value as f32 as f64).collect()
+}
+
+/// Fills some steps of values (rows, steps, ...) with what masks skip, each row with one of `skipped`: a step in the
+/// middle, shifted from row to row, the last one, and in odd rows the first.
+fn skip_steps(values: &mut [f64], shape: &[usize], skipped: &[f64]) {
+    let (rows, steps) = (shape[0], shape[1]);
+    let step: usize = shape[2..].iter().product();
+    if steps < 3 || skipped.is_empty() {
+        return;
+    }
+    for r in 0..rows {
+        let first = (r % 2 == 1 && steps > 3).then_some(0);
+        for t in [1 + r % (steps - 2), steps - 1].into_iter().chain(first) {
+            let at = (r * steps + t) * step;
+            values[at..at + step].fill(skipped[r % skipped.len()]);
         }
     }
-    values
 }
 
 fn indices(random: &mut Random, shape: &[usize], bound: u64) -> Vec<f64> {
@@ -177,9 +191,33 @@ fn words(random: &mut Random, shape: Vec<usize>, known: &[&str]) -> Array {
     Array::strings(shape, (0..count).map(draw).collect())
 }
 
-/// Is a mask computed from whole steps, as the Masking layer does (any over the last axis of x != value)?
-fn has_step_mask(graph: &Graph) -> bool {
-    graph.nodes().iter().any(|node| matches!(&node.op, Op::Reduce(op) if op.function == ReduceFunction::Any))
+/// The values that whole steps are compared with where a mask is computed from them, as the Masking layer does (any
+/// over the last axis of x != value); zero where a value is not found. Empty without such a mask.
+fn skipped_values(graph: &Graph) -> Vec<f64> {
+    let made = |node| move |&value: &ValueId| (value, node);
+    let makers: HashMap<ValueId, &Node> =
+        graph.nodes().iter().flat_map(|node| node.outputs.iter().map(made(node))).collect();
+    let maker = |value: Option<ValueId>| value.and_then(|value| makers.get(&value).copied());
+    let number = |value: &Option<ValueId>| {
+        let Op::Constant(op) = &maker(*value)?.op else { return None };
+        let Stored::Inline(bytes) = &op.tensor.data else { return None };
+        decode_numbers(op.tensor.dtype, bytes).first().copied()
+    };
+    let mut values = Vec::new();
+    for node in graph.nodes() {
+        let Op::Reduce(op) = &node.op else { continue };
+        if op.function != ReduceFunction::Any {
+            continue;
+        }
+        let compared = node.inputs.first().and_then(|input| maker(*input));
+        let compared =
+            compared.filter(|by| matches!(&by.op, Op::Binary(op) if op.function == BinaryFunction::NotEqual));
+        let value = compared.and_then(|by| by.inputs.iter().find_map(number)).unwrap_or(0.0);
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    values
 }
 
 /// Does it divide by whole numbers that it computes? By zero, runtimes do what they like.

@@ -7,7 +7,8 @@
 
 use super::ReadBack;
 use super::compare::{self, Distance, Tolerance};
-use super::rounds::{self, Evaluator, Rounds};
+use super::golden;
+use super::rounds::{self, Evaluator, Origin, Rounds, Set};
 use super::same::{Placed, Sameness, same, signatures_differ};
 use super::structural::as_verdicts;
 use crate::host::{Host, PluginId, TensorStore, format_claim};
@@ -144,9 +145,16 @@ fn equal_outputs(
     let (seed, threads) = (spec.verify.seed, spec.threads);
     let evaluator = Evaluator { weights: mine.store, seed, threads };
     let other = Evaluator { weights: theirs.store, seed, threads };
-    let sets = rounds::plan(&evaluator, mine.graph, &mut Rounds::default())?;
+    let mut rounding = Rounds::default();
+    let mut sets = rounds::plan(&evaluator, mine.graph, &mut rounding)?;
     if let Some(vacuous) = rounds::tells_nothing(&sets, mine.graph).filter(|_| spec.golden.is_none()) {
         return Err(vacuous);
+    }
+    // What its user recorded may reach what no input of ours does.
+    if let Some(path) = &spec.golden {
+        let (bound, inputs) = golden::inputs(mine.graph, path)?;
+        let expected = rounding.evaluate(&evaluator, &bound.graph, &inputs)?;
+        sets.push(Set { bound, inputs, expected, origin: Origin::Evaluator });
     }
     let (mut distance, mut samples) = (Distance::default(), 0);
     for set in &sets {

@@ -148,7 +148,9 @@ pub type Progress<'a> = &'a dyn Fn(u64, u64) -> Result<(), Diag>;
 
 pub fn plan(graph: &Graph, options: &Options, about: &About) -> Result<Plan, Findings> {
     let emitted = emit::graph(graph, options.opset)?;
-    let losses = if emitted.doubles.is_empty() { Vec::new() } else { vec![emitted.doubles.loss()] };
+    let mut losses = if emitted.doubles.is_empty() { Vec::new() } else { vec![emitted.doubles.loss()] };
+    losses.extend(emitted.newer);
+    let opset = emitted.opset;
     let total: u64 = emitted.inits.iter().map(Init::byte_len).sum();
     let external = options.external_data || total > INLINE_TOTAL_MAX;
     let data_file = external.then(|| format!("{}.onnx.data", about.name));
@@ -157,13 +159,13 @@ pub fn plan(graph: &Graph, options: &Options, about: &About) -> Result<Plan, Fin
         metadata.push(Entry::new("recast.source_sha256", about.source_digest));
     }
     metadata.push(Entry::new("recast.record", format!("{}.onnx.sigstore.json", about.name)));
-    let mut opset_import = vec![OperatorSetId { domain: Some(String::new()), version: Some(options.opset.into()) }];
+    let mut opset_import = vec![OperatorSetId { domain: Some(String::new()), version: Some(opset.into()) }];
     let (domain, version) = emit::ML;
     if emitted.nodes.iter().any(|node| of_domain(node, domain)) {
         opset_import.push(OperatorSetId { domain: Some(domain.into()), version: Some(version) });
     }
     let head = ModelHead {
-        ir_version: Some(ir_version(options.opset)),
+        ir_version: Some(ir_version(opset)),
         producer_name: Some("recast".into()),
         producer_version: Some(about.recast_version.into()),
         opset_import,

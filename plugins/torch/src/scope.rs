@@ -11,6 +11,7 @@ use recast_plugin_api::ir::dim::Atom;
 use recast_plugin_api::ir::types::decode_numbers;
 use recast_plugin_api::ir::{DType, Data, Dim, Graph, Node, Op, Param, Shape, Tensor, Type, ValueId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Short names for values on their way through.
 pub const POOL: &[&str] = &["x", "y", "z"];
@@ -476,8 +477,12 @@ impl<'a> Emit<'a> {
         if hint.is_empty() { base } else { identifier(&format!("{base}_{hint}")) }
     }
 
-    /// The module for `key`, made the first time that it is asked for. `weights` are named below the module.
+    /// The module for `key`, made the first time that it is asked for with this constructor and these weights, which
+    /// are named below the module.
     pub fn module(&mut self, key: String, base: &str, ctor: Py, frozen: &[&str], weights: Vec<Weight>) -> Py {
+        let mut held = DefaultHasher::new();
+        weights.iter().for_each(|weight| weight.hash(&mut held));
+        let key = format!("{key} {} {:x}", ctor.inline(), held.finish());
         if let Some(known) = self.out.attribute(&key, &self.class.prefix) {
             return known;
         }

@@ -8,6 +8,7 @@ use recast_plugin_api::ir::types::encode_number;
 use recast_plugin_api::ir::{DType, Tensor};
 use recast_plugin_api::plugin::WriteCx;
 use serde_json::{Map, Value, json};
+use std::hash::{Hash, Hasher};
 use std::io::Write;
 
 /// Makes a tensor's bytes from those of others.
@@ -28,6 +29,18 @@ pub struct Weight {
     pub dtype: DType,
     pub shape: Vec<u64>,
     pub source: Source,
+}
+
+/// What it is called and what it is made of.
+impl Hash for Weight {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.key, self.dtype, &self.shape).hash(state);
+        match &self.source {
+            Source::View(tensor) => tensor.hash(state),
+            Source::Filled(value) => value.to_bits().hash(state),
+            Source::Made { from, .. } => from.hash(state),
+        }
+    }
 }
 
 impl Weight {

@@ -16,7 +16,8 @@ CHOSEN = {
     "keras1.1.2-tensorflow": ("one-shared_lstm", "one-zero_padding_four", "one-zero_padding_1d_named"),
     "keras2.0.9-tensorflow": ("two-legacy_layers", "two-old_merge", "two-seq2seq"),
     "keras2.1.6-tensorflow": ("two-cells_turned",),
-    "keras2.2.4-tensorflow": ("recurrent-simple_softmax_initial_masked", "two-cells_masked"),
+    "keras2.2.4-tensorflow": ("recurrent-simple_softmax_initial_masked", "recurrent-gru_both_initial_masked",
+                               "two-cells", "two-cells_masked"),
     "keras2.2.4-theano": ("model-conv2d_same_strides", "model-conv2d_transpose_same_output_padding",
                           "model-max_pooling_2d_same_one", "model-separable_conv2d", "two-conv_lstm"),
     "keras2.3.1-tensorflow": ("recurrent-bidirectional_simple_state_initial_masked",),
@@ -25,6 +26,7 @@ CHOSEN = {
     "tf1.15": ("two-frozen_inside",),
     "tf2.0": ("recurrent-bidirectional_gru_none_sequences_masked", "two-merge_functions", "two-zeros_masked_lstm"),
     "tf2.6": ("two-time_nested",),
+    "tf2.9": ("model-mha_embedding_mask", "model-mha_embedding_mask_pooled"),
 }
 
 

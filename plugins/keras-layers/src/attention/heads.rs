@@ -223,7 +223,10 @@ fn lower(l: &mut Lowering<'_>, heads: &Heads, call: &Call) -> Result<Vec<Val>, F
 /// attention.
 fn masks_twice(l: &Lowering<'_>, heads: &Heads, call: &Call) -> bool {
     let unfused = heads.dropout || call.return_scores || l.rank(call.query) != 3;
-    l.keras_version() >= ZEROED_SINCE && unfused
+    let padded = [call.query_mask, call.value_mask, call.key_mask, call.explicit].iter().any(Option::is_some);
+    // Of what comes before it, a query always sees something.
+    let may_be_blind = padded || heads.window.is_some();
+    l.keras_version() >= ZEROED_SINCE && unfused && may_be_blind
 }
 
 /// Zeros where a query has every key masked. mask (b, h, t, s), each but the last perhaps 1.

@@ -20,6 +20,7 @@ use crate::io::{Files, Limits, RANK_MAX};
 use crate::json;
 use crate::weights;
 use crate::weights::convert::{self, Origin};
+use crate::weights::tree;
 use crate::write::javascript;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::DType;
@@ -101,7 +102,14 @@ pub fn read<'a>(
     for (number, group) in list(&document, "weightsManifest", path)?.iter().enumerate() {
         arrays.extend(group_of(group, &format!("weightsManifest/{number}"), base, limits, files)?);
     }
-    let (taken, mut findings) = flat::assign(&architecture, &arrays);
+    let (tree, arrays) = match flat::tree(arrays) {
+        Ok(tree) => (Some(tree), Vec::new()),
+        Err(arrays) => (None, arrays),
+    };
+    let (taken, mut findings) = match &tree {
+        Some(tree) => tree::assign(&architecture, tree).0,
+        None => flat::assign(&architecture, &arrays),
+    };
     let origin = Origin::of(&version);
     let (taken, more) = convert::settle(taken, &mut architecture.root, origin, limits);
     findings.extend(more);

@@ -50,7 +50,10 @@ pub fn unary(op: &Unary, node: &Node, e: &mut Emit) -> Emitting {
     let value = e.value(node, 0)?;
     let (x, dtype, out) = (e.name(value), e.ty(value).dtype, node.outputs[0]);
     match unary_name(op.function) {
-        Some("BitwiseNot") if e.opset < 18 => return Err(needs_opset(node, "BitwiseNot", 18)),
+        Some("BitwiseNot") => {
+            needs_opset(node, "BitwiseNot", 18, e)?;
+            e.op("BitwiseNot", &[&x]).to(out);
+        }
         // Relu of integers came with opset 14.
         Some("Relu") if !dtype.is_float() => {
             let zero = e.scalar(dtype, 0.0);
@@ -251,8 +254,8 @@ pub fn binary(op: &Binary, node: &Node, e: &mut Emit) -> Emitting {
     Ok(())
 }
 
-fn bitwise(name: &'static str, node: &Node, e: &Emit) -> Result<&'static str, Diag> {
-    if e.opset < 18 { Err(needs_opset(node, name, 18)) } else { Ok(name) }
+fn bitwise(name: &'static str, node: &Node, e: &mut Emit) -> Result<&'static str, Diag> {
+    needs_opset(node, name, 18, e).map(|()| name)
 }
 
 /// Remainder with the divisor's sign.

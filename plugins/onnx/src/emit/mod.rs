@@ -28,23 +28,34 @@ pub use scope::{Emit, Emitted, Static};
 pub use single::Doubles;
 pub use strings::{LACKS, ML};
 
+use crate::options::OPSET_DEFAULT;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Graph, Node, Op};
 
 type Emitting = Result<(), Diag>;
 
-/// Nodes of a graph in ONNX; every op that can't be said is a finding.
-pub fn graph(graph: &Graph, opset: u32) -> Result<Emitted, Findings> {
-    let emitted = emitted(graph, opset)?;
+/// Nodes of a graph in ONNX; every op that can't be said is a finding. `opset`: the one that was asked for.
+pub fn graph(graph: &Graph, opset: Option<u32>) -> Result<Emitted, Findings> {
+    let emitted = of_opset(graph, opset)?;
     if emitted.doubles.is_empty() {
         return Ok(emitted);
     }
     let narrowed = single::narrowed(graph, &emitted.doubles)?;
-    Ok(Emitted { doubles: emitted.doubles, ..self::emitted(&narrowed, opset)? })
+    Ok(Emitted { doubles: emitted.doubles, ..of_opset(&narrowed, opset)? })
 }
 
-fn emitted(graph: &Graph, opset: u32) -> Result<Emitted, Findings> {
-    let mut emit = Emit::new(graph, opset);
+/// In the opset that was asked for, else in the first that has all the words, from the default on.
+fn of_opset(graph: &Graph, opset: Option<u32>) -> Result<Emitted, Findings> {
+    let first = emitted(graph, opset.unwrap_or(OPSET_DEFAULT), opset.is_some())?;
+    let Some(need) = first.need else { return Ok(first) };
+    let detail = format!("the file is of opset {}: {} exists from it on", need.opset, need.what);
+    let hint = format!("readers of opset {OPSET_DEFAULT} alone don't load it");
+    let newer = Diag::new(Code::NeedsNewer, need.path, detail).note().hint(hint);
+    Ok(Emitted { newer: Some(newer), ..emitted(graph, need.opset, true)? })
+}
+
+fn emitted(graph: &Graph, opset: u32, stated: bool) -> Result<Emitted, Findings> {
+    let mut emit = Emit::new(graph, opset, stated);
     let mut findings = Findings::new();
     for node in graph.nodes() {
         emit.enter(node);
@@ -120,6 +131,11 @@ fn unsupported(node: &Node, what: impl std::fmt::Display) -> Diag {
     Diag::new(Code::UnsupportedOp, &node.path, format!("{}: {what}", node.op.name()))
 }
 
-fn needs_opset(node: &Node, what: impl std::fmt::Display, opset: u32) -> Diag {
-    unsupported(node, format!("{what} exists in ONNX from opset {opset} on")).hint(format!("set opset {opset} or more"))
+/// Something that exists in ONNX from this opset on.
+fn needs_opset(node: &Node, what: &'static str, opset: u32, e: &mut Emit) -> Emitting {
+    if e.opset >= opset || e.may_need(what, opset) {
+        return Ok(());
+    }
+    let detail = format!("{what} exists in ONNX from opset {opset} on");
+    Err(unsupported(node, detail).hint(format!("set opset {opset} or more, or none")))
 }

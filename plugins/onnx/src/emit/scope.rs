@@ -17,6 +17,18 @@ pub struct Emitted {
     pub inits: Vec<Init>,
     /// What was to be in float64, but is not.
     pub doubles: Doubles,
+    pub opset: u32,
+    /// An opset that this one does not reach, and nobody asked for this one.
+    pub need: Option<Need>,
+    /// The note that the opset is a later one than the default.
+    pub newer: Option<Diag>,
+}
+
+/// The opset that something needs, and the layer.
+pub struct Need {
+    pub opset: u32,
+    pub what: &'static str,
+    pub path: String,
 }
 
 /// A value that is known before the model runs: a param or a constant.
@@ -43,6 +55,9 @@ struct Scope<'a> {
 
 pub struct Emit<'a> {
     pub opset: u32,
+    /// Somebody asked for this opset.
+    stated: bool,
+    need: Option<Need>,
     scope: Scope<'a>,
     path: String,
     /// The node at hand, if it has values of float64.
@@ -79,9 +94,11 @@ impl<'a> Scope<'a> {
 }
 
 impl<'a> Emit<'a> {
-    pub fn new(graph: &'a Graph, opset: u32) -> Emit<'a> {
+    pub fn new(graph: &'a Graph, opset: u32, stated: bool) -> Emit<'a> {
         let mut emit = Emit {
             opset,
+            stated,
+            need: None,
             scope: Scope::new(graph),
             path: String::new(),
             double: None,
@@ -129,6 +146,14 @@ impl<'a> Emit<'a> {
     pub fn enter(&mut self, node: &'a Node) {
         self.path.clone_from(&node.path);
         self.double = is_double(node, self).then_some(node);
+    }
+
+    /// Notes that a later opset is needed, where that is free to choose.
+    pub fn may_need(&mut self, what: &'static str, opset: u32) -> bool {
+        if !self.stated && self.need.as_ref().is_none_or(|need| need.opset < opset) {
+            self.need = Some(Need { opset, what, path: self.path.clone() });
+        }
+        !self.stated
     }
 
     pub fn path(&self) -> &str {
@@ -361,7 +386,16 @@ impl<'a> Emit<'a> {
         let names = outputs.iter().filter_map(|output: &ValueInfo| output.name.clone());
         let (nodes, used) = used_nodes(self.scope.nodes, names.collect());
         self.inits.retain(|init| used.contains(&init.name));
-        Emitted { nodes, inputs, outputs, inits: self.inits, doubles: self.doubles }
+        Emitted {
+            nodes,
+            inputs,
+            outputs,
+            inits: self.inits,
+            doubles: self.doubles,
+            opset: self.opset,
+            need: self.need,
+            newer: None,
+        }
     }
 }
 

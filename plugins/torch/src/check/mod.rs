@@ -16,6 +16,8 @@ use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{Graph, Node, Op};
 use recast_plugin_api::messages::{CheckReply, CheckRequest, FoundWeight, Piece};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Models inside each other.
@@ -246,11 +248,8 @@ impl Reading<'_> {
 
     fn place(&mut self, param: &str, key: &str, part: &expect::Part) -> Result<(), Diag> {
         let full = format!("{key}.{}", part.suffix);
-        if let Some(known) = self.keys.get(param) {
-            return match *known == full {
-                true => Ok(()),
-                false => Err(mismatch(param, format!("is both {known} and {full}"))),
-            };
+        if self.keys.get(param) == Some(&full) {
+            return Ok(());
         }
         let names: Vec<String> =
             std::iter::once(full.clone()).chain(part.second.map(|name| format!("{key}.{name}"))).collect();
@@ -264,7 +263,31 @@ impl Reading<'_> {
             }
         }
         self.used.extend(names);
-        self.remember(param, full, part.perm.clone(), pieces)
+        match self.keys.get(param) {
+            Some(known) => self.again(param, known, &full, &part.perm, &pieces),
+            None => self.remember(param, full, part.perm.clone(), pieces),
+        }
+    }
+
+    /// A weight of two modules, which have another one each: both hold it, with the same bytes.
+    fn again(&self, param: &str, known: &str, full: &str, perm: &[u32], pieces: &[Piece]) -> Result<(), Diag> {
+        let index = self.index.get(param).and_then(|index| index.first());
+        let first = self.found.iter().find(|found| Some(&found.param) == index);
+        let read = |pieces: &[Piece]| -> std::io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            for piece in pieces {
+                let start = bytes.len();
+                bytes.resize(start + piece.len as usize, 0);
+                File::open(&piece.file)?.read_exact_at(&mut bytes[start..], piece.offset)?;
+            }
+            Ok(bytes)
+        };
+        let failed = |error: std::io::Error| Diag::new(Code::Io, param, error.to_string());
+        let same = match first.filter(|first| first.perm == perm) {
+            Some(first) => read(&first.pieces).map_err(failed)? == read(pieces).map_err(failed)?,
+            None => false,
+        };
+        if same { Ok(()) } else { Err(mismatch(param, format!("is both {known} and {full}, which differ"))) }
     }
 
     fn remember(&mut self, param: &str, key: String, perm: Vec<u32>, pieces: Vec<Piece>) -> Result<(), Diag> {

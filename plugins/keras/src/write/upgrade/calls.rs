@@ -114,15 +114,7 @@ impl<'m> Names<'m> {
             };
             options.insert(named.name.clone(), value);
         }
-        let leaf = |item: &Arg| match &item.kind {
-            Some(ArgKind::Value(value)) if self.dialect.is_old() || !self.is_functional(value) => {
-                let mut leaf = if self.dialect.is_old() { self.end(value) } else { self.history(value) };
-                leaf.as_array_mut()?.push(Value::Object(options.clone()));
-                Some(leaf)
-            }
-            Some(ArgKind::Json(text)) if function => Some(json!(["_CONSTANT_VALUE", -1, parsed(text), options])),
-            _ => None,
-        };
+        let leaf = |item: &Arg| self.leaf(item, &options, function);
         match (&first.kind, function) {
             (Some(ArgKind::Value(_) | ArgKind::Json(_)), true) => leaf(first),
             _ => items.iter().map(leaf).collect(),
@@ -131,6 +123,22 @@ impl<'m> Names<'m> {
 }
 
 impl Names<'_> {
+    /// A tensor among the inputs of a call of Keras 2, or a list of them, as a stack of cells has its states.
+    fn leaf(&self, item: &Arg, options: &Map<String, Value>, function: bool) -> Option<Value> {
+        match &item.kind {
+            Some(ArgKind::Value(value)) if self.dialect.is_old() || !self.is_functional(value) => {
+                let mut leaf = if self.dialect.is_old() { self.end(value) } else { self.history(value) };
+                leaf.as_array_mut()?.push(Value::Object(options.clone()));
+                Some(leaf)
+            }
+            Some(ArgKind::Json(text)) if function => Some(json!(["_CONSTANT_VALUE", -1, parsed(text), options])),
+            Some(ArgKind::List(list)) if self.dialect.is_old() && !function => {
+                list.items.iter().map(|item| self.leaf(item, options, function)).collect()
+            }
+            _ => None,
+        }
+    }
+
     /// A tensor, or a list of them, among the keywords of a call of Keras 2.
     fn legacy_value(&self, arg: &Arg) -> Option<Value> {
         match arg.kind.as_ref()? {

@@ -7,13 +7,19 @@ use super::layer::parsed;
 use super::prepare::set;
 use super::typed::{Typed, encodes};
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::ir::{DType, Type};
-use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, Model, ValueRef};
+use recast_plugin_api::ir::{DType, Dim, Type};
+use recast_plugin_api::model::{Arg, ArgKind, Call, Child, Layer, Model, ValueRef};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
 /// Makes floats of images in Keras 2, and gives them in their own dtype in Keras 3.
-const IMAGES: &[&str] = &["RandomContrast", "Resizing"];
+const IMAGES: &[&str] = &["RandomBrightness", "RandomContrast", "RandomCrop", "Resizing"];
+
+/// Give images as they are, in any dtype, and take floats alone in Keras 3.
+const FLOATS_IN_3: &[&str] = &["RandomHeight", "RandomWidth"];
+
+/// Float32 holds whole numbers of as many bytes.
+const HELD_BYTES: usize = 2;
 
 /// Functions whose indices are int32 in Keras 3, and what TensorFlow's are asked to be.
 const INDICES: &[&str] = &["ops.numpy.Argmax", "ops.numpy.Argmin"];
@@ -28,24 +34,71 @@ enum Side {
     After,
 }
 
+/// The layer that computes: what a TimeDistributed wraps, and a layer without one itself.
+pub(super) fn core(layer: &Layer) -> &Layer {
+    match layer.child("layer").filter(|_| layer.class == "TimeDistributed") {
+        Some(inner) if inner.model.is_none() => core(inner),
+        _ => layer,
+    }
+}
+
+pub(super) fn core_mut(layer: &mut Layer) -> &mut Layer {
+    let wraps =
+        |child: &Child| child.attribute == "layer" && child.layer.as_ref().is_some_and(|inner| inner.model.is_none());
+    let at = layer.children.iter().position(wraps).filter(|_| layer.class == "TimeDistributed");
+    if at.is_none() {
+        return layer;
+    }
+    let inner = at.and_then(|at| layer.children[at].layer.as_mut());
+    core_mut(inner.expect("found just now"))
+}
+
+/// What a layer is given and gives, by its place: as the graph has it, and where that has no trace of the layer, which
+/// hands on what it is given, as what it is called on.
+fn types(model: &Model, at: usize, typed: &Typed) -> Option<(DType, DType)> {
+    let layer = model.layers.get(at)?;
+    let inner = core(layer);
+    let given = |path: &str| typed.takes(path).first().map(|ty| ty.dtype);
+    let takes = given(&inner.path).or_else(|| given(&layer.path));
+    let takes = takes.or_else(|| called_on(model, at, typed, model.calls.len()))?;
+    let gives = typed.gives(&inner.path).first().or_else(|| typed.gives(&layer.path).first());
+    Some((takes, gives.map_or(takes, |ty| ty.dtype)))
+}
+
+/// The dtype of the first tensor that a layer is called on, by a call before `before`.
+fn called_on(model: &Model, at: usize, typed: &Typed, before: usize) -> Option<DType> {
+    let calls = model.calls.iter().take(before);
+    let (place, call) = calls.enumerate().find(|(_, call)| call.layer as usize == at)?;
+    let value = call.args.first()?.leaves().into_iter().flatten().next()?;
+    let Some(maker) = value.call else {
+        return model.inputs.get(value.index as usize).and_then(|input| DType::from_keras(&input.dtype));
+    };
+    let by = model.calls.get(maker as usize).filter(|_| (maker as usize) < place)?.layer as usize;
+    let gives = typed.gives(&core(model.layers.get(by)?).path).first();
+    gives.map(|ty| ty.dtype).or_else(|| called_on(model, by, typed, place))
+}
+
 /// As `wanted_by_3`, of a layer of Keras 3 in Keras 2.
-fn wanted_by_2(layer: &Layer, typed: &Typed) -> Option<(Side, DType)> {
-    let (takes, gives) = (typed.takes(&layer.path).first()?.dtype, typed.gives(&layer.path).first()?.dtype);
+fn wanted_by_2(model: &Model, at: usize, typed: &Typed) -> Option<(Side, DType)> {
+    let layer = core(&model.layers[at]);
+    let (takes, gives) = types(model, at, typed)?;
     let differs = match layer.class.as_str() {
         "Discretization" => is_of_indices(layer) && gives != DType::I64,
-        "Resizing" => takes.is_int() && gives.is_int(),
+        // It becomes a Rescaling, of any dtype.
+        "RandomCrop" => false,
+        class if IMAGES.contains(&class) => takes.is_int() && gives.is_int(),
         _ => false,
     };
     differs.then_some((Side::After, gives))
 }
 
-/// What a layer of Keras 3 would be given or give, if that is not what Keras 2 had.
-fn wanted_by_3(layer: &Layer, typed: &Typed) -> Option<(Side, DType)> {
+/// What a layer would be given or give in Keras 3.15, if that is not what its own Keras had.
+fn wanted_by_3(model: &Model, at: usize, typed: &Typed) -> Option<(Side, DType)> {
+    let layer = core(&model.layers[at]);
+    let (takes, gives) = types(model, at, typed)?;
     if let Some(half) = half_in_floats(layer, typed) {
-        let given = typed.takes(&layer.path).first()?.dtype;
-        return (given != half).then_some((Side::Before, half));
+        return (takes != half).then_some((Side::Before, half));
     }
-    let (takes, gives) = (typed.takes(&layer.path).first()?.dtype, typed.gives(&layer.path).first()?.dtype);
     let class = layer.class.as_str();
     if IMAGES.contains(&class) {
         return (takes.is_int() && gives.is_float()).then_some((Side::Before, gives));
@@ -78,21 +131,37 @@ fn half_in_floats(layer: &Layer, typed: &Typed) -> Option<DType> {
     DType::from_keras(name.trim_start_matches("mixed_")).filter(|dtype| matches!(dtype, DType::F16 | DType::BF16))
 }
 
-/// What Keras 3 does not compute as Keras 2 did, and nothing beside the layer makes up for.
-pub(super) fn refused(model: &Model, typed: &Typed) -> Findings {
-    let finding = |layer: &Layer| {
-        let why = why_not(model, layer, typed)?;
+/// The Keras of a source: (major, minor).
+type Version = (u32, u32);
+
+/// Since then, what is masked everywhere gives zeros.
+const ZEROED_SINCE: Version = (3, 10);
+/// Since then, `one_hot` of single numbers and `multi_hot` are as in Keras 2.
+const SAMPLES_SINCE: Version = (3, 4);
+/// Since then, a vector as short as the square of this is no longer left shorter than one.
+const UNITS_SINCE: Version = (3, 6);
+
+/// What Keras 3 does not compute as the Keras of the source did, and nothing beside the layer makes up for.
+pub(super) fn refused(model: &Model, typed: &Typed, version: Version) -> Findings {
+    let finding = |at: usize| {
+        let layer = core(&model.layers[at]);
+        let why = why_not(model, at, typed, version)?;
         let hint = "other targets (onnx, keras2) keep what it computes";
         Some(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), why).hint(hint))
     };
-    model.layers.iter().filter_map(finding).collect()
+    (0..model.layers.len()).filter_map(finding).collect()
 }
 
 /// Ways of TensorFlow to resize.
 const ONLY_RESIZED_BY_2: &[&str] = &["gaussian", "mitchellcubic"];
 
-fn why_not(model: &Model, layer: &Layer, typed: &Typed) -> Option<String> {
+fn why_not(model: &Model, at: usize, typed: &Typed, version: Version) -> Option<String> {
+    let layer = core(&model.layers[at]);
     let class = layer.class.as_str();
+    if FLOATS_IN_3.contains(&class) {
+        let whole = types(model, at, typed).filter(|(takes, _)| takes.is_int());
+        return whole.map(|(takes, _)| format!("Keras 3's {class} takes floats alone, and no {takes} as here"));
+    }
     if matches!(class, "Resizing" | "UpSampling2D") {
         let config = parsed(&layer.config);
         let way = config.get("interpolation").and_then(Value::as_str).unwrap_or_default();
@@ -108,16 +177,64 @@ fn why_not(model: &Model, layer: &Layer, typed: &Typed) -> Option<String> {
     if rank > most {
         return Some(format!("Keras 3's {class} takes {most} axes, and no more of samples, as here with {rank}"));
     }
-    if class != "MultiHeadAttention" || !is_masked(layer, typed) {
+    if let Some(why) = encoded_by_row(layer, typed).filter(|_| version.0 == 3 && version < SAMPLES_SINCE) {
+        return Some(why);
+    }
+    if version >= ZEROED_SINCE || !is_masked(layer, typed) {
         return None;
     }
-    let scored = model.calls.iter().any(|call| {
-        let here = model.layers.get(call.layer as usize).is_some_and(|by| by.path == layer.path);
-        here && call.kwargs.iter().any(|named| named.name == "return_attention_scores" && named.arg != Some(no()))
-    });
-    let zeroed = scored || rank != 3;
-    zeroed
-        .then(|| "Keras 3 gives zeros to queries whose keys are all masked, Keras 2 the mean of the values".to_owned())
+    if class == "Softmax" {
+        return Some("Keras 3 gives zeros where all is masked, the Keras of this model equal parts".to_owned());
+    }
+    if class != "MultiHeadAttention" {
+        return None;
+    }
+    let zeroed =
+        rank != 3 || calls_of(model, at).any(|call| asks_for_scores(&model.calls[call]) && is_shown(model, call));
+    let detail =
+        "Keras 3 gives zeros to queries whose keys are all masked, the Keras of this model the mean of the values";
+    zeroed.then(|| detail.to_owned())
+}
+
+/// One number that becomes a row, and rows that are marked along another axis.
+fn encoded_by_row(layer: &Layer, typed: &Typed) -> Option<String> {
+    let config = parsed(&layer.config);
+    let shape = &typed.takes(&layer.path).first()?.shape;
+    let single = shape.len() > 1 && shape.last().is_some_and(Dim::is_one);
+    let differs = match (config.get("output_mode")?.as_str()?, layer.class.as_str()) {
+        ("one_hot", "CategoryEncoding" | "Discretization" | "HashedCrossing" | "Hashing") => single,
+        ("multi_hot", "Discretization") => shape.len() != 2,
+        _ => false,
+    };
+    differs
+        .then(|| format!("Keras 3.0 to 3.3 put what {} makes of a row into other axes than Keras since", layer.class))
+}
+
+fn calls_of(model: &Model, at: usize) -> impl Iterator<Item = usize> {
+    model.calls.iter().enumerate().filter(move |(_, call)| call.layer as usize == at).map(|(place, _)| place)
+}
+
+fn asks_for_scores(call: &Call) -> bool {
+    call.kwargs.iter().any(|named| named.name == "return_attention_scores" && named.arg != Some(no()))
+}
+
+/// Does anybody see more than the first output of a call?
+fn is_shown(model: &Model, at: usize) -> bool {
+    let of = |value: &ValueRef| value.call == Some(at as u32) && value.index > 0;
+    let args = model
+        .calls
+        .iter()
+        .flat_map(|call| call.args.iter().chain(call.kwargs.iter().filter_map(|named| named.arg.as_ref())));
+    let shown = model.outputs.iter().filter_map(|output| output.value.as_ref()).any(of);
+    shown || args.flat_map(Arg::leaves).flatten().any(of)
+}
+
+/// Calls that ask for scores which nobody looks at don't ask for them: that way, masks count as they did.
+fn without_scores(model: &mut Model, at: usize) {
+    let unseen: Vec<usize> = calls_of(model, at).filter(|&call| !is_shown(model, call)).collect();
+    for call in unseen {
+        model.calls[call].kwargs.retain(|named| named.name != "return_attention_scores");
+    }
 }
 
 fn no() -> Arg {
@@ -128,17 +245,52 @@ fn is_masked(layer: &Layer, typed: &Typed) -> bool {
     typed.takes(&layer.path).iter().any(|ty| ty.dtype == DType::Bool)
 }
 
-/// Options of layers with which Keras 3 computes what Keras 2 did.
-fn settle(layer: &mut Layer, typed: &Typed, notes: &mut Vec<Diag>) {
+/// Options of layers with which Keras 3 computes what the Keras of the source did.
+fn settle_for_3(model: &mut Model, at: usize, typed: &Typed, version: Version, notes: &mut Vec<Diag>) {
+    let layer = core(&model.layers[at]);
+    if layer.class == "MultiHeadAttention" && version < ZEROED_SINCE && is_masked(layer, typed) {
+        without_scores(model, at);
+    }
+    let layer = core_mut(&mut model.layers[at]);
     if half_in_floats(layer, typed).is_some() {
         set(layer, "dtype", json!("float32"));
     }
+    if version < UNITS_SINCE {
+        notes.extend(short_vectors(layer));
+    }
     let dropout = parsed(&layer.config).get("dropout").and_then(Value::as_f64).unwrap_or(0.0);
-    if layer.class == "MultiHeadAttention" && dropout > 0.0 && is_masked(layer, typed) {
+    let attends = layer.class == "MultiHeadAttention" && version < ZEROED_SINCE;
+    if attends && dropout > 0.0 && is_masked(layer, typed) {
         // The one that drops scores gives zeros to queries whose keys are all masked.
         set(layer, "dropout", json!(0.0));
-        let detail = "dropout of masked scores is left out: with it, Keras 3 computes another inference than Keras 2";
+        let detail =
+            "dropout of masked scores is left out: with it, Keras 3 computes another inference than this Keras";
         notes.push(Diag::new(Code::TrainingDropped, layer.path.as_str(), detail));
+    }
+}
+
+/// What is said of a layer whose other Keras makes otherwise of the shortest vectors.
+fn short_vectors(layer: &Layer) -> Option<Diag> {
+    let detail =
+        "Keras since 3.6 makes vectors shorter than 1e-6 as long as all others, Keras before divides them by 1e-6";
+    (layer.class == "UnitNormalization").then(|| Diag::new(Code::Precision, layer.path.as_str(), detail))
+}
+
+/// The same for Keras 2.
+fn settle_for_2(model: &mut Model, at: usize, typed: &Typed, version: Version, notes: &mut Vec<Diag>) {
+    if version >= UNITS_SINCE {
+        notes.extend(short_vectors(core(&model.layers[at])));
+    }
+    let Some((takes, _)) = types(model, at, typed).filter(|(takes, gives)| takes.is_int() && gives.is_int()) else {
+        return;
+    };
+    let layer = core_mut(&mut model.layers[at]);
+    if layer.class == "RandomCrop" {
+        set(layer, "dtype", json!(takes.keras_name()));
+    } else if IMAGES.contains(&layer.class.as_str()) && takes.size() > HELD_BYTES {
+        let class = &layer.class;
+        let detail = format!("Keras 2's {class} makes float32 of {takes}, which holds whole numbers up to 2^24");
+        notes.push(Diag::new(Code::Precision, layer.path.as_str(), detail));
     }
 }
 
@@ -160,25 +312,26 @@ fn is_all_one(model: &Model, at: usize) -> bool {
     !shown && takers.all(content)
 }
 
-/// Writes casts into a model of the other Keras than the `reader`'s, not into those inside of it. What they are, for
+/// Writes casts into a model of another Keras than the `reader`'s, not into those inside of it. What they are, for
 /// whoever reads the log.
-pub(super) fn write_out(model: &mut Model, typed: &Typed, reader: u32) -> Vec<Diag> {
+pub(super) fn write_out(model: &mut Model, typed: &Typed, version: Version, reader: u32) -> Vec<Diag> {
     let mut notes = Vec::new();
     // From behind, so that the places of those before stay.
     for at in (0..model.layers.len()).rev() {
         let found = match reader {
-            2 => wanted_by_2(&model.layers[at], typed),
-            _ => wanted_by_3(&model.layers[at], typed),
+            2 => wanted_by_2(model, at, typed),
+            _ => wanted_by_3(model, at, typed),
         };
-        if reader > 2 {
-            settle(&mut model.layers[at], typed, &mut notes);
+        match reader {
+            2 => settle_for_2(model, at, typed, version, &mut notes),
+            _ => settle_for_3(model, at, typed, version, &mut notes),
         }
         let Some((side, dtype)) = found else { continue };
         if side == Side::After && is_all_one(model, at) {
             continue;
         }
         let cast = cast(model, at, dtype);
-        let layer = &model.layers[at];
+        let layer = core(&model.layers[at]);
         let detail = match side {
             Side::Before => {
                 format!(

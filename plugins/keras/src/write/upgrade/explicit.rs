@@ -6,12 +6,13 @@
 //! The operations that compute a mask become layers of the model. `ops.numpy.Copy` is how a mask is lost: its result is
 //! another tensor, and nothing else.
 
+use super::cells;
 use super::layer::parsed;
 use super::masks::{Habit, gives_sequence, habit};
 use super::order::values;
 use super::terms::{Id, Term, Terms};
 use recast_plugin_api::diag::{Code, Diag, Findings};
-use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, Model, NamedArg, ValueRef};
+use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, Model, NamedArg, ValueRef, keras_version};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 
@@ -25,19 +26,29 @@ pub(super) struct Rule {
     lists: bool,
     /// A mask that is an argument is handed on.
     arguments: bool,
+    /// MultiHeadAttention takes notice of the masks on its tensors, and hands one on.
+    heads: bool,
+    /// A masked step of a loop gives the first state, and not the output of the step before.
+    gives_state: bool,
 }
 
 impl Rule {
-    pub const KERAS_2: Rule = Rule { major: 2, any: false, lists: true, arguments: true };
-    pub const KERAS_3: Rule = Rule { major: 3, any: true, lists: true, arguments: true };
+    pub const KERAS_2: Rule =
+        Rule { major: 2, any: false, lists: true, arguments: true, heads: true, gives_state: false };
+    pub const KERAS_3: Rule =
+        Rule { major: 3, any: true, lists: true, arguments: true, heads: true, gives_state: false };
 
-    pub fn of(version: (u32, u32)) -> Rule {
+    pub fn of(stated: &str) -> Rule {
+        let version = keras_version(stated);
         let before_3 = version.0 < 3;
         Rule {
             major: version.0,
             any: version >= (3, 4),
             lists: before_3 || version >= (3, 4),
             arguments: before_3 || version >= (3, 11),
+            heads: version >= (2, 10),
+            // Until Keras took the loop of tf.keras, which lost it with TensorFlow 1.13.
+            gives_state: version < if stated.contains("tf") { (2, 2) } else { (2, 3) },
         }
     }
 }
@@ -339,6 +350,12 @@ impl<'r> Writer<'r> {
         if wanted.is_some() && layer.class == "Bidirectional" && !zeroes_like_today(layer) {
             self.refuse(layer, "with a mask, it gives zeros at other steps than a pair of the output's Keras");
         }
+        let given = states(old) > 0 || views.len() > 1;
+        if wanted.is_some() && recurrent && self.rules.source.gives_state && keeps_state(layer, given) {
+            let detail = "a masked step gives the first state here, and in later Keras the output of the step before";
+            let hint = "other targets (onnx, torch, savedmodel) keep what it computes";
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail).hint(hint));
+        }
         let mut passed = first;
         passed[0] = explicit.filter(|_| self.rules.source.arguments).or(passed[0]);
         let agreed = seen[1..].iter().all(|view| *view == wanted);
@@ -411,6 +428,17 @@ impl<'r> Writer<'r> {
             if let Some(ArgKind::Value(value)) = arg.and_then(|arg| arg.kind.as_ref()) {
                 all.push(self.on(value));
             }
+        }
+        if !self.rules.source.heads && layer.class == "MultiHeadAttention" {
+            // Of no mask it takes notice, and none leaves it.
+            if all.iter().flatten().any(Option::is_some) {
+                self.unmask(layer, &mut call.args);
+                let tensors = call.kwargs.iter_mut().filter(|named| matches!(named.name.as_str(), "value" | "key"));
+                tensors
+                    .filter_map(|named| named.arg.as_mut())
+                    .for_each(|arg| self.unmask(layer, std::slice::from_mut(arg)));
+            }
+            return vec![None; self.rules.readers.len() + 1];
         }
         for (name, views) in ["query_mask", "value_mask", "key_mask"].into_iter().zip(&all) {
             let written = old.kwargs.iter().any(|named| named.name == name && named.arg.is_some());
@@ -625,6 +653,19 @@ fn zeroes_like_today(pair: &Layer) -> bool {
         let says = |key: &str| config.get(key) == Some(&Value::Bool(true));
         says("zero_output_for_mask") == says("return_sequences")
     })
+}
+
+/// Whether the first state is another thing than the output before, where masked steps give the state: where a state is
+/// given at the beginning, or the first state is that of another cell than gives the output.
+fn keeps_state(layer: &Layer, given: bool) -> bool {
+    let loops = |layer: &Layer| {
+        let config = parsed(&layer.config);
+        let says = |key: &str| config.get(key) == Some(&Value::Bool(true));
+        !says("unroll") && !says("legacy_theano")
+    };
+    let mut ways = ["forward_layer", "backward_layer"].iter().filter_map(|way| layer.child(way)).peekable();
+    let loops = if ways.peek().is_some() { ways.any(loops) } else { loops(layer) };
+    loops && (given || cells::is_of_several(layer))
 }
 
 fn named(name: &str, arg: Arg) -> NamedArg {

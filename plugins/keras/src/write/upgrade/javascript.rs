@@ -168,6 +168,9 @@ const CELLS: &[&str] = &["GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCell
 /// What uses a mask, and would use one that is left over from another layer.
 const RECURRENT: &[&str] = &["Bidirectional", "ConvLSTM2D", "GRU", "LSTM", "RNN", "SimpleRNN"];
 
+/// They make floats of whole numbers there, too.
+const OF_WHOLE_NUMBERS: &[&str] = &["Embedding", "Rescaling", "TimeDistributed"];
+
 /// Input types that it takes; it computes all floats as float32.
 const TYPES: &[&str] = &["", "bfloat16", "bool", "float16", "float32", "float64", "int32"];
 
@@ -229,6 +232,18 @@ fn mirrors(config: &Value) -> bool {
         backward.remove(key);
     }
     opposite && class("layer") == class("backward_layer") && forward == backward
+}
+
+/// Says once, of the first layer that computes in half precision, that nothing does there.
+pub(super) fn widened(root: &Model) -> Option<Diag> {
+    let mut inner = root.layers.iter().filter_map(|layer| layer.model.as_ref());
+    let half =
+        |layer: &&Layer| parsed(&layer.config).get("dtype").is_some_and(|dtype| dtype.to_string().contains("float16"));
+    let first = root.layers.iter().find(half).map(|layer| {
+        let detail = "half precision is computed in float32, which is all that TensorFlow.js has";
+        Diag::new(Code::Precision, layer.path.as_str(), detail)
+    });
+    first.or_else(|| inner.find_map(widened))
 }
 
 /// `initial_state=[state, ..]` as `[x, state, ..]`: it finds no tensors among keywords.
@@ -387,7 +402,23 @@ fn refused_layer(layer: &Layer, typed: &Typed) -> Vec<String> {
     if matches!(class, "BatchNormalization" | "Softmax") && !axis.is_none_or(last) {
         whys.push(format!("TensorFlow.js's {class} takes the last axis alone"));
     }
+    let gives_floats = typed.gives(&layer.path).iter().any(|ty| ty.dtype.is_float());
+    let whole = takes.iter().all(|ty| !ty.dtype.is_float()) && !takes.is_empty() && gives_floats;
+    if whole && !OF_WHOLE_NUMBERS.contains(&class) {
+        whys.push(format!("TensorFlow.js's {class} gives whole numbers of whole numbers, where Keras gives floats"));
+    }
+    let same = config.get("padding") == Some(&json!("same"));
+    if class == "Conv3DTranspose" && same && skips(&config) {
+        whys.push("TensorFlow.js's Conv3DTranspose with `same` padding takes no strides wider than its kernel".into());
+    }
     whys
+}
+
+/// Is a stride wider than the kernel?
+fn skips(config: &Value) -> bool {
+    let sizes = |key: &str| config.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let pairs = sizes("strides").into_iter().zip(sizes("kernel_size"));
+    pairs.into_iter().any(|(stride, size)| stride.as_u64() > size.as_u64())
 }
 
 fn flag(layer: &Layer, key: &str) -> bool {
@@ -412,6 +443,10 @@ fn all_of(value: &Value, allowed: &[&str]) -> bool {
 }
 
 fn refused_call(layer: &Layer, call: &Call) -> Option<String> {
+    let listed = |arg: &Arg| matches!(&arg.kind, Some(ArgKind::List(list)) if list.items.len() > 1);
+    if layer.class == "ConvLSTM2D" && call.args.first().is_some_and(listed) {
+        return Some("TensorFlow.js's ConvLSTM2D takes no initial state".to_owned());
+    }
     let given = |named: &NamedArg| named.arg.as_ref().is_some_and(|arg| *arg != Arg::json(&Value::Null));
     let named = call.kwargs.iter().find(|named| given(named))?;
     let off = named.arg.as_ref() == Some(&Arg::json(&json!(false)));

@@ -217,6 +217,13 @@ impl Upgrade<'_> {
                 self.findings.push(finding.hint("other targets (onnx) keep what it computes"));
                 return None;
             }
+            "legacy_theano" if row.class.starts_with("ConvLSTM") && has_even_window(layer) => {
+                let detail =
+                    "it was written on Theano, which pads its even window from step to step as Keras 3 does not";
+                let finding = Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail);
+                self.findings.push(finding.hint("other targets (onnx) keep what it computes"));
+                return None;
+            }
             // What masked steps gave on Theano, they give in Keras 3.
             "legacy_theano" if row.class != "SReLU" => return None,
             // Keras 1 wrote the type of its inputs there; to Keras 3 it is that of the table.
@@ -311,8 +318,14 @@ impl Upgrade<'_> {
         if value.is_null() {
             return None;
         }
-        // The children of a Bidirectional have names and options of their own: here the stored ones count.
-        let stored = value.get("config").cloned().unwrap_or_default();
+        // The children of a Bidirectional have names and options of their own: here the stored ones count, and beside
+        // them what the class of the file means by itself, as cuDNN's layers do.
+        let mut stored = value.get("config").cloned().unwrap_or_default();
+        if let (Some(stored), Value::Object(child)) = (stored.as_object_mut(), parsed(&child.config)) {
+            for (key, value) in child {
+                stored.entry(key).or_insert(value);
+            }
+        }
         Some(self.inner(&Layer { config: stored.to_string(), ..child.clone() }))
     }
 
@@ -489,6 +502,14 @@ impl Upgrade<'_> {
             return object("keras.layers", class, config);
         }
         self.inner(&layer)
+    }
+}
+
+fn has_even_window(layer: &Layer) -> bool {
+    let even = |size: &Value| size.as_u64().is_some_and(|size| size % 2 == 0);
+    match parsed(&layer.config).get("kernel_size") {
+        Some(Value::Array(sizes)) => sizes.iter().any(even),
+        size => size.is_some_and(even),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod calls;
 mod casts;
+mod cells;
 mod classes;
 mod explicit;
 mod functions;

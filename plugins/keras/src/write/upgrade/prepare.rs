@@ -6,7 +6,7 @@ use super::layer::is_renormalized;
 use super::masks::{Habit, habit};
 use super::order::orders_differ;
 use super::typed::{Typed, asks_for_counts};
-use super::{Dialect, Newer, casts, functions, javascript, stepped};
+use super::{Dialect, Newer, casts, cells, functions, javascript, stepped};
 use crate::weights::roles;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg, keras_version};
@@ -22,12 +22,12 @@ pub struct Prepared {
 }
 
 pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect, typed: &Typed) -> Result<Prepared, Findings> {
-    let version = keras_version(&source.keras_version);
-    let major = version.0;
+    let version = source.keras_version.as_str();
     let mut prepare = Prepare {
         typed,
         dialect,
-        major,
+        version,
+        major: keras_version(version).0,
         findings: Findings::new(),
         notes: Vec::new(),
         newer: None,
@@ -40,6 +40,7 @@ pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect, typed: &Type
     }
     if dialect == Dialect::Js {
         prepare.findings.extend(javascript::refused(&root, typed));
+        prepare.notes.extend(javascript::widened(&root));
     }
     let Prepare { findings, notes, newer, .. } = prepare;
     if findings.is_empty() { Ok(Prepared { root, notes, newer }) } else { Err(findings) }
@@ -93,6 +94,7 @@ struct Prepare<'t> {
     typed: &'t Typed,
     dialect: Dialect,
     /// Of the Keras that wrote the source.
+    version: &'t str,
     major: u32,
     findings: Findings,
     notes: Vec<Diag>,
@@ -132,9 +134,12 @@ impl Prepare<'_> {
     }
 
     fn model(&mut self, model: &mut Model) {
+        self.findings.extend(cells::arrange(model, self.version, self.dialect));
         if self.dialect == Dialect::Keras2 && self.major >= 3 {
             let asked: Vec<usize> = (0..model.layers.len()).filter(|&at| asks_for_counts(model, at)).collect();
-            asked.into_iter().for_each(|at| set(&mut model.layers[at], "dtype", Value::from("int64")));
+            for at in asked {
+                set(casts::core_mut(&mut model.layers[at]), "dtype", Value::from("int64"));
+            }
         }
         let mut calls: Vec<Vec<_>> = std::iter::repeat_with(Vec::new).take(model.layers.len()).collect();
         for call in &mut model.calls {
@@ -157,12 +162,13 @@ impl Prepare<'_> {
                 Dialect::Keras3 | Dialect::Both => {}
             }
         }
-        if matches!(self.dialect, Dialect::Keras3 | Dialect::Both) && self.major < 3 {
-            self.findings.extend(casts::refused(model, self.typed));
-            self.notes.extend(casts::write_out(model, self.typed, 3));
+        let version = keras_version(self.version);
+        if matches!(self.dialect, Dialect::Keras3 | Dialect::Both) {
+            self.findings.extend(casts::refused(model, self.typed, version));
+            self.notes.extend(casts::write_out(model, self.typed, version, 3));
         }
         if self.dialect == Dialect::Keras2 && self.major >= 3 {
-            self.notes.extend(casts::write_out(model, self.typed, 2));
+            self.notes.extend(casts::write_out(model, self.typed, version, 2));
         }
         self.names(model);
         for layer in &mut model.layers {
@@ -206,7 +212,9 @@ impl Prepare<'_> {
     /// May a name hold it?
     fn fits(&self, c: char) -> bool {
         match self.dialect {
-            Dialect::Keras3 | Dialect::Both | Dialect::Js => c != '/',
+            Dialect::Keras3 | Dialect::Both => c != '/',
+            // Names of weights begin with it.
+            Dialect::Js => c.is_ascii_alphanumeric() || "-._".contains(c),
             // A name is a scope of TensorFlow.
             Dialect::Keras2 => c.is_ascii_alphanumeric() || "_.\\/>-".contains(c),
         }
@@ -214,8 +222,12 @@ impl Prepare<'_> {
 
     fn plain(&self, name: &str) -> String {
         let plain: String = name.chars().map(|c| if self.fits(c) { c } else { '_' }).collect();
-        let begins = |c: char| self.dialect != Dialect::Keras2 || c.is_ascii_alphanumeric() || c == '.';
-        if plain.starts_with(begins) { plain } else { plain.replacen(|_: char| true, ".", 1) }
+        let (begins, first): (fn(char) -> bool, &str) = match self.dialect {
+            Dialect::Keras3 | Dialect::Both => return plain,
+            Dialect::Keras2 => (|c| c.is_ascii_alphanumeric() || c == '.', "."),
+            Dialect::Js => (|c| c.is_ascii_alphanumeric(), "0"),
+        };
+        if plain.starts_with(begins) { plain } else { plain.replacen(|_: char| true, first, 1) }
     }
 
     fn names(&mut self, model: &mut Model) {
@@ -268,7 +280,11 @@ impl Prepare<'_> {
         while self.weighted.contains(&free) || !used.insert(free.clone()) {
             free.push('_');
         }
-        let who = if self.dialect == Dialect::Keras2 { "Keras 2" } else { "Keras 3" };
+        let who = match self.dialect {
+            Dialect::Keras3 | Dialect::Both => "Keras 3",
+            Dialect::Keras2 => "Keras 2",
+            Dialect::Js => "TensorFlow.js",
+        };
         let mut odd: Vec<char> = name.chars().filter(|c| !self.fits(*c)).collect();
         odd.dedup();
         let odd = String::from_iter(odd);

@@ -1,7 +1,7 @@
 //! What Keras 2 does not do with these very types or values, though it has the class or function: Keras 3 makes floats
 //! of whole numbers where TensorFlow refuses them, and its layers take more ranks and options together.
 
-use super::functions;
+use super::{casts, functions};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{DType, Graph, Op, Type, ValueId};
 use recast_plugin_api::model::{Layer, LayerModel, Model, ValueRef, keras_version};
@@ -63,7 +63,8 @@ pub fn refused_by_2(source: &LayerModel, root: &Model, typed: &Typed) -> Finding
 fn within(model: &Model, typed: &Typed, findings: &mut Findings) {
     for (index, layer) in model.layers.iter().enumerate() {
         let mut whys = whys(layer, typed);
-        whys.extend(counted(model, index, layer));
+        // What a wrapper gives is what its layer gives.
+        whys.extend(counted(model, index, casts::core(layer)));
         let finding = |why: String| Diag::new(Code::UnsupportedLayer, layer.path.as_str(), why);
         findings.extend(whys.into_iter().map(finding));
         if let Some(inner) = &layer.model {
@@ -140,7 +141,7 @@ fn counted(model: &Model, index: usize, layer: &Layer) -> Option<String> {
 
 /// Does Keras 2 have to be asked for whole numbers?
 pub fn asks_for_counts(model: &Model, index: usize) -> bool {
-    let layer = model.layers.get(index).filter(|layer| layer.class == COUNTS_AS_ASKED);
+    let layer = model.layers.get(index).map(casts::core).filter(|layer| layer.class == COUNTS_AS_ASKED);
     layer.is_some_and(encodes) && seen(model, index).dtype
 }
 
@@ -177,6 +178,8 @@ fn whys(layer: &Layer, typed: &Typed) -> Vec<String> {
     // Keras 3.10 and later, where they do not use the fused attention.
     let zeroed = class == "MultiHeadAttention" && typed.chooses.contains(&layer.path);
     say(zeroed, "gives queries whose keys are all masked the mean of the values, that of Keras 3 zeros");
+    let zeroed = class == "Softmax" && typed.chooses.contains(&layer.path);
+    say(zeroed, "does not give zeros where all is masked, as that of Keras 3");
     let open = |ty: &Type| ty.shape.iter().rev().skip(1).take(2).any(|size| size.known().is_none());
     say(class == "CenterCrop" && takes.iter().any(open), "asks for the sizes of its images, which are free here");
     whys
