@@ -9,6 +9,8 @@ use recast_tests::{convert_to, tests_dir};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+type Arrays = Vec<(String, Array)>;
+
 /// How the artifact of a case comes about, in a scratch directory.
 enum Made {
     /// A file of `tests`.
@@ -21,38 +23,30 @@ enum Made {
     Recorded(fn(Arrays) -> Arrays),
 }
 
-/// Inputs and outputs by their names.
-type Arrays = Vec<(String, Array)>;
-
 fn without_outputs(mut arrays: Arrays) -> Arrays {
     arrays.retain(|(name, _)| !name.starts_with('y'));
     arrays
 }
 
-fn constant(mut arrays: Arrays) -> Arrays {
-    let outputs = arrays.iter_mut().filter(|(name, _)| name.starts_with('y'));
-    outputs.for_each(|(_, array)| array.data = Data::F(vec![0.1; array.data.len()]));
+/// With the numbers of the output changed.
+fn with(mut arrays: Arrays, change: impl Fn(&mut [f64])) -> Arrays {
+    for (_, array) in arrays.iter_mut().filter(|(name, _)| name.starts_with('y')) {
+        let Data::F(values) = &mut array.data else { panic!("a perceptron gives numbers") };
+        change(values);
+    }
     arrays
 }
 
-fn one_off(mut arrays: Arrays) -> Arrays {
-    let outputs = arrays.iter_mut().filter(|(name, _)| name.starts_with('y'));
-    outputs.for_each(|(_, array)| {
-        if let Data::F(values) = &mut array.data {
-            values[0] += 1e-3;
-        }
-    });
-    arrays
+fn constant(arrays: Arrays) -> Arrays {
+    with(arrays, |values| values.fill(0.1))
 }
 
-fn not_a_number(mut arrays: Arrays) -> Arrays {
-    let outputs = arrays.iter_mut().filter(|(name, _)| name.starts_with('y'));
-    outputs.for_each(|(_, array)| {
-        if let Data::F(values) = &mut array.data {
-            values[0] = f64::NAN;
-        }
-    });
-    arrays
+fn one_off(arrays: Arrays) -> Arrays {
+    with(arrays, |values| values[0] += 1e-3)
+}
+
+fn not_a_number(arrays: Arrays) -> Arrays {
+    with(arrays, |values| values[0] = f64::NAN)
 }
 
 const SAMPLE: &str = "samples/mnist_mlp.h5";

@@ -1,7 +1,8 @@
 //! Bidirectional: one layer over time in both directions, merged.
 //!
 //! Keras runs the backward layer with `go_backwards` and turns its sequence around again, so both are in the order of
-//! time. The layers inside say what they give at masked steps: the source makes them of the one that the file has.
+//! time. The layers inside say what they give at masked steps (`zero_output_for_mask` in the configuration of each): no
+//! file does, so that it is for every source to state; `config::masked` of `recast-keras-model` has the rules.
 
 use super::cell::{self, Cell};
 use super::{Call, Options};
