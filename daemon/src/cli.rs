@@ -22,6 +22,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::runtime::Builder;
 
 use crate::config::{Config, ConfigError};
 use crate::job::exit;
@@ -355,18 +356,10 @@ pub(crate) fn write_out(text: std::fmt::Arguments) {
 }
 
 /// Runs to its end. A copy that nobody waits for any more may not hold up the end of the process.
-fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+fn block_on<T>(mut runtime: Builder, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     const LEFTOVERS: std::time::Duration = std::time::Duration::from_millis(500);
-    let runtime = runtime()?;
+    let runtime = runtime.enable_all().build().map_err(|error| Failure::io("tokio", error))?;
     let result = runtime.block_on(work);
     runtime.shutdown_timeout(LEFTOVERS);
     result
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::io("tokio", error))
 }

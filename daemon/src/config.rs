@@ -18,6 +18,12 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Watched folders in one configuration.
 pub const WATCHES_MAX: usize = 256;
 
+/// The longest wait or run: a deadline that far off is still a time that the clock can tell.
+pub const SECONDS_MAX: u64 = 366 * 86_400;
+
+/// Threads of one worker, each of which is given address space.
+pub const WORKER_THREADS_MAX: usize = 1024;
+
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("{path}: {error}")]
@@ -297,13 +303,20 @@ impl RawConfig {
         let raw = &self.limits;
         let count = |key: &str, value: u64| at_least_one(&format!("limits.{key}"), value);
         let wait = |key: &str, value: f64| seconds(&format!("limits.{key}"), value, 0.001);
+        let runs = |key: &str, value: u64| whole_seconds(&format!("limits.{key}"), value);
+        if raw.worker_threads > WORKER_THREADS_MAX {
+            return invalid("limits.worker_threads", format!("is at most {WORKER_THREADS_MAX}"));
+        }
         let limits = Limits {
             worker: WorkerLimits {
                 memory_bytes_max: count("worker_memory_bytes_max", raw.worker_memory_bytes_max.0)?,
-                cpu_seconds_max: count("worker_cpu_seconds_max", raw.worker_cpu_seconds_max)?,
-                wall_seconds_max: count("worker_wall_seconds_max", raw.worker_wall_seconds_max)?,
+                cpu_seconds_max: runs("worker_cpu_seconds_max", raw.worker_cpu_seconds_max)?,
+                wall_seconds_max: runs("worker_wall_seconds_max", raw.worker_wall_seconds_max)?,
                 output_bytes_max: count("worker_output_bytes_max", raw.worker_output_bytes_max.0)?,
                 open_files_max: count("worker_open_files_max", raw.worker_open_files_max)?,
+                tensor_bytes_max: count("tensor_bytes_max", raw.tensor_bytes_max.0)?,
+                json_bytes_max: count("json_bytes_max", raw.json_bytes_max.0)?,
+                layers_max: count("layers_max", raw.layers_max.into())? as u32,
             },
             worker_threads: if raw.worker_threads == 0 { cores() } else { raw.worker_threads },
             jobs_in_flight_max: count("jobs_in_flight_max", raw.jobs_in_flight_max)? as usize,
@@ -359,7 +372,7 @@ fn resolve_command(key: &str, raw: &raw::RawCommand, base: &Path) -> Result<Comm
     };
     Ok(CommandSpec {
         command: std::iter::once(program).chain(args.iter().map(String::as_str)).map(str::to_owned).collect(),
-        seconds_max: at_least_one(&format!("{key}.seconds_max"), raw.seconds_max)?,
+        seconds_max: whole_seconds(&format!("{key}.seconds_max"), raw.seconds_max)?,
         memory_bytes_max: at_least_one(&format!("{key}.memory_bytes_max"), raw.memory_bytes_max.0)?,
     })
 }
@@ -379,11 +392,17 @@ fn check_apart(watches: &[Watch]) -> Result<(), ConfigError> {
 }
 
 fn seconds(key: &str, value: f64, least: f64) -> Result<Duration, ConfigError> {
-    const YEAR_SECONDS: f64 = 366.0 * 86_400.0;
-    if !value.is_finite() || value < least || value > YEAR_SECONDS {
-        return invalid(key, format!("is a number of seconds, at least {least}"));
+    if !value.is_finite() || value < least || value > SECONDS_MAX as f64 {
+        return invalid(key, format!("is a number of seconds, from {least} to {SECONDS_MAX}"));
     }
     Ok(Duration::from_secs_f64(value))
+}
+
+fn whole_seconds(key: &str, value: u64) -> Result<u64, ConfigError> {
+    if !(1..=SECONDS_MAX).contains(&value) {
+        return invalid(key, format!("is a whole number of seconds, from 1 to {SECONDS_MAX}"));
+    }
+    Ok(value)
 }
 
 fn at_least_one(key: &str, value: u64) -> Result<u64, ConfigError> {

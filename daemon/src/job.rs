@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use recast_plugin_api::diag::Code;
+use recast_plugin_api::messages::ReadLimits;
 
 use crate::digest;
 
@@ -59,6 +60,24 @@ pub struct WorkerLimits {
     pub wall_seconds_max: u64,
     pub output_bytes_max: u64,
     pub open_files_max: u64,
+    /// One array of an artifact.
+    pub tensor_bytes_max: u64,
+    /// One configuration of an artifact.
+    pub json_bytes_max: u64,
+    /// Layers of all models of an artifact together.
+    pub layers_max: u32,
+}
+
+impl WorkerLimits {
+    /// What a source is held to.
+    pub fn of_reading(&self) -> ReadLimits {
+        ReadLimits {
+            tensor_bytes_max: self.tensor_bytes_max,
+            json_bytes_max: self.json_bytes_max,
+            layers_max: self.layers_max,
+            ..ReadLimits::default()
+        }
+    }
 }
 
 impl Default for WorkerLimits {
@@ -69,6 +88,9 @@ impl Default for WorkerLimits {
             wall_seconds_max: 1800,
             output_bytes_max: 64 << 30,
             open_files_max: 256,
+            tensor_bytes_max: 8 << 30,
+            json_bytes_max: 64 << 20,
+            layers_max: 100_000,
         }
     }
 }

@@ -10,7 +10,7 @@ use recast_plugin_api::ir::{DType, Dim, Graph, RANK_MAX, Type};
 use recast_plugin_api::lower::{Val, begin, splice};
 use recast_plugin_api::messages::{LowerInput, LowerRequest, Lowered, LoweredOutput};
 use recast_plugin_api::model::{Arg, Call, Layer, LayerModel, Model, ModelInput, NamedArg, SCHEMA_REV, ValueRef};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Models and wrappers inside each other.
 pub const NESTING_MAX: usize = 64;
@@ -41,8 +41,9 @@ pub struct Missing {
 /// Every class of the layer model that no plugin owns, in order of first appearance.
 pub fn missing_classes(model: &LayerModel, owners: &dyn LayerOwners) -> Vec<Missing> {
     let mut missing: Vec<Missing> = Vec::new();
+    let mut owned: HashMap<&str, bool> = HashMap::new();
     for layer in layers_of(model) {
-        if layer.model.is_some() || owners.owns(&layer.class) {
+        if layer.model.is_some() || *owned.entry(&layer.class).or_insert_with(|| owners.owns(&layer.class)) {
             continue;
         }
         match missing.iter_mut().find(|known| known.class == layer.class) {
@@ -84,8 +85,8 @@ pub fn missing_findings(missing: &[Missing]) -> Findings {
     let finding = |missing: &Missing| {
         let paths = missing.paths.join(", ");
         Diag::new(Code::UnknownLayer, paths, format!("no plugin lowers the class '{}'", missing.class)).hint(format!(
-            "put a layers plugin that claims '{}' into a plugin directory ('recast plugins new NAME' starts one); the \
-             job then runs by itself",
+            "put a layers plugin that claims '{}' into a plugin directory ('recast plugins new NAME' starts one); what \
+             lies in a watched folder is then converted by itself",
             missing.class
         ))
     };

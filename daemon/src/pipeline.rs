@@ -6,10 +6,11 @@ use crate::host::{Elements, Host, Outputs, TensorStore};
 use crate::inspect;
 use crate::job::{
     ANY_FORMAT, Finding, JobReport, JobSpec, Level, Output, OutputFile, Policy, Status, TargetSpec, Verification,
+    WorkerLimits,
 };
 use crate::lower;
 use crate::passes;
-use crate::tree::{self, Bounds};
+use crate::tree::{self, Bounds, Trouble};
 use crate::verify::compare::Distance;
 use crate::verify::runtime::command::Commands;
 use crate::verify::{self, Check, Outcome, ReadBack, structural};
@@ -25,6 +26,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::thread::{Builder, ScopedJoinHandle};
 use std::time::Instant;
 
 /// Below the job's staging: files that only a check needs, and decoded tensors. Never published.
@@ -109,7 +111,7 @@ pub struct Read {
 pub fn read(spec: &JobSpec, host: &Host) -> Result<Read, Findings> {
     let probed = host.probe(&spec.artifact)?;
     let given = source_options(spec, &host.formats(probed.plugin));
-    let mut request = read_request(&spec.artifact, spec.architecture.as_deref())?;
+    let mut request = read_request(&spec.artifact, spec.architecture.as_deref(), &spec.limits)?;
     if !given.is_empty() {
         request.options = serde_json::to_string(&given).map_err(|e| Diag::new(Code::Bug, "options", e.to_string()))?;
     }
@@ -131,13 +133,13 @@ fn source_options(spec: &JobSpec, formats: &[String]) -> BTreeMap<String, serde_
 }
 
 /// What a source is asked: to read this file or directory.
-pub fn read_request(artifact: &Path, architecture: Option<&Path>) -> Result<ReadRequest, Diag> {
+pub fn read_request(artifact: &Path, architecture: Option<&Path>, limits: &WorkerLimits) -> Result<ReadRequest, Diag> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     Ok(ReadRequest {
         schema_rev: SCHEMA_REV,
         path: text(artifact),
         architecture: architecture.map(text),
-        limits: None,
+        limits: Some(limits.of_reading()),
         options: String::new(),
         files: files_below(artifact)?,
     })
@@ -199,12 +201,17 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// What is done beside the reading: later plugins are fetched, then the artifact is hashed, which is not needed
+    /// before something is written. One after the other: what is read first waits for both where processors are few.
+    fn beside(spec: &JobSpec, host: &Host) -> Result<String, Trouble> {
+        host.fetch(spec.targets.iter().map(|target| target.name.as_str()));
+        spec.digest.clone().map_or_else(|| digest::of_artifact(&spec.artifact, &in_place()), Ok)
+    }
+
     fn run(&mut self) -> Result<(), Findings> {
         let (spec, host) = (self.spec, self.host);
         std::thread::scope(|scope| {
-            // A hash of the whole file takes as long as all the rest before writing: beside it, it costs nothing.
-            let hashing =
-                spec.digest.is_none().then(|| scope.spawn(|| digest::of_artifact(&spec.artifact, &in_place())));
+            let hashing = Builder::new().spawn_scoped(scope, || Self::beside(spec, host));
             let model = self.timed("read", |_| read(spec, host));
             let graph = model.and_then(|read| {
                 self.report.source_format = read.format;
@@ -221,12 +228,13 @@ impl Job<'_> {
                 self.witness = self.timed("lower", |job| job.traced(&model));
                 Ok((model, graph))
             });
-            self.report.digest = match (hashing.map(|thread| thread.join()), &spec.digest) {
-                (Some(Ok(Ok(found))), _) => found,
-                (Some(Ok(Err(error))), _) => return Err(io(&spec.artifact, &error).into()),
-                (Some(Err(_)), _) => return Err(Diag::new(Code::Bug, "digest", "the hashing thread died").into()),
-                (None, known) => known.clone().unwrap_or_default(),
+            let digest = match hashing.map(ScopedJoinHandle::join) {
+                Ok(Ok(digest)) => digest,
+                Ok(Err(_)) => return Err(Diag::new(Code::Bug, "digest", "the hashing thread died").into()),
+                // No thread could be had.
+                Err(_) => Self::beside(spec, host),
             };
+            self.report.digest = digest.map_err(|error| io(&spec.artifact, &error))?;
             let (model, graph) = graph?;
             let result = self.targets(&model, graph.as_ref());
             // The process ends with the job: taking thousands of layers apart is left to the kernel.

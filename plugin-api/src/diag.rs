@@ -94,7 +94,7 @@ codes! {
     NeedsNewer = "needs-newer", Loss, "The output needs a newer reader than its format does by itself.";
     OptionIgnored = "option-ignored", Loss, "An option has no meaning in this target.";
     LambdaRecognised = "lambda-recognised", Loss, "A Lambda's code is that of a well-known function.";
-    Precision = "precision", Loss, "Values were stored in a narrower dtype.";
+    Precision = "precision", Loss, "Values were stored, or are computed, in another dtype.";
     Traced = "traced", Loss, "The graph that the artifact holds beside its layers was used, or could not be.";
     Replaced = "replaced", Loss, "The bundle takes the place of one of the same artifact that had other outputs.";
     Decomposed = "decomposed", Loss, "An op was checked in a decomposed form.";

@@ -76,20 +76,22 @@ impl Config {
         match self.get(key) {
             None => Ok(default),
             // Old files hold 0 and 1.
-            Some(value) => value.as_bool().or(value.as_u64().map(|n| n != 0)).ok_or(self.bad(key, "true or false")),
+            Some(value) => {
+                value.as_bool().or(value.as_u64().map(|n| n != 0)).ok_or_else(|| self.bad(key, "true or false"))
+            }
         }
     }
 
     pub fn f64_or(&self, key: &str, default: f64) -> Result<f64, Diag> {
-        self.get(key).map_or(Ok(default), |value| value.as_f64().ok_or(self.bad(key, "a number")))
+        self.get(key).map_or(Ok(default), |value| value.as_f64().ok_or_else(|| self.bad(key, "a number")))
     }
 
     pub fn f64(&self, key: &str) -> Result<f64, Diag> {
-        self.get(key).and_then(Json::as_f64).ok_or(self.bad(key, "a number"))
+        self.get(key).and_then(Json::as_f64).ok_or_else(|| self.bad(key, "a number"))
     }
 
     pub fn u64(&self, key: &str) -> Result<u64, Diag> {
-        self.opt_u64(key)?.ok_or(self.bad(key, "a whole number"))
+        self.opt_u64(key)?.ok_or_else(|| self.bad(key, "a whole number"))
     }
 
     pub fn u64_or(&self, key: &str, default: u64) -> Result<u64, Diag> {
@@ -97,12 +99,12 @@ impl Config {
     }
 
     pub fn opt_u64(&self, key: &str) -> Result<Option<u64>, Diag> {
-        self.get(key).map(|value| whole(value).ok_or(self.bad(key, "a whole number"))).transpose()
+        self.get(key).map(|value| whole(value).ok_or_else(|| self.bad(key, "a whole number"))).transpose()
     }
 
     pub fn i64_or(&self, key: &str, default: i64) -> Result<i64, Diag> {
         let read = |value: &Json| value.as_i64().or(value.as_f64().filter(|f| f.fract() == 0.0).map(|f| f as i64));
-        self.get(key).map_or(Ok(default), |value| read(value).ok_or(self.bad(key, "a whole number")))
+        self.get(key).map_or(Ok(default), |value| read(value).ok_or_else(|| self.bad(key, "a whole number")))
     }
 
     pub fn str(&self, key: &str) -> Result<&str, Diag> {
@@ -152,7 +154,7 @@ impl Config {
     pub fn axis_or(&self, key: &str, rank: usize, default: i64) -> Result<usize, Diag> {
         match self.get(key) {
             Some(_) => self.axis(key, rank),
-            None => resolve_axis(default, rank).ok_or(self.bad(key, &format!("an axis of rank {rank}"))),
+            None => resolve_axis(default, rank).ok_or_else(|| self.bad(key, &format!("an axis of rank {rank}"))),
         }
     }
 }
@@ -570,8 +572,13 @@ fn own_words(graph: &Graph, mut fragment: Graph) -> Result<Graph, Diag> {
         };
         graph.nodes().iter().filter_map(word).collect()
     }
+    let wanted = words(&fragment);
+    // Nearly always; and the whole graph would be searched for each of its layers.
+    if wanted.is_empty() {
+        return Ok(fragment);
+    }
     let taken: HashSet<String> = graph.symbols().into_iter().chain(words(graph)).collect();
-    for word in words(&fragment) {
+    for word in wanted {
         let mut names = std::iter::once(word.clone()).chain((2..).map(|number| format!("{word}_{number}")));
         let free = names.find(|name| !taken.contains(name)).unwrap_or_default();
         if free != word {

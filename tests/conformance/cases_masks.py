@@ -1,10 +1,8 @@
 """Cases: masks that meet. Keras 2 and 3 join them by different rules, and Keras 3 computes them by operations that count
 among those of the model: for its names, and for the order of its weights."""
-import numpy as np
 from keras import Input, Model, Sequential, layers as L
 
 from cases_basic import masked_steps
-from kit import KERAS
 from registry import add
 
 STEPS, WIDTH, UNITS = 6, 4, 3

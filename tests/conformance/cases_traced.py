@@ -5,7 +5,8 @@ import keras
 import tensorflow as tf
 from keras import Input, Model, layers as L
 
-from registry import add, layer
+from cases_graph import Scale
+from registry import add, layer, stack
 
 STEPS, WIDTH, UNITS = 5, 3, 4
 
@@ -246,3 +247,6 @@ def zeros(rng, shape, dtype):
 
 
 add("traced_signs", signs, (zeros,), only=3, every_output=False)
+
+# --- a layer that nobody lowers -------------------------------------------------------------------------------------
+stack("traced_custom_layer", (4,), lambda: L.Dense(3, name="dense"), lambda: Scale(name="scale"), only=2)

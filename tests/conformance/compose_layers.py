@@ -109,10 +109,6 @@ def reshaped(rng, shape):
     return pick(rng, options)
 
 
-def no_axes_free(*rows):
-    return rows
-
-
 COMMON = [
     row("Activation", activation=lambda r, s: activation(r) or "relu"),
     row("BatchNormalization", center=of(..., ..., False), scale=of(..., ..., False), momentum=of(..., 0.9), epsilon=of(..., 1e-2)),

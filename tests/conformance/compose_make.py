@@ -10,7 +10,7 @@ import warnings
 import zlib
 
 import kit
-from kit import KERAS, keras, np, tf
+from kit import KERAS, np, tf
 import compose
 import compose_containers as containers
 import compose_random

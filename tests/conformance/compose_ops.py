@@ -180,10 +180,6 @@ def expanding(rng, shapes):
     return {"axis": int(rng.integers(1, len(shapes[0]) + 1))} if len(shapes[0]) < 5 else None
 
 
-def flat_rest(rng, shapes):
-    return {} if len(shapes[0]) > 2 and all(shapes[0][1:]) else None
-
-
 def free_middle(rng, shapes):
     return {} if len(shapes[0]) == 4 and shapes[0][2] and shapes[0][3] else None
 

@@ -4,7 +4,7 @@ import json
 from kit import KERAS, np
 
 import compose_ops
-from compose_layers import PAIRS, PREPROCESS, RANKS, activation, rnn
+from compose_layers import PAIRS, PREPROCESS, RANKS, rnn
 from compose_recipe import Session, arranged, build, clone, make_layer  # noqa: F401
 
 ODD3 = ["Dense", "the.name", "Größe μ", "with space", "0_1", "dense_1", "add", "not_equal", "GetItem", "kernel:0", "a-b>c",
@@ -325,11 +325,6 @@ def embedding_step(d):
         return preprocess_step(d)
     config = {"input_dim": 9, "output_dim": int(d.rng.choice([3, 4])), "mask_zero": d.chance(0.6)}
     return d.call("Embedding", config, [ref])
-
-
-def backbone_step(d):
-    """The tensors of a model, not the model, go on: layers of a nested recipe are inlined by Keras itself."""
-    return nested_step(d)
 
 
 STEPS = [(layer_step, 30), (op_step, 18), (pair_step, 14), (again_step, 6), (nested_step, 6), (sequential_step, 4),

@@ -22,7 +22,6 @@ from kit import KERAS, keras
 import coverage_rules as rules
 
 MODULES = ("numpy", "nn", "math", "core", "linalg", "image", "einops")
-UNSET = inspect.Parameter.empty
 
 
 class Facts:

@@ -31,7 +31,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FIXTURES = os.path.join(HERE, "..", "fixtures")
-TARGETS = ("keras", "h5", "keras2")
+TARGETS = ("keras", "h5", "keras2", "tfjs")
 SETS = ("fixtures", "v3", "legacy", "containers", "options", "strings", "text", "tfjs", "saved_model", "samples", "zoo",
         "published")
 MATRIX = ("matrix2", "matrix3")
@@ -102,9 +102,10 @@ def run(args, targets, artifacts, architecture, out):
 
 def row_of(report):
     if report is None:
-        return {"status": "crashed", "codes": [], "why": "no report"}
+        return {"status": "crashed", "codes": [], "said": [], "why": "no report"}
     errors = [d for d in report["diagnostics"] if d["severity"] == "error"]
     row = {"status": report["status"], "codes": sorted({d["code"] for d in errors}),
+           "said": sorted({d["code"] for d in report["diagnostics"]}),
            "why": "; ".join(f"{d['at']}: {d['detail']}" for d in errors[:2])}
     for output in report["outputs"]:
         row[output["target"]] = {"path": os.path.join(report["bundle"], output["path"]),
@@ -126,12 +127,13 @@ def convert(args):
         both = row_of(together.get(artifact))
         for target in targets:
             row = {"name": name, "target": target, "golden": golden, "artifact": artifact}
+            row["case"] = case_of(row)
             found = both
             if target not in found and (len(targets) > 1 or artifact not in together):
                 # One target's refusal hides the other's output.
                 alone = run(args, [target], [artifact], architecture, os.path.join(args.out, "alone", target))
                 found = row_of(next(iter(alone.values()), None))
-            rows.append({**row, **{key: found[key] for key in ("status", "codes", "why")}, **found.get(target, {})})
+            rows.append({**row, **{key: found[key] for key in ("status", "codes", "said", "why")}, **found.get(target, {})})
     with open(os.path.join(args.out, "index.json"), "w") as file:
         json.dump(rows, file, indent=1)
     for target in targets:
@@ -222,7 +224,7 @@ def case_of(row, cases={}):
     if folder not in cases:
         with open(os.path.join(folder, "cases.json")) as table:
             cases[folder] = json.load(table)["cases"]
-    return cases[folder][os.path.splitext(file)[0]]
+    return cases[folder].get(os.path.splitext(file)[0], {})
 
 
 def check_one(keras, row):

@@ -102,12 +102,29 @@ def save_golden(path, xs, ys):
 
 # --- comparing ------------------------------------------------------------------------------------------------------
 class Wrong(Exception):
-    """The numbers are not Keras' numbers."""
+    """The numbers are not Keras' numbers, or something broke its contract."""
 
 
 def texts(array):
     """The strings of an array; TensorFlow's are bytes."""
     return [text.decode("utf-8") if isinstance(text, bytes) else text for text in array.ravel().tolist()]
+
+
+def apart(what, got, wanted, rtol, atol):
+    """The largest absolute error; an exception where the shapes differ, a number is not finite or not within bounds."""
+    got = np.asarray(got)
+    if got.shape != wanted.shape:
+        raise Wrong("%s: shape %s, wanted %s" % (what, got.shape, wanted.shape))
+    g, w = got.astype(np.float64), wanted.astype(np.float64)
+    # Nothing compares as larger than a bound that is NaN.
+    if not np.isfinite(g).all() or not np.isfinite(w).all():
+        raise Wrong("%s: not finite" % what)
+    error = np.abs(g - w)
+    if (error > atol + rtol * np.abs(w)).any():
+        worst = int(np.argmax(error - rtol * np.abs(w)))
+        seen = (what, error.max(), g.flat[worst], w.flat[worst])
+        raise Wrong("%s: off by up to %.3g; %.6g, wanted %.6g" % seen)
+    return float(error.max()) if error.size else 0.0
 
 
 def difference(i, got, wanted, case):
@@ -121,14 +138,5 @@ def difference(i, got, wanted, case):
         if texts(got) != texts(wanted):
             raise Wrong("output %d: %r, wanted %r" % (i, got.flat[0], wanted.flat[0]))
         return 0.0
-    g, w = got.astype(np.float64), wanted.astype(np.float64)
-    if not np.isfinite(g).all():
-        raise Wrong("output %d: not finite" % i)
     rtol, atol = (RTOL_LOOSE, ATOL_LOOSE) if case.get("loose") else (RTOL, ATOL)
-    atol = max(atol, case.get("tolerance", 0))
-    error = np.abs(g - w)
-    if (error > atol + rtol * np.abs(w)).any():
-        worst = int(np.argmax(error - rtol * np.abs(w)))
-        seen = (i, error.max(), g.flat[worst], w.flat[worst])
-        raise Wrong("output %d: off by up to %.3g; %.6g, wanted %.6g" % seen)
-    return float(error.max()) if error.size else 0.0
+    return apart("output %d" % i, got, wanted, rtol, max(atol, case.get("tolerance", 0)))

@@ -8,7 +8,7 @@ import matrix_ops
 import matrix_ops_more  # noqa: F401  (adds to matrix_ops)
 import text_fixtures
 from kit import KERAS
-from layer_case import Table, floats, given, ints, mask
+from layer_case import Table, floats, given, mask
 from matrix_cases import CONTAINERS, Spec, layer_model, subject_of, symbolic
 
 case = Table()

@@ -1,7 +1,7 @@
 """Cases of op_cases.py: shapes, reductions, resizing."""
 import numpy as np
 import tensorflow as tf
-from op_cases_kit import case, dims, explicit, ints, normal, raw, uniform
+from op_cases_kit import case, dims, explicit, ints, normal, raw
 
 
 def shapes():

@@ -23,17 +23,12 @@ import matrix_run
 import numpy as np
 import onnx
 import onnxruntime
+from kit_common import ATOL, RTOL, Wrong, apart, home
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.normpath(os.path.join(HERE, "..", ".."))
-RTOL, ATOL = 1e-3, 1e-5
 LEVELS = ("golden", "oracle", "reference")
 SETS = ("samples", "fixtures", "zoo", "published")
-
-
-def home():
-    default = os.path.join(os.path.expanduser("~"), ".cache", "recast-conformance")
-    return os.environ.get("RECAST_CONFORMANCE_HOME", default)
 
 
 # --- what there is to convert ---------------------------------------------------------------------------------------
@@ -94,10 +89,6 @@ def convert(args, artifact, architecture, out):
     except subprocess.TimeoutExpired:
         code, stdout, stderr = -1, "", f"no end after {args.timeout} s"
     return code, stdout, stderr, (time.monotonic() - began) * 1000
-
-
-class Wrong(Exception):
-    """The binary broke its contract, or the numbers are not Keras' numbers."""
 
 
 def parse(code, stdout, stderr):
@@ -171,19 +162,13 @@ def compared(got, arrays):
 
 
 def difference(i, got, wanted):
-    if got.shape != wanted.shape:
-        raise Wrong(f"output {i}: shape {got.shape}, wanted {wanted.shape}")
-    if got.size == 0:
+    """Largest absolute error, and largest relative one."""
+    if wanted.size == 0:
         raise Wrong(f"output {i}: nothing to compare")
+    largest = apart(f"output {i}", got, wanted, RTOL, ATOL)
     g, w = got.astype(np.float64), wanted.astype(np.float64)
-    if not np.isfinite(g).all() or not np.isfinite(w).all():
-        raise Wrong(f"output {i}: not finite")
-    error = np.abs(g - w)
-    if (error > ATOL + RTOL * np.abs(w)).any():
-        worst = int(np.argmax(error - RTOL * np.abs(w)))
-        raise Wrong(f"output {i}: off by up to {error.max():.3g}; {g.flat[worst]:.6g}, wanted {w.flat[worst]:.6g}")
     floor = max(0.01 * float(w.max() - w.min()), 1e-12)
-    return float(error.max()), float((error / np.maximum(np.abs(w), floor)).max())
+    return largest, float((np.abs(g - w) / np.maximum(np.abs(w), floor)).max())
 
 
 # --- all of them ----------------------------------------------------------------------------------------------------

@@ -35,7 +35,8 @@ COMMITTED = {
              "bidirectional_lstm_masked", "mha", "transformer_block", "embedding_mask_average", "nested_two_in_two_out",
              "several_inputs_outputs", "shared_dense", "layer_norm", "sequential", "time_distributed_dense",
              "beyond_rnn_stacked_cells", "layer_prelu", "normalization_adapted", "beyond_functions"],
-    "traces": ["dense_relu", "conv_batch_norm_relu", "several_inputs_outputs"],
+    # No plugin lowers the layer of one: what Keras traced of it is taken.
+    "traces": ["dense_relu", "conv_batch_norm_relu", "several_inputs_outputs", "traced_custom_layer"],
     "plain": ["dense_relu", "conv_batch_norm_relu"],
     "export": ["dense_relu", "conv_batch_norm_relu", "depthwise_conv2d", "conv2d_transpose_same", "lstm", "lstm_mask_middle",
                "gru", "bidirectional_lstm_sequences", "mha", "transformer_block", "embedding_mask_average",

@@ -17,9 +17,8 @@ import os
 import subprocess
 import sys
 
-RTOL, ATOL = 1e-3, 1e-5
-# Of models that compute with fewer bits.
-LOOSE = (3e-2, 3e-2)
+from kit_common import ATOL, ATOL_LOOSE, RTOL, RTOL_LOOSE, Wrong, apart
+
 SETS = ("fixtures", "keras_v3", "zoo", "matrix")
 # Through TensorFlow 1's loader as well: one of so many, it takes as long as all the rest together.
 SESSION_EVERY = 8
@@ -58,7 +57,7 @@ def models_of(which):
 def tolerances(artifact):
     """rtol and atol; the matrix says of its models where they are others."""
     case = matrix_case(artifact)
-    return LOOSE if case.get("loose") else (RTOL, max(ATOL, case.get("tolerance", 0)))
+    return (RTOL_LOOSE, ATOL_LOOSE) if case.get("loose") else (RTOL, max(ATOL, case.get("tolerance", 0)))
 
 
 def matrix_case(artifact):
@@ -137,27 +136,11 @@ def row_of(name, artifact, golden, report, table):
 
 
 # --- checking -------------------------------------------------------------------------------------------------------
-class Wrong(Exception):
-    """Not Keras' numbers, or not what a SavedModel should be."""
-
-
 def difference(what, got, wanted, tolerance):
     """Largest absolute error; an exception where it is beyond the tolerance."""
-    import numpy as np
-    rtol, atol = tolerance
-    got = np.asarray(got)
-    if got.shape != wanted.shape:
-        raise Wrong(f"{what}: shape {got.shape}, wanted {wanted.shape}")
-    if got.size == 0:
+    if wanted.size == 0:
         raise Wrong(f"{what}: nothing to compare")
-    g, w = got.astype(np.float64), wanted.astype(np.float64)
-    if not np.isfinite(g).all() or not np.isfinite(w).all():
-        raise Wrong(f"{what}: not finite")
-    error = np.abs(g - w)
-    if (error > atol + rtol * np.abs(w)).any():
-        worst = int(np.argmax(error - rtol * np.abs(w)))
-        raise Wrong(f"{what}: off by up to {error.max():.3g}; {g.flat[worst]:.6g}, wanted {w.flat[worst]:.6g}")
-    return float(error.max())
+    return apart(what, got, wanted, *tolerance)
 
 
 def check_model(row, number):

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the Python environments of the conformance run, outside the repository.
-#   setup.sh [keras3] [keras2] [keras1] [peer] [torch]        default: keras3 keras2
+#   setup.sh [keras3] [keras2] [keras1] [peer] [torch] [jax]        default: keras3 keras2
 # RECAST_CONFORMANCE_HOME: where they go (default ~/.cache/recast-conformance); PYTHON: a Python 3.11.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

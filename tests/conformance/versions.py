@@ -12,6 +12,8 @@ import os
 import subprocess
 import sys
 
+from kit_common import home
+
 # The minor versions of Keras 3 between which files, classes or numbers changed most; the rest of each line is what that
 # Keras needs beyond what today's needs.
 PINS = {
@@ -27,11 +29,6 @@ PINS = {
 }
 TODAY = "3.15"
 HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-def home():
-    default = os.path.join(os.path.expanduser("~"), ".cache", "recast-conformance")
-    return os.environ.get("RECAST_CONFORMANCE_HOME", default)
 
 
 def installed(version):

@@ -86,6 +86,18 @@ fn what_is_wrong_is_named() {
         (format!("{WATCH}[plugins]\nallow = [\"ABC\"]"), "plugins.allow"),
         (format!("{WATCH}[limits]\njobs_in_flight_max = 0"), "limits.jobs_in_flight_max"),
         (format!("{WATCH}[limits]\nentry_bytes_max = \"12 GB\""), "number of bytes"),
+        (format!("{WATCH}[limits]\ndrain_seconds = 1e12"), "limits.drain_seconds"),
+        (format!("{WATCH}[limits]\nworker_threads = 1025"), "limits.worker_threads"),
+        (format!("{WATCH}[limits]\nworker_cpu_seconds_max = 0"), "limits.worker_cpu_seconds_max"),
+        (format!("{WATCH}[limits]\nworker_wall_seconds_max = {}", i64::MAX), "limits.worker_wall_seconds_max"),
+        (
+            format!("{WATCH}[verify.oracle]\ncommand = [\"/bin/true\"]\nseconds_max = {}", i64::MAX),
+            "verify.oracle.seconds_max",
+        ),
+        (
+            format!("{WATCH}[verify.runtimes.torch]\ncommand = [\"/bin/true\"]\nseconds_max = 31622401"),
+            "verify.runtimes.torch.seconds_max",
+        ),
         (format!("{WATCH}[limits]\nbackoff_seconds = 10\nbackoff_seconds_max = 1"), "limits.backoff_seconds_max"),
     ] {
         let error = parse(&text).expect_err(&text);

@@ -35,6 +35,7 @@ fn cases() -> Vec<Case> {
         "legacy",
         "old_keras",
         "tfjs",
+        "tensorflow_js",
         "options_keras2",
         "options_keras3",
     ];

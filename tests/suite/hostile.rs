@@ -82,6 +82,29 @@ fn archives_that_lie_are_refused() {
     refused("no_config.keras", Code::Malformed);
 }
 
+/// Before anything is decoded, and as far as it goes: what a zip declares of a member that is packed.
+#[test]
+fn members_are_held_against_what_they_declare() {
+    let whole = hostile("packed.keras");
+    let last = whole.windows(4).rposition(|word| word == b"PK\x01\x02").expect("a directory of members");
+    let told = |bytes: &[u8]| {
+        let findings = read(bytes, None).expect_err("refused");
+        (findings[0].code, findings[0].detail.clone())
+    };
+    let declaring = |size: u32| {
+        let mut bytes = whole.clone();
+        bytes[last + 24..last + 28].copy_from_slice(&size.to_le_bytes());
+        told(&bytes)
+    };
+    for ((code, detail), expected, part) in [
+        (declaring(u32::MAX - 1), Code::LimitExceeded, "declares 4294967294"),
+        (declaring(1000), Code::Malformed, "1000 bytes declared"),
+        (told(&hostile("member_bomb.keras")), Code::LimitExceeded, "declares 68157440"),
+    ] {
+        assert!(code == expected && detail.contains(part), "{code:?}: {detail}, should say {part}");
+    }
+}
+
 #[test]
 fn arrays_that_are_stored_otherwise_are_decoded() {
     let expected: Vec<u8> = (0..15u8).flat_map(|value| f32::from(value).to_le_bytes()).collect();

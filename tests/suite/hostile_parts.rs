@@ -89,6 +89,19 @@ fn what_has_no_layers_is_told_apart() {
     refused(&changed(|model| model["weightsManifest"] = json!({})), Code::Malformed);
 }
 
+/// An array that no layer takes is a model that is not this one.
+#[test]
+fn arrays_of_an_archive_have_to_be_accounted_for() {
+    let mut files = files("fixtures/containers/directory");
+    read(&files).expect("the sound one");
+    let mut config: Value = serde_json::from_slice(&files["config.json"]).expect("JSON");
+    let gone = config["config"]["layers"].as_array_mut().and_then(Vec::pop).expect("layers");
+    assert_eq!(gone["class_name"], "Dense");
+    config["config"]["output_layers"] = json!(["flatten", 0, 0]);
+    files.insert("config.json".into(), config.to_string().into_bytes());
+    refused(&files, Code::WeightLeftover);
+}
+
 const SHARDED: &str = "fixtures/containers/sharded";
 
 #[test]

@@ -11,6 +11,7 @@ use recast_plugin_api::ir::{Data, Tensor};
 use recast_plugin_api::messages::WriteRequest;
 use recast_plugin_api::model::{Layer, LayerModel};
 use recast_tests::{convert_to, tests_dir};
+use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -305,6 +306,12 @@ fn converted_by_the_daemon_it_comes_back_as_the_same_graph() {
         ("fixtures/old_keras/keras2.2.4-tensorflow_cells.h5", "h5"),
         ("samples/mnist_mlp.h5", "tfjs"),
         ("samples/text_lstm.h5", "tfjs"),
+        // What TensorFlow.js has other words for: SpatialDropout2D, silu, negative axes, states among the inputs.
+        ("fixtures/keras3/spatial_dropout_2d.h5", "tfjs"),
+        ("fixtures/keras3/dense_swish.h5", "tfjs"),
+        ("fixtures/keras3/lstm_initial_state.h5", "tfjs"),
+        ("fixtures/keras3/bidirectional_lstm_last.h5", "tfjs"),
+        ("fixtures/tensorflow_js/rnn_gru", "tfjs"),
     ] {
         let path = tests_dir().join(fixture);
         let done = convert_to(home.path(), &path, target, &[]);
@@ -337,6 +344,63 @@ fn what_keras_3_computes_otherwise_is_refused() {
             let all = done.errors().iter().all(|code| *code == "unsupported-layer");
             assert!(done.exit_code == 3 && all && findings.contains(why), "{fixture} {target}: {findings}");
         }
+    }
+}
+
+/// What TensorFlow.js would not load, or would compute otherwise: `tests/conformance/tensorflow_js/check.mjs`.
+#[test]
+fn what_tensorflow_js_computes_otherwise_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    for (fixture, why) in [
+        ("keras2/conv1d_causal", "TensorFlow.js's Conv1D has no `padding` of"),
+        ("keras2/conv2d_groups", "TensorFlow.js's Conv2D has no `groups` of 2"),
+        ("keras2/masks_averaged", "TensorFlow.js joins no masks as Keras does"),
+        ("keras2/bidirectional_lstm_masked", "TensorFlow.js repeats states where steps are masked"),
+        ("keras2/one_output_twice", "the same tensor is an output twice"),
+        ("keras3/gru", "TensorFlow.js's GRU has no `reset_after` of true"),
+        ("keras3/input_uint8", "an input of uint8"),
+        ("keras3/embedding_scalar_id", "an input of one axis"),
+    ] {
+        let path = tests_dir().join(format!("fixtures/{fixture}.h5"));
+        let done = convert_to(home.path(), &path, "tfjs", &[]);
+        let findings = done.findings();
+        assert!(done.status() == "failed" && findings.contains(why), "{fixture}: {findings}");
+    }
+}
+
+/// The scopes of the weights of a TensorFlow.js model, sorted.
+fn scopes(folder: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join("model.json")).expect("model.json");
+    let model: Value = serde_json::from_str(&text).expect("it is JSON");
+    let weights = model["weightsManifest"][0]["weights"].as_array().expect("weights").iter();
+    let names = weights.map(|weight| weight["name"].as_str().expect("a name").to_owned());
+    let mut scopes: Vec<String> = names.map(|name| name[..name.rfind('/').expect("a scope")].to_owned()).collect();
+    scopes.sort();
+    scopes.dedup();
+    scopes
+}
+
+/// TensorFlow.js finds weights by names of its own making: `originalName` of its variables.
+#[test]
+fn weights_are_named_as_tensorflow_js_names_them() {
+    let home = tempfile::tempdir().unwrap();
+    let made = |path: &Path| {
+        let done = convert_to(home.path(), path, "tfjs", &[]);
+        let part = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{}", done.findings())).to_owned();
+        scopes(&Path::new(&part(&done.json["bundle"])).join(part(&done.json["outputs"][0]["path"])))
+    };
+    for (fixture, want) in [
+        ("keras2/nested_two_in_two_out", "mix out_1 out_2 side"),
+        ("keras2/time_distributed_video", "dense lstm time_distributed"),
+        ("keras2/time_distributed_nested", "batch_normalization conv2d dense"),
+        ("keras2/bidirectional_lstm_last", "bidirectional/backward_lstm bidirectional/forward_lstm"),
+        ("keras3/bidirectional_lstm_last", "bidirectional/backward_forward_lstm bidirectional/forward_forward_lstm"),
+    ] {
+        assert_eq!(made(&tests_dir().join(format!("fixtures/{fixture}.h5"))).join(" "), want, "{fixture}");
+    }
+    for fixture in ["rnn_gru", "masked_rnn_lstm_stacked"] {
+        let path = tests_dir().join("fixtures/tensorflow_js").join(fixture);
+        assert_eq!(made(&path), scopes(&path), "{fixture}, as TensorFlow.js itself wrote it");
     }
 }
 

@@ -209,6 +209,21 @@ fn a_missing_parent_is_missing() {
     assert_eq!((answer.links[0].verdict, answer.links[1].verdict), (Verdict::Ok, Verdict::Missing));
 }
 
+/// Another record of the first output, by the right key and of the right file, which the second one was not made under.
+#[test]
+fn a_record_in_the_place_of_the_pinned_one_is_bad() {
+    let chain = chain();
+    let key = Key::open(&chain.state().join("lineage.key")).expect("the daemon's");
+    let mut statement = read_record(&sidecar(&chain.first)).expect("ours").unwrapped.statement;
+    statement["predicate"]["runDetails"]["metadata"]["finishedOn"] = "2020-01-01T00:00:00Z".into();
+    fs::write(sidecar(&chain.first), bundle::wrap(&statement, &key)).expect("writable");
+    assert_eq!(chain.ask(&chain.first).links[0].verdict, Verdict::Ok, "by itself it is a good one");
+    let answer = chain.ask(&chain.second);
+    let parent = &answer.links[1];
+    assert_eq!((answer.links[0].verdict, parent.verdict), (Verdict::Ok, Verdict::Bad), "{answer:?}");
+    assert!(parent.reasons[0].contains("pins the record sha256:"), "{answer:?}");
+}
+
 #[test]
 fn a_lost_index_is_rebuilt_from_the_records() {
     let chain = chain();

@@ -5,6 +5,7 @@ mod boundary;
 mod config_file;
 mod config_service;
 mod daemon_plugins;
+mod findings;
 mod fixtures;
 mod hostile;
 mod hostile_parts;

@@ -1,5 +1,6 @@
 //! The README's tables are printed from the tables that the code dispatches by. `UPDATE_GOLDEN=1` rewrites them.
 
+use crate::tidy;
 use recast_keras_layers::table::{LAYERS, Row};
 use recast_plugin_api::diag::Code;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,4 +99,32 @@ fn the_generated_tables_are_up_to_date() {
         return;
     }
     assert!(readme == generated, "README.md is out of date: UPDATE_GOLDEN=1 cargo test -p recast-tests readme");
+}
+
+/// Every script is named where somebody looks for it, and what is named is there. `cases_*.py` names all that fit it.
+#[test]
+fn every_script_is_named() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(dir.join(path)).expect("it is committed");
+    let texts = read("conformance/README.md") + &read("fixtures/README.md");
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '*' | '.' | '/' | '-');
+    let words = texts.split(|c: char| !is_name(c)).map(|word| word.rsplit('/').next().unwrap_or(word));
+    let is_script = |name: &str| [".py", ".sh", ".mjs"].iter().any(|end| name.ends_with(end)) && name != "__init__.py";
+    let named: Vec<&str> = words.filter(|word| is_script(word)).collect();
+    let fits = |name: &str, pattern: &str| match pattern.split_once('*') {
+        Some((begin, end)) => name.starts_with(begin) && name.ends_with(end),
+        None => name == pattern,
+    };
+    let scripts: Vec<String> = tidy::tracked()
+        .into_iter()
+        .filter(|path| path.starts_with("tests/conformance/"))
+        .map(|path| path.rsplit('/').next().unwrap_or_default().to_owned())
+        .filter(|name| is_script(name))
+        .collect();
+    assert!(scripts.len() > 60 && named.len() > 40, "{} scripts, {} names", scripts.len(), named.len());
+    let unnamed: Vec<&String> =
+        scripts.iter().filter(|name| !named.iter().any(|pattern| fits(name, pattern))).collect();
+    assert!(unnamed.is_empty(), "no README says what these are for: {unnamed:?}");
+    let gone: Vec<&&str> = named.iter().filter(|pattern| !scripts.iter().any(|name| fits(name, pattern))).collect();
+    assert!(gone.is_empty(), "a README speaks of scripts that are not there: {gone:?}");
 }

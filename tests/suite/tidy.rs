@@ -8,12 +8,12 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 1000;
 const LINE_COLUMNS_MAX: usize = 120;
 
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()
 }
 
 /// Files that git tracks or would track, so that build output and editors' leavings don't count.
-fn tracked() -> Vec<String> {
+pub fn tracked() -> Vec<String> {
     let listed = std::process::Command::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard"])
         .current_dir(root())
@@ -24,7 +24,7 @@ fn tracked() -> Vec<String> {
     text.lines().filter(|path| root().join(path).is_file()).map(str::to_string).collect()
 }
 
-fn rust_files() -> Vec<(String, String)> {
+pub fn rust_files() -> Vec<(String, String)> {
     let files: Vec<(String, String)> = tracked()
         .into_iter()
         .filter(|path| path.ends_with(".rs"))

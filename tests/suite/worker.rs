@@ -220,7 +220,22 @@ fn nothing_goes_out_and_nobody_is_called() {
 
 #[test]
 fn open_files_are_bounded() {
-    blocked("bad>FdLeak", "");
+    let text = text(&run("bad>FdLeak", ""));
+    let opened = text.split("io blocked: ").nth(1).and_then(|rest| rest.split(" open: ").next());
+    let opened: u64 = opened.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{text}"));
+    // The machine has a bound of its own, which is another one.
+    assert!(opened < WorkerLimits::default().open_files_max, "{text}");
+}
+
+#[test]
+fn written_bytes_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("staging/full");
+    let mut spec = job(dir.path(), &["bad>Fills"], file.to_str().unwrap());
+    spec.limits.output_bytes_max = 1 << 20;
+    let report = run_job(&command(), &spec, &Silent);
+    assert_eq!(report.diagnostics[0].code, "limit-exceeded", "{}", text(&report));
+    assert!(text(&report).contains("worker_output_bytes_max"), "{}", text(&report));
 }
 
 #[test]

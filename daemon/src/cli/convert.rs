@@ -14,6 +14,7 @@ use crate::lineage::Key;
 use crate::publish::{Area, Atomic, area};
 use crate::report::{self, ArtifactReport};
 use crate::runner::{Cancel, cancellation};
+use tokio::runtime::Builder;
 
 pub fn run(args: &ConvertArgs, wiring: &Wiring) -> Result<i32, Failure> {
     super::init_logging("warn");
@@ -32,7 +33,7 @@ pub fn run(args: &ConvertArgs, wiring: &Wiring) -> Result<i32, Failure> {
         key: Arc::new(key),
         state: config.state.clone(),
     };
-    let code = super::block_on(convert_all(args, &shop, &request, &area))?;
+    let code = super::block_on(Builder::new_current_thread(), convert_all(args, &shop, &request, &area))?;
     if code == exit::PLUGIN_CRASH {
         // A worker may have refused a plugin that is not what was kept of it: the next command looks for itself.
         let _ = std::fs::remove_file(config.state.join(kept::FILE));

@@ -7,6 +7,7 @@ use crate::job::{Policy, TargetSpec, exit};
 use crate::publish::Area;
 use crate::report::{self, ArtifactReport};
 use crate::runner::cancellation;
+use tokio::runtime::Builder;
 
 /// What plugins claim as targets.
 const TARGET_CLAIM: &str = "target:";
@@ -29,7 +30,9 @@ pub fn run(args: &InspectArgs, wiring: &Wiring) -> Result<i32, Failure> {
     let area = Area::open(&request.out).map_err(|error| Failure::io(request.out.display(), error))?;
     let (_canceller, cancel) = cancellation();
     let mut report = match prepare_inspection(&request, &args.path, &area) {
-        Ok(spec) => super::block_on(async { Ok(wiring.runner.run(spec, Box::new(|_| {}), cancel).await) })?,
+        Ok(spec) => super::block_on(Builder::new_current_thread(), async {
+            Ok(wiring.runner.run(spec, Box::new(|_| {}), cancel).await)
+        })?,
         Err(finding) => crate::job::JobReport::failed(finding),
     };
     if let Some(inspection) = report.inspection.as_mut().filter(|_| !args.graph) {

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -36,7 +37,9 @@ pub fn run(args: &RunArgs, wiring: &Wiring) -> Result<i32, Failure> {
     if config.watches.is_empty() {
         return Err(Failure::usage(format!("{}: no [[watch]]: there is nothing to watch", path.display())));
     }
-    super::block_on(serve(args, &path, config, wiring))
+    let mut runtime = Builder::new_multi_thread();
+    runtime.worker_threads(2);
+    super::block_on(runtime, serve(args, &path, config, wiring))
 }
 
 async fn serve(args: &RunArgs, path: &Path, config: Config, wiring: &Wiring) -> Result<i32, Failure> {

@@ -159,8 +159,12 @@ impl Finder {
 
     /// Several files at a time: a command hashes every plugin, and that takes longer than a small model.
     fn look_at_all(&self, paths: &[PathBuf], trust: &Trust) -> Vec<Result<Looked, Refusal>> {
-        let at_once = std::thread::available_parallelism().map_or(1, NonZero::get);
         let some = |paths: &[PathBuf]| paths.iter().map(|path| self.look(path, trust)).collect::<Vec<_>>();
+        // Of these, the last command saw all: a thread takes longer to start than they are looked at.
+        if paths.iter().all(|path| self.seen.contains_key(path)) {
+            return some(paths);
+        }
+        let at_once = std::thread::available_parallelism().map_or(1, NonZero::get);
         std::thread::scope(|scope| {
             let parts = paths.chunks(paths.len().div_ceil(at_once).max(1));
             let threads: Vec<_> = parts.map(|part| scope.spawn(move || some(part))).collect();

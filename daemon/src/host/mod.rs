@@ -134,23 +134,19 @@ impl Host {
         Ok(Host { plugins, registry, winners, tensors, events, threads, notes, uses })
     }
 
-    /// Copies and hashes, on a thread of its own, what the job will load after its source: none of it is run before it
-    /// is needed, and then it need not be waited for.
-    pub fn fetch_ahead(&self, targets: &[&str]) {
-        let writers = targets.iter().filter_map(|target| self.owner(&target_claim(target)).ok().flatten());
-        let writers: Vec<usize> = writers.map(|PluginId(plugin)| plugin).collect();
-        let plugins = self.plugins.clone();
-        let fetch = move || {
-            let lowers = |plugin: &&Plugin| plugin.read.manifest.provided(id::LAYERS).is_some();
-            let ahead = plugins.iter().filter(lowers).chain(writers.iter().map(|&plugin| &plugins[plugin]));
-            for plugin in ahead.filter(|plugin| plugin.bytes() <= FETCHED_BYTES_MAX) {
-                // What is wrong with it is said when it is needed.
-                let _ = plugin.content();
-            }
+    /// Copies and hashes what the job will load after its source, in that order: for a thread beside the job. None of
+    /// it is run before it is needed, and then it need not be waited for.
+    pub fn fetch<'t>(&self, targets: impl Iterator<Item = &'t str>) {
+        let writers = targets.filter_map(|target| self.owner(&target_claim(target)).ok().flatten());
+        // The layers of a source are those of what it reads: then it is loaded already.
+        let lowers_for_all = |plugin: &&Plugin| {
+            let provides = |extension| plugin.read.manifest.provided(extension).is_some();
+            provides(id::LAYERS) && !provides(id::SOURCE)
         };
-        // Without a thread, each is fetched when it is needed.
-        if let Err(error) = std::thread::Builder::new().spawn(fetch) {
-            tracing::debug!("plugins are not fetched ahead: {error}");
+        let plugins = writers.map(|PluginId(at)| &self.plugins[at]).chain(self.plugins.iter().filter(lowers_for_all));
+        for plugin in plugins.filter(|plugin| plugin.bytes() <= FETCHED_BYTES_MAX) {
+            // What is wrong with it is said when it is needed.
+            let _ = plugin.content();
         }
     }
 

@@ -172,12 +172,6 @@ impl Ledger {
         )
     }
 
-    /// When the next deferred job is due.
-    pub fn next_due_ms(&self) -> Result<Option<i64>, LedgerError> {
-        let sql = "SELECT min(not_before_ms) FROM job WHERE state = 'deferred'";
-        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
-    }
-
     pub fn counts(&self) -> Result<Vec<(State, u64)>, LedgerError> {
         let mut query = self.connection.prepare("SELECT state, count(*) FROM job GROUP BY state")?;
         let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?)))?;

@@ -302,6 +302,11 @@ impl Link {
     fn of(record: &Record, depth: u32, verdict: Verdict, reasons: Vec<String>) -> Link {
         let claims = &record.claims;
         let is_plugin = |role: &str| !matches!(role, "source" | "parent-record" | "golden" | "architecture");
+        let plugins = claims.dependencies.iter().filter(|dependency| is_plugin(&dependency.role));
+        let plugins = plugins.map(|dependency| format!("{} sha256:{}", dependency.uri, dependency.sha256));
+        // One that reads and writes is named for both.
+        let mut plugins: Vec<String> = plugins.collect();
+        plugins.dedup();
         Link {
             depth,
             verdict,
@@ -314,12 +319,7 @@ impl Link {
             target: claims.target.clone(),
             level: claims.level.clone(),
             finished: claims.finished.clone(),
-            plugins: claims
-                .dependencies
-                .iter()
-                .filter(|dependency| is_plugin(&dependency.role))
-                .map(|dependency| format!("{} sha256:{}", dependency.uri, dependency.sha256))
-                .collect(),
+            plugins,
         }
     }
 

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
+use super::start_writeback;
 use crate::lineage::stamp;
 
 pub const LATEST: &str = "latest";
@@ -117,19 +118,36 @@ fn sync_dir(dir: &Path) -> Result<(), PlaceError> {
     File::open(dir)?.sync_all().map_err(PlaceError::Durability)
 }
 
-/// Children first, so that a directory that survives names only what survives.
+/// Everything is on its way to the disk before the first wait: one commit of the file system's journal then holds all
+/// of it, where each file had one of its own.
 fn sync_tree(dir: &Path) -> Result<(), PlaceError> {
+    settle_tree(dir)?;
+    wait_for_tree(dir)
+}
+
+fn settle_tree(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            sync_tree(&entry.path())?;
+            settle_tree(&entry.path())?;
         } else {
             let file = File::open(entry.path())?;
             file.set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
-            file.sync_all().map_err(PlaceError::Durability)?;
+            start_writeback(&file);
         }
     }
-    let opened = File::open(dir)?;
-    opened.set_permissions(fs::Permissions::from_mode(DIRECTORY_MODE))?;
-    opened.sync_all().map_err(PlaceError::Durability)
+    fs::set_permissions(dir, fs::Permissions::from_mode(DIRECTORY_MODE))
+}
+
+/// Children first, so that a directory that survives names only what survives.
+fn wait_for_tree(dir: &Path) -> Result<(), PlaceError> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            wait_for_tree(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_all().map_err(PlaceError::Durability)?;
+        }
+    }
+    sync_dir(dir)
 }

@@ -154,3 +154,67 @@ pub fn vacuous(expected: &Array, tolerance: Tolerance, rows: bool, narrow: bool)
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAN: f64 = f64::NAN;
+    const INF: f64 = f64::INFINITY;
+
+    fn array(values: &[f64]) -> Array {
+        Array::floats(DType::F32, vec![values.len()], values.to_vec())
+    }
+
+    #[test]
+    fn elements_are_equal_near_or_outside() {
+        let tolerance = Tolerance { absolute: 0.01, relative: 0.001 };
+        for (expected, found, outside) in [
+            (1.0, 1.0, 0),
+            (1.0, 1.0109, 0),
+            (1.0, 1.0111, 1),
+            (-1.0, -1.0111, 1),
+            (0.0, 0.0101, 1),
+            (1.0, NAN, 1),
+            (NAN, 1.0, 1),
+            (NAN, NAN, 0),
+            (INF, INF, 0),
+            (INF, -INF, 1),
+            (INF, 1.0, 1),
+            (1.0, INF, 1),
+        ] {
+            let result = distance(&array(&[0.5, expected]), &array(&[0.5, found]), tolerance).expect("one shape");
+            assert_eq!((result.outside, result.elements), (outside, 2), "{expected} {found}");
+        }
+        let longer = distance(&array(&[1.0]), &array(&[1.0, 1.0]), tolerance);
+        assert!(longer.is_err_and(|why| why.contains("[2], should be [1]")));
+    }
+
+    /// A file that is wrong by a thousandth is wrong, however the graph's own rounding was drawn.
+    #[test]
+    fn the_derived_tolerance_is_of_the_size_of_rounding() {
+        let exact = array(&[1.0, -2.0, 0.25]);
+        let perturbed = array(&[1.0 + 1e-7, -2.0, 0.25]);
+        let tolerance = Tolerance::derived(&exact, &perturbed);
+        assert!(tolerance.absolute < 1e-5 && tolerance.relative < 1e-5, "{tolerance:?}");
+        let wrong = array(&[1.001, -2.0, 0.25]);
+        assert_eq!(distance(&exact, &wrong, tolerance).map(|found| found.outside), Ok(1));
+    }
+
+    #[test]
+    fn what_could_not_have_failed_is_vacuous() {
+        let tolerance = Tolerance { absolute: 0.01, relative: 0.0 };
+        let of = |values: &[f64], shape: Vec<usize>| Array::floats(DType::F32, shape, values.to_vec());
+        for (values, shape, reason) in [
+            (vec![0.0, 1.0, 2.0, 3.0], vec![2, 2], None),
+            (vec![], vec![0, 2], Some("empty")),
+            (vec![0.0, NAN, 2.0, 3.0], vec![2, 2], Some("NaN")),
+            (vec![0.5, 0.54, 0.5, 0.46], vec![2, 2], Some("constant")),
+            (vec![0.0, 1.0, 0.05, 1.05], vec![2, 2], Some("unlike inputs give the same")),
+        ] {
+            let found = vacuous(&of(&values, shape), tolerance, true, false);
+            assert_eq!(found.is_some(), reason.is_some(), "{values:?}: {found:?}");
+            assert!(found.unwrap_or_default().contains(reason.unwrap_or_default()), "{values:?}: {found:?}");
+        }
+    }
+}

@@ -27,7 +27,7 @@ pub fn by_source(host: &Host, spec: &JobSpec, graph: &Graph, path: &Path, caps: 
     let plugin = reader(host, &caps.read_back)?;
     let scratch = spec.staging.join(pipeline::SCRATCH);
     let other = host.sibling(TensorStore::new(&[path.to_owned()], &scratch, spec.limits.output_bytes_max));
-    let request = pipeline::read_request(path, None)?;
+    let request = pipeline::read_request(path, None, &spec.limits)?;
     let model = other.read(plugin, &request).map_err(as_verdicts)?;
     let by = format!("read back by {}", host.id_of(plugin));
     let Some(traced) = model.traced.clone() else {
@@ -90,7 +90,7 @@ pub fn layers_by_source(
     let plugin = reader(host, format)?;
     let scratch = spec.staging.join(pipeline::SCRATCH);
     let other = host.sibling(TensorStore::new(&[path.to_owned()], &scratch, spec.limits.output_bytes_max));
-    let found = other.read(plugin, &pipeline::read_request(path, None)?).map_err(as_verdicts)?;
+    let found = other.read(plugin, &pipeline::read_request(path, None, &spec.limits)?).map_err(as_verdicts)?;
     let (mine, theirs) = (weights(model, host.tensors())?, weights(&found, other.tensors())?);
     if mine != theirs {
         return Err(Diag::new(Code::Mismatch, "", "read back, it has other weights").into());

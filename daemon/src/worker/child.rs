@@ -91,7 +91,6 @@ fn run(spec: &JobSpec, events: Arc<Reporter>, pipeline: impl Fn(&JobSpec, &Host)
             return report;
         }
     };
-    host.fetch_ahead(&spec.targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>());
     catch_unwind(AssertUnwindSafe(|| pipeline(spec, &host))).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
         JobReport::failed(bug(text.unwrap_or("a panic without a text")))
@@ -162,7 +161,7 @@ impl Events for Reporter {
     }
 
     fn left(&self) {
-        let _ = self.trail().leave();
+        self.trail().leave();
     }
 
     fn progress(&self, done: u64, total: u64, what: &str) {

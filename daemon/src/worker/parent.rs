@@ -34,6 +34,10 @@ const EXIT_GRACE: Duration = Duration::from_secs(2);
 /// `RUST_BACKTRACE`: a backtrace would push what matters out of the last lines that are kept.
 const ENVIRONMENT: &[&str] = &["LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ"];
 
+/// The allocator would take address space by the gigabyte, all of which counts against `worker_memory_bytes_max`, and
+/// keep blocks of up to two: weights and activations of large models go back at once.
+const ALLOCATOR: &[(&str, &str)] = &[("MIMALLOC_ARENA_RESERVE", "64MiB"), ("MIMALLOC_ARENA_MAX_OBJECT_SIZE", "32MiB")];
+
 /// The program that is started as a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerCommand {
@@ -107,6 +111,7 @@ impl<'s> Running<'s> {
         let (log, into_log) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let mut builder = Command::new(&command.program);
         builder.arg0("recast").args(&command.args).env_clear();
+        builder.envs(ALLOCATOR.iter().copied());
         builder.envs(ENVIRONMENT.iter().filter_map(|&name| Some((name, std::env::var_os(name)?))));
         // The channel goes in as standard input: nothing has to be inherited that other workers could inherit too.
         builder.stdin(OwnedFd::from(theirs)).stdout(into_log.try_clone()?).stderr(into_log).process_group(0);

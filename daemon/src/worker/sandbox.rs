@@ -21,8 +21,8 @@ const LANDLOCK: ABI = ABI::V6;
 const CPU_GRACE_SECONDS: u64 = 5;
 /// Address space that a thread takes without using it: its stack and malloc's arena.
 const THREAD_BYTES: u64 = 80 << 20;
-/// Threads beside those that plugins may start: one hashes the artifact, one fetches plugins.
-const OWN_THREADS: u64 = 2;
+/// Threads beside those that plugins may start: one fetches plugins and hashes the artifact.
+const OWN_THREADS: u64 = 1;
 /// Threads and processes of this user, all together: a backstop where forking could not be forbidden.
 const PROCESSES_MAX: u64 = 4096;
 

@@ -40,19 +40,23 @@ pub fn read_npz(path: &Path) -> Result<Vec<(String, Array)>, Diag> {
 
 /// As `read_npz`, from anything seekable.
 pub fn read_npz_from(file: impl Read + Seek) -> Result<Vec<(String, Array)>, Diag> {
+    read_within(file, ARRAYS_BYTES_MAX)
+}
+
+fn read_within(file: impl Read + Seek, bytes_max: u64) -> Result<Vec<(String, Array)>, Diag> {
     let broken = |at: &str, e: &dyn std::fmt::Display| Diag::new(Code::Malformed, at, e.to_string());
     let mut archive = zip::ZipArchive::new(file).map_err(|e| broken("", &e))?;
     if archive.len() > MEMBERS_MAX {
         return Err(Diag::new(Code::LimitExceeded, "", format!("{} members, above {MEMBERS_MAX}", archive.len())));
     }
     let mut arrays = Vec::new();
-    let mut left = ARRAYS_BYTES_MAX;
+    let mut left = bytes_max;
     for index in 0..archive.len() {
         let member = archive.by_index(index).map_err(|e| broken("", &e))?;
         let Some(name) = member.name().strip_suffix(".npy").map(str::to_string) else { continue };
         let mut bytes = Vec::new();
         member.take(left + 1).read_to_end(&mut bytes).map_err(|e| broken(&name, &e))?;
-        let over = || Diag::new(Code::LimitExceeded, &name, format!("arrays above {ARRAYS_BYTES_MAX} bytes"));
+        let over = || Diag::new(Code::LimitExceeded, &name, format!("arrays above {bytes_max} bytes"));
         left = left.checked_sub(bytes.len() as u64).ok_or_else(over)?;
         let array = read_npy(&bytes).map_err(|detail| Diag::new(Code::Malformed, &name, detail))?;
         arrays.push((name, array));
@@ -361,6 +365,11 @@ mod tests {
         let arrays = read_npz_from(Cursor::new(&bytes)).unwrap();
         assert_eq!(arrays.len(), 2);
         assert!(arrays.iter().all(|(_, array)| array.numbers() == [1.0, -2.0]));
+        // Of all members together, unpacked.
+        let member = npy("<f4", false, "(2,)", &[0; 8]).len() as u64;
+        assert!(read_within(Cursor::new(&bytes), 2 * member).is_ok());
+        let over = read_within(Cursor::new(&bytes), 2 * member - 1).unwrap_err();
+        assert_eq!((over.code, over.at.as_str()), (Code::LimitExceeded, "x1"));
         for cut in 0..bytes.len() {
             // Truncated at any place: an error, or fewer arrays than there were.
             let short = read_npz_from(Cursor::new(&bytes[..cut]));

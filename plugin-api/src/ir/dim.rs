@@ -11,8 +11,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Atom {
     Symbol(Arc<str>),
-    /// floor(poly / divisor), divisor >= 2.
-    Floor(Box<Poly>, i64),
+    /// floor(poly / divisor), divisor >= 2, of what is not constant.
+    Floor(Arc<Poly>, i64),
 }
 
 /// Sum of coefficient * product of atoms; the empty product is the constant term; no zero coefficients.
@@ -88,7 +88,7 @@ impl Poly {
         }
         match rest.as_constant() {
             Some(constant) => whole.add(&Poly::constant(constant.div_euclid(divisor)), 1),
-            None => whole.add(&Poly::atom(Atom::Floor(Box::new(rest), divisor)), 1),
+            None => whole.add(&Poly::atom(Atom::Floor(Arc::new(rest), divisor)), 1),
         }
     }
 
@@ -245,16 +245,17 @@ impl Dim {
 
     /// Parses what `Display` prints.
     pub fn parse(text: &str) -> Option<Dim> {
-        let mut parser = Parser { rest: text.trim(), depth: 0 };
+        let text = text.trim();
+        // A number or a name, as nearly all are, needs no sum of products: each graph that crosses a boundary is
+        // parsed.
+        if !text.is_empty() && text.chars().all(is_symbol_char) {
+            let is_name = !text.starts_with(|c: char| c.is_ascii_digit());
+            let size = || text.parse::<i64>().ok().and_then(|size| u64::try_from(size).ok());
+            return if is_name { Some(Dim::symbol(text)) } else { size().map(Dim::Known) };
+        }
+        let mut parser = Parser { rest: text, depth: 0 };
         let poly = parser.sum()?;
         if parser.rest.is_empty() { Dim::from_poly(poly) } else { None }
-    }
-}
-
-impl Poly {
-    /// As a dimension; a negative constant is no size.
-    pub fn to_dim(&self) -> Option<Dim> {
-        Dim::from_poly(self.clone())
     }
 }
 
@@ -302,9 +303,10 @@ impl fmt::Display for Poly {
 
 impl fmt::Display for Dim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Dim::Known(size) => write!(f, "{size}"),
-            Dim::Symbolic(poly) => write!(f, "{poly}"),
+        match (self, self.as_symbol()) {
+            (_, Some(name)) => f.write_str(name),
+            (Dim::Known(size), None) => write!(f, "{size}"),
+            (Dim::Symbolic(poly), None) => write!(f, "{poly}"),
         }
     }
 }
@@ -414,7 +416,14 @@ mod tests {
         for dim in dims {
             assert_eq!(Dim::parse(&dim.to_string()), Some(dim.clone()), "{dim}");
         }
-        assert_eq!(Dim::parse("time+"), None);
+        let simple =
+            [("t", Dim::symbol("t")), (" 7 ", Dim::Known(7)), ("_1", Dim::symbol("_1")), ("a.b", Dim::symbol("a.b"))];
+        for (text, dim) in simple {
+            assert_eq!(Dim::parse(text), Some(dim), "{text}");
+        }
+        for text in ["", "time+", "1a", "1.5", "-", "+1", "9223372036854775808", "a b"] {
+            assert_eq!(Dim::parse(text), None, "{text}");
+        }
         assert_eq!(Dim::parse("floor((time)/0)"), None);
     }
 

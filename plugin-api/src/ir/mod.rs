@@ -85,9 +85,14 @@ pub struct Graph {
     index: ParamIndex,
 }
 
-/// (path, role) to a position in `params`: derived, so two graphs never differ by it.
+/// (path, role) to a position in `params`: derived, so two graphs never differ by it. It is filled where a param is
+/// looked for, which in most graphs that cross a boundary none is.
 #[derive(Debug, Clone, Default)]
-struct ParamIndex(HashMap<(String, String), usize>);
+struct ParamIndex {
+    places: HashMap<(String, String), usize>,
+    /// How many of the params are in it.
+    known: usize,
+}
 
 impl PartialEq for ParamIndex {
     fn eq(&self, _: &ParamIndex) -> bool {
@@ -136,11 +141,20 @@ impl Graph {
 
     /// Adds a weight, or finds it when (path, role) was added before with the same tensor.
     pub fn param(&mut self, path: &str, role: &str, tensor: Tensor) -> ValueId {
-        let key = (path.to_string(), role.to_string());
-        match self.index.0.get(&key) {
-            Some(&at) if self.params.get(at).is_some_and(|p| p.tensor == tensor) => self.params[at].value,
+        match self.find_param(path, role) {
+            Some(known) if known.tensor == tensor => known.value,
             _ => self.push_param(path, role, tensor),
         }
+    }
+
+    fn find_param(&mut self, path: &str, role: &str) -> Option<&Param> {
+        let index = &mut self.index;
+        for (at, param) in self.params.iter().enumerate().skip(index.known) {
+            index.places.insert((param.path.clone(), param.role.clone()), at);
+        }
+        index.known = self.params.len();
+        let at = index.places.get(&(path.to_owned(), role.to_owned()))?;
+        self.params.get(*at)
     }
 
     /// Adds a view of a weight beside others of the same (path, role), whose role it then gets with a number behind it:
@@ -149,8 +163,7 @@ impl Graph {
         let base = role.split_once(VIEW_MARK).map_or(role, |(base, _)| base);
         let mut name = base.to_string();
         for number in 2.. {
-            let key = (path.to_string(), name.clone());
-            match self.index.0.get(&key).map(|&at| &self.params[at]) {
+            match self.find_param(path, &name) {
                 Some(param) if param.tensor == tensor => return param.value,
                 Some(_) => name = format!("{base}{VIEW_MARK}{number}"),
                 None => break,
@@ -175,17 +188,11 @@ impl Graph {
                 param.role = base.to_string();
             }
         }
-        self.settle_index();
-    }
-
-    /// After params were changed or put in place other than by `push_param`.
-    fn settle_index(&mut self) {
-        self.index.0 = self.params.iter().enumerate().map(|(i, p)| ((p.path.clone(), p.role.clone()), i)).collect();
+        self.index = ParamIndex::default();
     }
 
     fn push_param(&mut self, path: &str, role: &str, tensor: Tensor) -> ValueId {
         let value = self.new_value(tensor.ty());
-        self.index.0.insert((path.to_string(), role.to_string()), self.params.len());
         self.params.push(Param { path: path.into(), role: role.into(), tensor, value });
         value
     }

@@ -288,9 +288,9 @@ impl AttrValue for Padding {
 pub type Attrs = Vec<(String, Attr)>;
 
 fn take<T: AttrValue>(attrs: &mut Attrs, op: &str, name: &str) -> Result<T, String> {
-    let at = attrs.iter().position(|(key, _)| key == name).ok_or(format!("{op} lacks attribute '{name}'"))?;
+    let at = attrs.iter().position(|(key, _)| key == name).ok_or_else(|| format!("{op} lacks attribute '{name}'"))?;
     let (_, attr) = attrs.swap_remove(at);
-    T::from_attr(&attr).ok_or(format!("{op}: attribute '{name}' has the wrong form"))
+    T::from_attr(&attr).ok_or_else(|| format!("{op}: attribute '{name}' has the wrong form"))
 }
 
 /// What may stand in brackets behind an op's family.

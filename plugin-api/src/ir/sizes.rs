@@ -90,8 +90,7 @@ mod tests {
             Ok(match atom {
                 Atom::Symbol(name) => name.to_string(),
                 Atom::Floor(inner, divisor) => {
-                    let inner = inner.to_dim().unwrap_or(Dim::Known(0));
-                    format!("[{}/{divisor}]", self.polynomial(&inner)?)
+                    format!("[{}/{divisor}]", self.polynomial(&Dim::Symbolic(inner.clone()))?)
                 }
             })
         }

@@ -8,6 +8,7 @@ use super::types::{DType, Data, INLINE_BYTES_MAX, Tensor, Type};
 use super::{Conv, Graph, NODES_MAX, Node, Pool, RANK_MAX, ValueId, infer};
 use crate::diag::{Code, Diag};
 use crate::messages::Caps;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Graphs inside of graphs (bodies of `Scan`).
@@ -32,11 +33,11 @@ struct Findings<'a> {
 }
 
 /// A place inside of nested graphs.
-fn join(prefix: &str, path: &str) -> String {
+fn join<'p>(prefix: &'p str, path: &'p str) -> Cow<'p, str> {
     match (prefix, path) {
         ("", path) => path.into(),
         (prefix, "") => prefix.into(),
-        (prefix, path) => format!("{prefix}/{path}"),
+        (prefix, path) => format!("{prefix}/{path}").into(),
     }
 }
 
@@ -63,7 +64,8 @@ impl Findings<'_> {
             self.define(&mut defined, input.value, &join(prefix, &input.name));
         }
         for param in &graph.params {
-            let at = join(prefix, &param.name());
+            let name = param.name();
+            let at = join(prefix, &name);
             self.define(&mut defined, param.value, &at);
             self.tensor(&param.tensor, &at);
             let ty = graph.types.get(param.value.0 as usize);
@@ -89,16 +91,17 @@ impl Findings<'_> {
     }
 
     fn names(&mut self, graph: &Graph, prefix: &str) {
-        let inputs = graph.inputs.iter().map(|input| input.name.clone());
-        let outputs = graph.outputs.iter().map(|output| output.name.clone());
-        let params = graph.params.iter().map(|param| format!("{} of '{}'", param.role, param.path));
-        let kinds: [(&str, Vec<String>); 3] =
+        let inputs = graph.inputs.iter().map(|input| (input.name.as_str(), ""));
+        let outputs = graph.outputs.iter().map(|output| (output.name.as_str(), ""));
+        let params = graph.params.iter().map(|param| (param.role.as_str(), param.path.as_str()));
+        let kinds: [(&str, Vec<(&str, &str)>); 3] =
             [("input", inputs.collect()), ("output", outputs.collect()), ("param", params.collect())];
         for (kind, names) in kinds {
             let mut seen = HashSet::new();
-            for name in names {
-                if !seen.insert(name.clone()) {
-                    self.bug(join(prefix, &name), format!("two {kind}s have this name"));
+            for (name, path) in names {
+                if !seen.insert((name, path)) {
+                    let shown = if kind == "param" { format!("{name} of '{path}'") } else { name.to_owned() };
+                    self.bug(join(prefix, &shown), format!("two {kind}s have this name"));
                 }
             }
         }
@@ -117,7 +120,7 @@ impl Findings<'_> {
         let mut known = true;
         for value in node.inputs.iter().flatten() {
             if !defined.get(value.0 as usize).copied().unwrap_or(false) {
-                self.bug(&at, format!("{} uses %{} before it is defined", node.op.name(), value.0));
+                self.bug(&*at, format!("{} uses %{} before it is defined", node.op.name(), value.0));
                 known = false;
             }
         }
@@ -204,14 +207,17 @@ impl Findings<'_> {
     }
 }
 
+/// Each axis of `rank` once.
+pub(super) fn is_permutation(axes: &[usize], rank: usize) -> bool {
+    axes.len() == rank && (0..rank).all(|axis| axes.contains(&axis))
+}
+
 /// View and stored bytes agree; that a region lies inside of its file is for whoever knows the file.
 pub fn check_tensor(tensor: &Tensor) -> Result<(), String> {
     if tensor.stored.len() > RANK_MAX || tensor.shape.len() > RANK_MAX {
         return Err(format!("rank {} of a tensor", tensor.stored.len().max(tensor.shape.len())));
     }
-    let mut axes = tensor.perm.clone();
-    axes.sort_unstable();
-    if axes != (0..tensor.stored.len()).collect::<Vec<_>>() {
+    if !is_permutation(&tensor.perm, tensor.stored.len()) {
         return Err(format!("axes {:?} of a tensor of rank {}", tensor.perm, tensor.stored.len()));
     }
     let count = |sizes: &[u64]| sizes.iter().try_fold(1u64, |product, &size| product.checked_mul(size));
@@ -277,7 +283,7 @@ impl Border<'_> {
         for node in graph.nodes() {
             let at = join(prefix, &node.path);
             if !self.caps.ops.iter().any(|name| name == node.op.name()) {
-                *self.ops.entry((at.clone(), node.op.name())).or_default() += 1;
+                *self.ops.entry((at.to_string(), node.op.name())).or_default() += 1;
             }
             self.layout(&node.op, &at);
             for value in &node.outputs {

@@ -5,6 +5,7 @@ use super::attr::Attr;
 use super::dim::Dim;
 use super::op::Op;
 use super::types::{DType, Data, Tensor, Type};
+use super::validate::is_permutation;
 use super::{Graph, NODES_MAX, RANK_MAX, ValueId};
 use crate::diag::{Code, Diag};
 use prost::Message;
@@ -253,9 +254,7 @@ impl TensorProto {
             true => (0..rank).collect(),
             false => self.perm.iter().map(|&axis| axis as usize).collect(),
         };
-        let mut sorted = perm.clone();
-        sorted.sort_unstable();
-        if rank > RANK_MAX || sorted != (0..rank).collect::<Vec<_>>() {
+        if rank > RANK_MAX || !is_permutation(&perm, rank) {
             return Err(bad("tensor", format!("axes {perm:?} of rank {rank}")));
         }
         let seen: Vec<u64> = perm.iter().map(|&axis| self.stored[axis]).collect();

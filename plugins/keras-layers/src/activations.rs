@@ -60,6 +60,8 @@ const FUNCTIONS: &[(&str, Activation)] = &[
     ("elu", spec(ActivationFunction::Elu, 1.0, 0.0)),
     ("exponential", A::Unary(UnaryFunction::Exp)),
     ("gelu", A::Unary(UnaryFunction::Gelu)),
+    // As TensorFlow.js calls the approximate one; no Keras has a name for it.
+    ("gelu_new", A::Unary(UnaryFunction::GeluTanh)),
     ("glu", A::Glu),
     ("hard_shrink", A::HardShrink(0.5)),
     ("hard_silu", A::HardSilu),

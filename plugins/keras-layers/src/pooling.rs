@@ -139,7 +139,8 @@ fn global(l: &mut Lowering<'_>, n: usize, function: ReduceFunction) -> Outcome {
 
 /// The mean over time; with a mask, over the steps that it keeps.
 fn global_average1d(l: &mut Lowering<'_>) -> Outcome {
-    let Some(mask) = mask(l) else {
+    // Before Keras 2.2 it took none, and TensorFlow.js, which follows that, leaves it out.
+    let Some(mask) = mask(l).filter(|_| l.keras_version() >= (2, 2)) else {
         return global(l, 1, ReduceFunction::Mean);
     };
     let x = float_input(l)?;

@@ -1,16 +1,15 @@
 //! Layers around another layer, which may be of any plugin, or a whole model.
 
 use crate::core::quantization;
-use crate::table::{self, Masks, Row};
+use crate::table::{Masks, Row};
 use crate::training::{handed_on, is_training};
+use recast_keras_model::classes::is_made_of_others;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::types::element_count;
 use recast_plugin_api::ir::{DType, Dim, ReduceFunction, ValueId};
 use recast_plugin_api::lower::{Config, Lowering, Val};
 use recast_plugin_api::model::Layer;
 
-/// Families of layers that call layers of their own.
-const MADE_OF_OTHERS: &[&str] = &["attention", "recurrent", WRAPPER];
 const WRAPPER: &str = "wrapper";
 
 pub const ROWS: &[Row] = &[
@@ -88,8 +87,7 @@ fn time_distributed(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
 /// wrapper's, for its weights, too; models, and layers that are made of others, run theirs as ever.
 fn stepped(l: &Lowering<'_>) -> Result<Layer, Findings> {
     let mut child = l.child("layer")?.clone();
-    let family = table::find(&child.class).map(|row| row.family);
-    if l.keras_major() < 3 || child.model.is_some() || family.is_some_and(|family| MADE_OF_OTHERS.contains(&family)) {
+    if l.keras_major() < 3 || child.model.is_some() || is_made_of_others(&child.class) {
         return Ok(child);
     }
     let mut config = Config::new(&child.path, &child.config)?.object().clone();

@@ -443,7 +443,7 @@ impl<'a> Emit<'a> {
                 let factor = match factor {
                     Atom::Symbol(name) => self.size(&Dim::symbol(name))?,
                     Atom::Floor(inner, divisor) => {
-                        let inner = self.size(&inner.to_dim().unwrap_or(Dim::Known(0)))?;
+                        let inner = self.size(&Dim::Symbolic(inner.clone()))?;
                         binary("//", inner, (*divisor).into())
                     }
                 };
@@ -525,15 +525,6 @@ impl<'a> Emit<'a> {
         let name = self.class.attributes.take(&self.attribute_base(&self.path, "constant"));
         self.keep(&name, tensor.clone(), false, false)?;
         self.out.remember(key, &self.class.prefix, &name);
-        Ok(Py::Attr(Box::new("self".into()), name))
-    }
-
-    /// A buffer of `shape` whose elements are made when the file is written.
-    pub fn made_buffer(&mut self, hint: &str, weight: Weight) -> Result<Py, Diag> {
-        let name = self.class.attributes.take(&self.attribute_base(&self.path, hint));
-        let kept = Kept::buffer(&name, &weight.shape, torch_dtype(weight.dtype));
-        self.class.kept.push(kept);
-        self.out.weights.push(Weight { key: self.class.key(&name), ..weight });
         Ok(Py::Attr(Box::new("self".into()), name))
     }
 

@@ -71,7 +71,7 @@ fn slid(length: &Dim, window: u64, stride: u64, dilation: u64, padding: Padding)
     bounded(&[before.saturating_add(1), after.saturating_add(1)])?;
     let reach = super::reach(window, dilation) as i64;
     let slack = length.offset(before as i64 + after as i64 - reach);
-    let slack = slack.ok_or(format!("a window of {reach} does not fit a length of {length}"))?;
+    let slack = slack.ok_or_else(|| format!("a window of {reach} does not fit a length of {length}"))?;
     Ok(slack.floor_div(stride).plus(&Dim::Known(1)))
 }
 
@@ -144,7 +144,7 @@ pub fn conv_transpose(op: &ConvTranspose, ins: &mut Ins) -> Inferred {
         let reach = super::reach(window[i], op.dilations[i]) + op.output_padding[i];
         let grown = sizes[i].times(&Dim::Known(op.strides[i]));
         let length = grown.offset(reach as i64 - op.strides[i] as i64 - before as i64 - after as i64);
-        length.ok_or(format!("nothing is left of axis {i} after cropping"))
+        length.ok_or_else(|| format!("nothing is left of axis {i} after cropping"))
     };
     let lengths: Vec<Dim> = (0..window.len()).map(length).collect::<Result<_, _>>()?;
     Ok(vec![with_spatial(x, op.layout, lengths, Dim::Known(out.saturating_mul(op.groups)))])

@@ -33,7 +33,8 @@ pub fn einsum_terms(equation: &str) -> Option<(Vec<Vec<char>>, Vec<char>)> {
 }
 
 pub fn einsum(op: &Einsum, ins: &mut Ins) -> Inferred {
-    let (terms, result) = einsum_terms(&op.equation).ok_or(format!("equation '{}' is not plain", op.equation))?;
+    let (terms, result) =
+        einsum_terms(&op.equation).ok_or_else(|| format!("equation '{}' is not plain", op.equation))?;
     ins.count(terms.len(), terms.len())?;
     let mut sizes: Vec<(char, Dim)> = Vec::new();
     for (index, term) in terms.iter().enumerate() {

@@ -45,7 +45,7 @@ pub fn slice(op: &Slice, ins: &Ins) -> Inferred {
     ins.count(1, 1)?;
     let x = ins.get(0)?;
     want_axis(x, op.axis)?;
-    let length = op.stop.minus(&op.start).ok_or(format!("slice {}..{} is backwards", op.start, op.stop))?;
+    let length = op.stop.minus(&op.start).ok_or_else(|| format!("slice {}..{} is backwards", op.start, op.stop))?;
     if op.step == 0 {
         return Err("a step of zero".into());
     }

@@ -264,7 +264,6 @@ impl<'t> Parser<'t> {
             let ty = values.types.remove(&id).ok_or_else(|| self.error(format!("value %{id} is never defined")))?;
             graph.types.push(ty);
         }
-        graph.settle_index();
         Ok(graph)
     }
 

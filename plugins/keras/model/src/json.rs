@@ -19,7 +19,7 @@ pub fn parse(text: &[u8], at: &str, limits: &Limits) -> Result<Value, Diag> {
     let depth = depth(text);
     if depth > limits.json_depth {
         let detail = format!("JSON nested {depth} deep, the bound is {}", limits.json_depth);
-        return Err(Diag::new(Code::LimitExceeded, at, detail).hint("raise limits.json_depth_max"));
+        return Err(Diag::new(Code::LimitExceeded, at, detail));
     }
     serde_json::from_str(&quote_literals(text))
         .map_err(|error| Diag::new(Code::Malformed, at, format!("not JSON: {error}")))

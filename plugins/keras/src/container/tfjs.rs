@@ -20,9 +20,11 @@ use crate::io::{Files, Limits, RANK_MAX};
 use crate::json;
 use crate::weights;
 use crate::weights::convert::{self, Origin};
+use crate::weights::tree;
+use crate::write::javascript;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::DType;
-use recast_plugin_api::model::{LayerModel, SCHEMA_REV};
+use recast_plugin_api::model::{LayerModel, Model, SCHEMA_REV};
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -89,11 +91,25 @@ pub fn read<'a>(
         files.io().report(&Diag::new(Code::TrainingDropped, "training_config", detail).note());
     }
     let mut architecture = config::read(config, "modelTopology", &version, limits)?;
+    if version.text == PORTED {
+        heeded(&mut architecture.root);
+        let findings = javascript::left_over(&architecture.root);
+        if !findings.is_empty() {
+            return Err(findings);
+        }
+    }
     let mut arrays = Vec::new();
     for (number, group) in list(&document, "weightsManifest", path)?.iter().enumerate() {
         arrays.extend(group_of(group, &format!("weightsManifest/{number}"), base, limits, files)?);
     }
-    let (taken, mut findings) = flat::assign(&architecture, &arrays);
+    let (tree, arrays) = match flat::tree(arrays) {
+        Ok(tree) => (Some(tree), Vec::new()),
+        Err(arrays) => (None, arrays),
+    };
+    let (taken, mut findings) = match &tree {
+        Some(tree) => tree::assign(&architecture, tree).0,
+        None => flat::assign(&architecture, &arrays),
+    };
     let origin = Origin::of(&version);
     let (taken, more) = convert::settle(taken, &mut architecture.root, origin, limits);
     findings.extend(more);
@@ -110,11 +126,34 @@ pub fn read<'a>(
     })
 }
 
-/// Models that were made in JavaScript say `tfjs-layers 4.22.0`: their layers are those of Keras 2.
+/// What tfjs-layers was ported from, and does to this day: masked steps that repeat the state, bilinear resizing by the
+/// pixels' corners, a GRU that resets before. Seen in 4.22, whose models say `tfjs-layers 4.22.0`.
+const PORTED: &str = "2.1.6";
+
 fn version_of(topology: &Value) -> Version {
-    let stated = topology.get("keras_version").and_then(Value::as_str).unwrap_or_default();
-    let python = stated.starts_with(|first: char| first.is_ascii_digit());
-    Version::parse(if python { stated } else { "2.15.0" })
+    let stated = topology.get("keras_version").and_then(Value::as_str).unwrap_or("2.15.0");
+    Version::parse(if stated.starts_with("tfjs-") { PORTED } else { stated })
+}
+
+/// Without the options that TensorFlow.js writes down and does not heed: a dilation of a DepthwiseConv2D, and those of
+/// the cell of an RNN, which it writes twice.
+fn heeded(model: &mut Model) {
+    for layer in &mut model.layers {
+        layer.model.iter_mut().for_each(heeded);
+        let ignores = matches!(layer.class.as_str(), "DepthwiseConv2D" | "RNN");
+        let Some(Value::Object(mut config)) = ignores.then(|| serde_json::from_str(&layer.config).ok()).flatten()
+        else {
+            continue;
+        };
+        if layer.class == "RNN" {
+            let cell = config.get("cell").and_then(|cell| cell.get("config")).and_then(Value::as_object).cloned();
+            let twice = |key: &str| cell.as_ref().is_some_and(|cell| cell.contains_key(key));
+            config.retain(|key, _| matches!(key.as_str(), "name" | "trainable" | "dtype") || !twice(key));
+        } else {
+            config.insert("dilation_rate".into(), Value::from(vec![1, 1]));
+        }
+        layer.config = Value::Object(config).to_string();
+    }
 }
 
 /// The weights of one group, over its files.

@@ -2,7 +2,7 @@
 //! `weights::tree` and `weights::legacy` read the same layouts.
 
 use super::hdf5::{Array, Attr, Group, names};
-use super::upgrade::{Dialect, Operation, order, order_without_masks, orders_differ};
+use super::upgrade::{Dialect, Operation, javascript, order, order_without_masks, orders_differ};
 use crate::hdf5::join;
 use crate::weights::roles::{self, Role};
 use crate::weights::tree::{numbered, role_home, snake_case};
@@ -27,6 +27,14 @@ pub struct Layout {
     /// Whether masks count in the order of layers: not in Keras 2.
     old: bool,
     findings: Findings,
+}
+
+/// How arrays of layers inside of others are called.
+#[derive(Clone, Copy)]
+enum Scopes {
+    /// By all the layers around them.
+    Paths,
+    JavaScript,
 }
 
 /// One array of a layer.
@@ -254,16 +262,18 @@ impl Listed {
     }
 }
 
-/// Every array by the path of its layer, in Keras' order.
+/// Every array under the name that TensorFlow.js gives it, in Keras' order.
 pub fn listed(model: &Model) -> Result<Vec<Listed>, Findings> {
     let mut layout = Layout { old: true, ..Layout::default() };
     let mut list = Vec::new();
     for operation in layout.order(model) {
         let Operation::Layer(layer) = operation else { continue };
-        let slots = layout.section_slots(&model.layers[layer]);
+        let layer = &model.layers[layer];
+        let (mut first, mut last) = (Vec::new(), Vec::new());
+        layout.collect(layer, &layer.name, Scopes::JavaScript, false, &mut first, &mut last);
         let listed =
             |(name, slot): (String, Slot<'_>)| Listed { name, dtype: slot.dtype, dims: slot.dims, data: slot.data };
-        list.extend(slots.into_iter().map(listed));
+        list.extend(first.into_iter().chain(last).map(listed));
     }
     layout.done().map(|_| list)
 }
@@ -333,7 +343,7 @@ impl Layout {
     /// The arrays of a layer of the top model and of all that is in it, under names that differ.
     fn section_slots<'m>(&mut self, layer: &'m Layer) -> Vec<(String, Slot<'m>)> {
         let (mut first, mut last) = (Vec::new(), Vec::new());
-        self.collect(layer, &layer.name, false, &mut first, &mut last);
+        self.collect(layer, &layer.name, Scopes::Paths, false, &mut first, &mut last);
         first.append(&mut last);
         let mut used = HashSet::new();
         for (name, _) in &mut first {
@@ -353,6 +363,7 @@ impl Layout {
         &mut self,
         layer: &'m Layer,
         path: &str,
+        scopes: Scopes,
         frozen: bool,
         first: &mut Vec<(String, Slot<'m>)>,
         last: &mut Vec<(String, Slot<'m>)>,
@@ -366,11 +377,20 @@ impl Layout {
             for operation in self.order(model) {
                 let Operation::Layer(inner) = operation else { continue };
                 let inner = &model.layers[inner];
-                self.collect(inner, &format!("{path}/{}", inner.name), frozen, first, last);
+                let path = match scopes {
+                    Scopes::Paths => format!("{path}/{}", inner.name),
+                    Scopes::JavaScript => inner.name.clone(),
+                };
+                self.collect(inner, &path, scopes, frozen, first, last);
             }
         }
-        for child in layer.children.iter().filter_map(|child| child.layer.as_ref()) {
-            self.collect(child, &format!("{path}/{}", child.name), frozen, first, last);
+        for child in &layer.children {
+            let Some(inner) = &child.layer else { continue };
+            let path = match scopes {
+                Scopes::Paths => format!("{path}/{}", inner.name),
+                Scopes::JavaScript => javascript::scope(layer, path, &child.attribute),
+            };
+            self.collect(inner, &path, scopes, frozen, first, last);
         }
     }
 }

@@ -26,6 +26,7 @@ use recast_plugin_api::model::{LayerModel, Model, SCHEMA_REV};
 use recast_plugin_api::plugin::{WriteCx, options};
 use serde_json::{Value, json};
 use std::io::{BufWriter, Write};
+pub use upgrade::javascript;
 use upgrade::{Dialect, Newer, Typed, refused_by_2};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};

@@ -113,8 +113,7 @@ impl Sizes for Emit<'_> {
             Atom::Symbol(name) => self.size(&Dim::symbol(name)),
             Atom::Floor(inner, divisor) => {
                 // ONNX' division truncates; sizes are never negative, so that is the floor.
-                let inner = inner.to_dim().unwrap_or(Dim::Known(0));
-                let inner = self.size(&inner)?;
+                let inner = self.size(&Dim::Symbolic(inner.clone()))?;
                 let divisor = self.ints(&[*divisor]);
                 Ok(self.call("Div", &[&inner, &divisor]))
             }

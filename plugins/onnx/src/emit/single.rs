@@ -171,7 +171,7 @@ mod tests {
         let tan = graph.unary("tan", UnaryFunction::Tan, weight).unwrap();
         let sum = graph.binary("add", BinaryFunction::Add, atan, tan).unwrap();
         graph.output("y", sum);
-        let emitted = super::super::graph(&graph, 17).unwrap();
+        let emitted = super::super::graph(&graph, Some(17)).unwrap();
         let ops: Vec<&str> = emitted.nodes.iter().filter_map(|node| node.op_type.as_deref()).collect();
         assert_eq!(ops.iter().filter(|op| SINGLE.contains(op)).count(), 3, "{ops:?}");
         // In, and for the sum out of both; what follows one another stays narrow, and the weight is stored so.

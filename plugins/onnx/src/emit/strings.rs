@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn tables_are_encoders_of_labels() {
-        let emitted = super::super::graph(&looked_up(), 17).unwrap_or_else(|findings| panic!("{}", findings[0]));
+        let emitted = super::super::graph(&looked_up(), Some(17)).unwrap_or_else(|findings| panic!("{}", findings[0]));
         let [to, from] = &emitted.nodes[..] else { panic!("{} nodes", emitted.nodes.len()) };
         for node in [to, from] {
             assert_eq!((node.op_type.as_deref(), node.domain.as_deref()), (Some("LabelEncoder"), Some(ML.0)));

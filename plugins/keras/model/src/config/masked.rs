@@ -11,6 +11,7 @@ use super::Version;
 use crate::json::flag;
 use recast_plugin_api::model::keras_version;
 use serde_json::Value;
+use std::borrow::Cow;
 
 const KEY: &str = "zero_output_for_mask";
 
@@ -61,10 +62,10 @@ fn is_forgotten(version: &Version, layer: &Value) -> bool {
 }
 
 /// The layer's configuration, without the option where it does not count.
-pub(super) fn heeded(version: &Version, layer: &Value, config: &Value) -> Value {
-    let mut config = config.clone();
-    if let (true, Some(config)) = (is_forgotten(version, layer), config.as_object_mut()) {
-        config.remove(KEY);
+pub(super) fn heeded<'v>(version: &Version, layer: &Value, config: &'v Value) -> Cow<'v, Value> {
+    let mut config = Cow::Borrowed(config);
+    if is_forgotten(version, layer) {
+        config.to_mut().as_object_mut().map(|config| config.remove(KEY));
     }
     config
 }

@@ -35,7 +35,7 @@ const LOST: &[&str] = &[
 /// Those of them that tf.keras 2.15 has, with the keys that they have had since Keras 2.
 const ONLY_2: &[&str] = &["LocallyConnected1D", "LocallyConnected2D"];
 
-/// Classes that look words up, split them, or hash them. Both Keras have them, TensorFlow.js has not.
+/// Classes that look words up, split them, or hash them.
 const OF_WORDS: &[&str] = &["HashedCrossing", "Hashing", "IntegerLookup", "StringLookup", "TextVectorization"];
 
 /// What Keras itself does to texts before it looks up their words.
@@ -108,10 +108,6 @@ impl Upgrade<'_> {
         if only3 && self.dialect.is_old() {
             let class = layer.class.strip_prefix("ops.").unwrap_or(&layer.class);
             let detail = format!("Keras 2, which TensorFlow.js follows, has no {class}");
-            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
-        }
-        if self.dialect == Dialect::Js && OF_WORDS.contains(&layer.class.as_str()) {
-            let detail = format!("TensorFlow.js has no {}", layer.class);
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
         if let Some(operation) = layer.class.strip_prefix("ops.") {

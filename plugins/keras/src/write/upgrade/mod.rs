@@ -8,6 +8,7 @@ mod classes;
 mod explicit;
 mod functions;
 mod gone;
+pub mod javascript;
 mod layer;
 mod masks;
 mod order;

@@ -6,7 +6,7 @@ use super::layer::is_renormalized;
 use super::masks::{Habit, habit};
 use super::order::orders_differ;
 use super::typed::{Typed, asks_for_counts};
-use super::{Dialect, Newer, casts, cells, functions, stepped};
+use super::{Dialect, Newer, casts, cells, functions, javascript, stepped};
 use crate::weights::roles;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg, keras_version};
@@ -23,13 +23,24 @@ pub struct Prepared {
 
 pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect, typed: &Typed) -> Result<Prepared, Findings> {
     let version = source.keras_version.as_str();
-    let major = keras_version(version).0;
-    let (findings, notes) = (Findings::new(), Vec::new());
-    let mut prepare = Prepare { typed, dialect, version, major, findings, notes, newer: None };
+    let mut prepare = Prepare {
+        typed,
+        dialect,
+        version,
+        major: keras_version(version).0,
+        findings: Findings::new(),
+        notes: Vec::new(),
+        newer: None,
+        weighted: HashSet::new(),
+    };
     let mut root = prepare.masks(root, Rule::of(version));
     prepare.model(&mut root);
     if dialect == Dialect::Both {
         root.layers.iter().flat_map(insides).for_each(|layer| prepare.finished(layer));
+    }
+    if dialect == Dialect::Js {
+        prepare.findings.extend(javascript::refused(&root, typed));
+        prepare.notes.extend(javascript::widened(&root));
     }
     let Prepare { findings, notes, newer, .. } = prepare;
     if findings.is_empty() { Ok(Prepared { root, notes, newer }) } else { Err(findings) }
@@ -88,6 +99,8 @@ struct Prepare<'t> {
     findings: Findings,
     notes: Vec<Diag>,
     newer: Option<Newer>,
+    /// Names of layers that have weights, of the whole model: TensorFlow.js finds weights by these alone.
+    weighted: HashSet<String>,
 }
 
 impl Prepare<'_> {
@@ -143,8 +156,10 @@ impl Prepare<'_> {
                 self.findings.extend(found);
             }
             // Before the layers are ordered: Keras orders them by what it is given in this way.
-            if self.dialect.is_old() {
-                calls.iter_mut().for_each(|call| name_positions(&layer.class, call));
+            match self.dialect {
+                Dialect::Keras2 => calls.iter_mut().for_each(|call| name_positions(&layer.class, call)),
+                Dialect::Js => calls.iter_mut().for_each(|call| javascript::list_states(&layer.class, call)),
+                Dialect::Keras3 | Dialect::Both => {}
             }
         }
         let version = keras_version(self.version);
@@ -177,6 +192,9 @@ impl Prepare<'_> {
             self.without_renorm(layer);
         }
         self.findings.extend(stepped::agree(layer, self.major, self.dialect).err());
+        if self.dialect == Dialect::Js {
+            javascript::reword(layer, self.typed, &mut self.notes);
+        }
         if let Some(model) = layer.model.as_mut() {
             self.model(model);
         }
@@ -194,7 +212,9 @@ impl Prepare<'_> {
     /// May a name hold it?
     fn fits(&self, c: char) -> bool {
         match self.dialect {
-            Dialect::Keras3 | Dialect::Both | Dialect::Js => c != '/',
+            Dialect::Keras3 | Dialect::Both => c != '/',
+            // Names of weights begin with it.
+            Dialect::Js => c.is_ascii_alphanumeric() || "-._".contains(c),
             // A name is a scope of TensorFlow.
             Dialect::Keras2 => c.is_ascii_alphanumeric() || "_.\\/>-".contains(c),
         }
@@ -202,8 +222,12 @@ impl Prepare<'_> {
 
     fn plain(&self, name: &str) -> String {
         let plain: String = name.chars().map(|c| if self.fits(c) { c } else { '_' }).collect();
-        let begins = |c: char| self.dialect != Dialect::Keras2 || c.is_ascii_alphanumeric() || c == '.';
-        if plain.starts_with(begins) { plain } else { plain.replacen(|_: char| true, ".", 1) }
+        let (begins, first): (fn(char) -> bool, &str) = match self.dialect {
+            Dialect::Keras3 | Dialect::Both => return plain,
+            Dialect::Keras2 => (|c| c.is_ascii_alphanumeric() || c == '.', "."),
+            Dialect::Js => (|c| c.is_ascii_alphanumeric(), "0"),
+        };
+        if plain.starts_with(begins) { plain } else { plain.replacen(|_: char| true, first, 1) }
     }
 
     fn names(&mut self, model: &mut Model) {
@@ -217,7 +241,11 @@ impl Prepare<'_> {
             }
         }
         for layer in &mut model.layers {
-            let Some(name) = self.renamed(&layer.name, &layer.path, has_masks, &mut used) else { continue };
+            let renamed = self.renamed(&layer.name, &layer.path, has_masks, &mut used);
+            if self.dialect == Dialect::Js && javascript::names_weights(layer) {
+                self.weighted.insert(renamed.as_ref().unwrap_or(&layer.name).clone());
+            }
+            let Some(name) = renamed else { continue };
             layer.name = name;
             let config: Option<Value> = serde_json::from_str(&layer.config).ok();
             if let Some(mut config) = config.filter(Value::is_object) {
@@ -245,18 +273,24 @@ impl Prepare<'_> {
     fn renamed(&mut self, name: &str, path: &str, has_masks: bool, used: &mut HashSet<String>) -> Option<String> {
         let mut free = self.plain(name);
         let taken = has_masks && self.is_taken(name);
-        if free == name && !taken {
+        let twice = self.weighted.contains(name);
+        if free == name && !taken && !twice {
             return None;
         }
-        while !used.insert(free.clone()) {
+        while self.weighted.contains(&free) || !used.insert(free.clone()) {
             free.push('_');
         }
-        let who = if self.dialect == Dialect::Keras2 { "Keras 2" } else { "Keras 3" };
+        let who = match self.dialect {
+            Dialect::Keras3 | Dialect::Both => "Keras 3",
+            Dialect::Keras2 => "Keras 2",
+            Dialect::Js => "TensorFlow.js",
+        };
         let mut odd: Vec<char> = name.chars().filter(|c| !self.fits(*c)).collect();
         odd.dedup();
         let odd = String::from_iter(odd);
         let detail = match taken {
             true => format!("Keras 3 calls an operation on masks `{name}`: the layer became `{free}`"),
+            false if twice => format!("TensorFlow.js tells weights by their layers' names: `{name}` became `{free}`"),
             false => format!("{who} allows no `{odd}` in a name: `{name}` became `{free}`"),
         };
         self.notes.push(Diag::new(Code::OptionIgnored, path, detail));

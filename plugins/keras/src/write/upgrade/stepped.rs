@@ -3,31 +3,10 @@
 
 use super::Dialect;
 use super::values::policy;
+use recast_keras_model::classes::is_made_of_others;
 use recast_plugin_api::diag::{Code, Diag};
 use recast_plugin_api::model::Layer;
 use serde_json::Value;
-
-/// They call layers of their own, and so compute in their own policies in Keras 3, too.
-const OF_OTHERS: &[&str] = &[
-    "AdditiveAttention",
-    "Attention",
-    "Bidirectional",
-    "ConvLSTM1D",
-    "ConvLSTM2D",
-    "ConvLSTM3D",
-    "CuDNNGRU",
-    "CuDNNLSTM",
-    "GRU",
-    "GroupQueryAttention",
-    "GroupedQueryAttention",
-    "LSTM",
-    "MultiHeadAttention",
-    "Pipeline",
-    "RNN",
-    "SimpleRNN",
-    "SpectralNormalization",
-    "TimeDistributed",
-];
 
 /// The name of a layer's policy; none where it is more than a name, which nobody but Keras 3 has.
 fn dtype(layer: &Layer) -> Option<String> {
@@ -47,7 +26,7 @@ fn keeps(outer: &str, inner: &str) -> bool {
 /// words.
 pub fn agree(layer: &mut Layer, major: u32, dialect: Dialect) -> Result<(), Diag> {
     let Some(inner) = layer.child("layer") else { return Ok(()) };
-    if layer.class != "TimeDistributed" || inner.model.is_some() || OF_OTHERS.contains(&inner.class.as_str()) {
+    if layer.class != "TimeDistributed" || inner.model.is_some() || is_made_of_others(&inner.class) {
         return Ok(());
     }
     let (Some(own), Some(of_inner)) = (dtype(layer), dtype(inner)) else { return Ok(()) };

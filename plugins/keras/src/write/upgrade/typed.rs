@@ -6,6 +6,7 @@ use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{DType, Graph, Op, Type, ValueId};
 use recast_plugin_api::model::{Layer, LayerModel, Model, ValueRef, keras_version};
 use serde_json::{Value, json};
+use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet};
 
 /// Types of what each layer takes from others and gives to others, by its path; empty where there is no graph.
@@ -145,7 +146,8 @@ pub fn asks_for_counts(model: &Model, index: usize) -> bool {
 }
 
 fn whys(layer: &Layer, typed: &Typed) -> Vec<String> {
-    let config: Value = serde_json::from_str(&layer.config).unwrap_or_default();
+    // Of most classes nothing is asked.
+    let config = LazyCell::new(|| serde_json::from_str::<Value>(&layer.config).unwrap_or_default());
     let (takes, gives) = (typed.takes(&layer.path), typed.gives(&layer.path));
     if let Some(operation) = layer.class.strip_prefix("ops.") {
         return function(operation, &config, takes, gives).into_iter().collect();
@@ -163,12 +165,12 @@ fn whys(layer: &Layer, typed: &Typed) -> Vec<String> {
     say(encodes && gives.iter().any(|ty| ty.rank() > 2), "gives no more than two axes, which are more here");
     let whole = takes.iter().any(|ty| !ty.dtype.is_float());
     say(class == "Masking" && whole, "takes floats alone, and no whole numbers as here");
-    let smooth = config.get("interpolation").is_some_and(|way| *way != json!("nearest"));
+    let smooth = || config.get("interpolation").is_some_and(|way| *way != json!("nearest"));
     let kept = takes.iter().chain(gives).all(|ty| ty.dtype.is_int()) && !takes.is_empty();
-    say(class == "Resizing" && smooth && kept, "gives floats of whole numbers, that of Keras 3 whole numbers");
+    say(class == "Resizing" && kept && smooth(), "gives floats of whole numbers, that of Keras 3 whole numbers");
     say(class == "Conv3DTranspose" && several("dilation_rate"), "does not dilate");
-    let spread = several("strides") && several("dilation_rate");
-    say(class.contains("Conv") && spread, "has no strides together with a dilation_rate");
+    let spread = class.contains("Conv") && several("strides") && several("dilation_rate");
+    say(spread, "has no strides together with a dilation_rate");
     let zeroed = class.starts_with("ConvLSTM") && has("zero_output_for_mask", json!(true));
     say(zeroed, "has no `zero_output_for_mask`, which is true here");
     let embeds = layer.child("layer").is_some_and(|inner| inner.class == "Embedding");

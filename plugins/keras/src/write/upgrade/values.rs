@@ -135,6 +135,10 @@ impl Upgrade<'_> {
     fn named_activation(&mut self, name: &str, path: &str) -> Value {
         let old = self.major < 3;
         match self.dialect {
+            Dialect::Keras3 | Dialect::Both | Dialect::Keras2 if name == "gelu_new" => {
+                let detail = "no Keras has a name for `gelu_new`, the approximate gelu of TensorFlow.js";
+                self.findings.push(Diag::new(Code::UnsupportedLayer, path, detail));
+            }
             Dialect::Keras2 | Dialect::Js if NEW_ACTIVATIONS.contains(&name) => {
                 let detail = format!("Keras 2 and TensorFlow.js have no activation `{name}`");
                 self.findings.push(Diag::new(Code::UnsupportedLayer, path, detail));

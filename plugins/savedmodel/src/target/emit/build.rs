@@ -77,7 +77,7 @@ impl<'e, 'a> Build<'e, 'a> {
             let after = specs.len() - index - 1;
             let left = dtypes.len().saturating_sub(at);
             let count = if spec.many == Many::One { 1 } else { left.saturating_sub(after) };
-            let mine = dtypes.get(at..at + count).ok_or(format!("{} lacks '{}'", self.op, spec.name))?;
+            let mine = dtypes.get(at..at + count).ok_or_else(|| format!("{} lacks '{}'", self.op, spec.name))?;
             at += count;
             match (spec.many, spec.kind) {
                 (Many::List, Kind::Attr(name)) => {

@@ -93,8 +93,7 @@ impl Sizes for Emit<'_> {
         match atom {
             Atom::Symbol(name) => self.size(&Dim::symbol(name)),
             Atom::Floor(inner, divisor) => {
-                let inner = inner.to_dim().unwrap_or(Dim::Known(0));
-                let (inner, divisor) = (self.size(&inner)?, self.int(*divisor));
+                let (inner, divisor) = (self.size(&Dim::Symbolic(inner.clone()))?, self.int(*divisor));
                 Ok(self.call("FloorDiv", &[&inner, &divisor]))
             }
         }

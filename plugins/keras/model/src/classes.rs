@@ -1,0 +1,28 @@
+//! What is known of Keras' classes by their names.
+
+/// They call layers of their own. A wrapper that runs their `call` alone, as TimeDistributed of Keras 3 does, leaves
+/// them the dtype policies that these have.
+const MADE_OF_OTHERS: &[&str] = &[
+    "AdditiveAttention",
+    "Attention",
+    "Bidirectional",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
+    "CuDNNGRU",
+    "CuDNNLSTM",
+    "GRU",
+    "GroupQueryAttention",
+    "GroupedQueryAttention",
+    "LSTM",
+    "MultiHeadAttention",
+    "Pipeline",
+    "RNN",
+    "SimpleRNN",
+    "SpectralNormalization",
+    "TimeDistributed",
+];
+
+pub fn is_made_of_others(class: &str) -> bool {
+    MADE_OF_OTHERS.contains(&class)
+}
