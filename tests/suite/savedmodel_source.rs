@@ -140,3 +140,15 @@ fn a_published_directory_that_is_dropped_again_has_its_parent() {
     let (code, answer) = ask("out/m/latest/m_savedmodel");
     assert_eq!((code, &answer["modified"]), (Some(5), &true.into()), "{answer}");
 }
+
+/// What a run changes is not carried over, and what is left of it is the state of the moment.
+#[test]
+fn a_stateful_function_is_said_to_be_one() {
+    let home = tempfile::tempdir().unwrap();
+    for (name, says) in [("export/lstm_stateful", true), ("export/lstm", false)] {
+        let done = convert(home.path(), &fixture(name), &[]);
+        assert_eq!(done.status(), "verified", "{name}: {}", done.findings());
+        let said = done.findings().contains("starts from what they held when it was saved");
+        assert_eq!(said, says, "{name}: {}", done.findings());
+    }
+}

@@ -60,7 +60,22 @@ pub struct Interp<'a> {
     /// Ops that nothing lowers: how often, and the first nodes of each.
     unknown: BTreeMap<String, (usize, Vec<String>)>,
     findings: Findings,
+    /// The first node of a function that changes a variable.
+    pub changed: Option<String>,
 }
+
+/// With a way out, where a loop over samples stands in the way that TensorFlow makes of `vectorized_map`.
+fn of_pfor(diag: Diag) -> Diag {
+    if !diag.at.contains("/pfor/") || !diag.hint.is_empty() {
+        return diag;
+    }
+    diag.hint(
+        "Keras 3 maps TimeDistributed over a free length so: export it with a fixed one, or convert the .keras file",
+    )
+}
+
+/// Ops that change a variable.
+const CHANGES: &[&str] = &["AssignAddVariableOp", "AssignSubVariableOp", "AssignVariableOp"];
 
 impl<'a> Interp<'a> {
     pub fn new(
@@ -80,12 +95,13 @@ impl<'a> Interp<'a> {
             lowered: 0,
             unknown: BTreeMap::new(),
             findings: Findings::new(),
+            changed: None,
         }
     }
 
     /// Everything that could not be lowered, at once.
     pub fn findings(&mut self) -> Findings {
-        let mut findings = std::mem::take(&mut self.findings);
+        let mut findings: Findings = std::mem::take(&mut self.findings).into_iter().map(of_pfor).collect();
         for (op, (count, nodes)) in std::mem::take(&mut self.unknown) {
             let detail = format!("TensorFlow's op '{op}' is not known; {count} of it, the first: {}", nodes.join(", "));
             findings.push(Diag::new(Code::UnsupportedOp, nodes.first().cloned().unwrap_or_default(), detail));
@@ -153,6 +169,10 @@ impl<'a> Interp<'a> {
         if body.arguments.len() != arguments.len() {
             let detail = format!("{name} takes {} arguments, is given {}", body.arguments.len(), arguments.len());
             return Err(at.bad(detail));
+        }
+        if self.changed.is_none() {
+            let change = body.nodes.iter().find(|node| CHANGES.contains(&node.op));
+            self.changed = change.map(|node| node.name.to_string());
         }
         let nodes = HashMap::new();
         self.inside(at, name, |interp| interp.run(&body, Given { arguments, nodes: &nodes }, &body.results))

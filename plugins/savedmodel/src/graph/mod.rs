@@ -78,6 +78,11 @@ pub fn lower(
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
     let results = interp.run(&body, Given { arguments: &[], nodes: &nodes }, &wanted)?;
     let outputs = made(&mut interp, &body, &wanted, &results)?;
+    if let Some(at) = interp.changed.take() {
+        let detail = "stateful: it changes variables as it runs";
+        let detail = format!("{detail}; every run of the converted model starts from what they held when it was saved");
+        l.report(&Diag::new(Code::OptionIgnored, at, detail).hint("save it after reset_states() to start from zeros"));
+    }
     l.graph = interp.frames.swap_remove(0).graph;
     layer.weights.iter().for_each(|weight| l.ignore(&weight.role));
     l.finish(&outputs)

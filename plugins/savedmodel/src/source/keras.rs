@@ -203,6 +203,11 @@ impl Vocabularies<'_, '_, '_, '_> {
 /// Findings of one kind that are told one by one.
 const FINDINGS_MAX: usize = 50;
 
+/// What a stateful layer held when the model was saved.
+pub fn is_state(key: &str) -> bool {
+    key.contains("/keras_api/states/")
+}
+
 /// Variables that no layer took, and that are no part of training.
 fn leftovers(found: &Found<'_, '_, '_>, seen: &BTreeSet<&str>) -> Findings {
     let training = |key: &str| {
@@ -211,6 +216,7 @@ fn leftovers(found: &Found<'_, '_, '_>, seen: &BTreeSet<&str>) -> Findings {
             || matches!(first, "optimizer" | "save_counter" | "keras_api" | "_random_generator" | "loss" | "metrics")
             || key.contains("/.OPTIMIZER_SLOT/")
             || key.contains("/_random_generator/")
+            || is_state(key)
             || !key.contains("/.ATTRIBUTES/VARIABLE_VALUE")
     };
     let left = found.bundle.keys().filter(|key| !seen.contains(key) && !training(key));

@@ -81,6 +81,12 @@ pub fn read<'a>(io: &dyn Io<'a>, request: &ReadRequest) -> Result<LayerModel, Fi
     let taken = if layers.is_some() { "" } else { signature.as_ref().map_or("", |(name, _)| name) };
     let option = signature::option(&meta.signature_def, taken);
     let mut model = match (layers, signature) {
+        (Some(model), Ok(_)) if bundle.keys().any(keras::is_state) => {
+            // Its graph goes on from there, the layers begin anew: the one says nothing of the other.
+            let detail = "not used: the graph that the artifact holds goes on from the states that it was saved with";
+            io.report(&Diag::new(Code::Traced, "", detail).note());
+            model
+        }
         (Some(model), Ok(signature)) => {
             // The layers are what counts: a graph that can't be read is no witness, and that is all.
             let traced = signature::read(&found, signature, &mut files).ok().and_then(|traced| traced.root);

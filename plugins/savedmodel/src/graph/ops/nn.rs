@@ -348,6 +348,11 @@ pub fn translate<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> 
     one(interp, out)
 }
 
+/// Images that a matrix turns, moves or bends.
+pub fn warped<'a>(_interp: &mut Interp<'a>, node: &Node<'a>, _vals: &[Val]) -> Out {
+    Err(node.unsupported("images that are turned, moved or bent by a matrix: no output has an op for it"))
+}
+
 pub fn resize<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Out {
     let [x, _] = inputs(node, vals)?;
     let sizes = interp.sizes_of(node, vals, 1, "size")?;

@@ -37,6 +37,17 @@ pub fn uniform<'a>(interp: &mut Interp<'a>, node: &Node<'a>, vals: &[Val]) -> Ou
     Ok(vec![Val::Drawn(Rc::new(Drawn { at: node.name.into(), dtype, shape, low: 0.0, high: 1.0 }))])
 }
 
+/// What numbers are drawn by: of the seed, by the drawn number's own rules. Only who draws may look at it.
+pub fn key<'a>(_interp: &mut Interp<'a>, node: &Node<'a>, _vals: &[Val]) -> Out {
+    let outputs = match node.op {
+        "StatelessRandomGetKeyCounterAlg" => 3,
+        "StatelessRandomGetKeyCounter" => 2,
+        _ => 1,
+    };
+    let drawn = Drawn { at: node.name.into(), dtype: DType::U64, shape: None, low: 0.0, high: f64::INFINITY };
+    Ok(vec![Val::Drawn(Rc::new(drawn)); outputs])
+}
+
 pub fn any<'a>(_interp: &mut Interp<'a>, node: &Node<'a>, _vals: &[Val]) -> Out {
     Err(Diag::new(Code::RandomAtInference, node.name, format!("{}: it draws numbers at inference", node.op)))
 }
