@@ -150,13 +150,13 @@ def convert(args):
 
 # --- check ----------------------------------------------------------------------------------------------------------
 def arrays_of(model):
-    """Every weight's bytes; counters and random states are no weights."""
+    """Every weight's bytes; counters and random states are no weights. Keras 3 sorts axes, and with them sizes."""
     counter = collections.Counter()
     for weight in model.weights:
         value = np.asarray(weight.numpy() if hasattr(weight, "numpy") else weight)
         name = (getattr(weight, "path", None) or weight.name).split("/")[-1].split(":")[0]
         if name not in ("count", "seed_generator_state"):
-            counter[(value.shape, value.tobytes())] += 1
+            counter[(tuple(sorted(value.shape)), value.tobytes())] += 1
     return counter
 
 
@@ -171,7 +171,7 @@ def stored_arrays(artifact):
         skip = ("optimizer", "seed_generator", "_random_generator")
         if isinstance(node, h5py.Dataset) and not any(part in name for part in skip):
             if name.split("/")[-1].split(":")[0] != "count" and node.dtype != np.uint32:
-                counter[(node.shape, np.asarray(node).tobytes())] += 1
+                counter[(tuple(sorted(node.shape)), np.asarray(node).tobytes())] += 1
 
     source = io.BytesIO(zipfile.ZipFile(artifact).read("model.weights.h5")) if zipfile.is_zipfile(artifact) else artifact
     with h5py.File(source, "r") as file:

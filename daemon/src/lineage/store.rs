@@ -2,7 +2,6 @@
 //! records beside the outputs do not say, so it can be thrown away and rebuilt; therefore it is a file of its own,
 //! apart from the ledger, and several processes may write it.
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::fs;
 use std::io::Read;
@@ -16,9 +15,6 @@ use crate::digest;
 const FILE_NAME: &str = "lineage.sqlite";
 /// A file of an older one gets the indexes that it lacks when it is opened.
 const SCHEMA_VERSION: i64 = 2;
-
-/// Pages (of 4 KiB) after which the journal is moved into the index: whoever opens the index reads all of them.
-const JOURNAL_PAGES_MAX: u32 = 256;
 
 /// How long a process waits for another one that writes the index.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,10 +81,6 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // A record that a power cut takes out of the index is found again by a rebuild.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
-        // The journal stays for the next command: moved into the index at each one's end, it would be synced three
-        // times, for 8 of the 120 ms that a small model takes.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        connection.pragma_update(None, "wal_autocheckpoint", JOURNAL_PAGES_MAX)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if version != SCHEMA_VERSION {

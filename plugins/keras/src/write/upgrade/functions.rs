@@ -108,7 +108,7 @@ const RULES: &[Rule] = &[
     ("nn.softmax", "nn.Softmax", "logits", "axis>axis=-1"),
     ("nn.softsign", "nn.Softsign", "features", ""),
     ("one_hot", "nn.OneHot", "indices", "depth>num_classes axis>axis=-1 dtype>dtype=\"float32\" >sparse=false"),
-    ("ones_like", "numpy.OnesLike", "input", ""),
+    ("ones_like", "numpy.OnesLike", "input", "dtype>dtype=null"),
     ("pad", "numpy.Pad", "tensor", "paddings>pad_width mode>mode=\"constant\""),
     ("repeat", "numpy.Repeat", "input", "repeats>repeats axis>axis=null"),
     ("reshape", "numpy.Reshape", "tensor", "shape>newshape"),
@@ -123,7 +123,7 @@ const RULES: &[Rule] = &[
     ("transpose", "numpy.Transpose", "a", "perm>axes=null"),
     ("unstack", "core.Unstack", "value", "num>num=null axis>axis=0"),
     ("where", "numpy.Where", "condition x y", ""),
-    ("zeros_like", "numpy.ZerosLike", "input", ""),
+    ("zeros_like", "numpy.ZerosLike", "input", "dtype>dtype=null"),
 ];
 
 /// Functions that give indices: int64, unless they are asked for the int32 of Keras 3.
@@ -177,6 +177,16 @@ pub fn takes_one_dtype(operation: &str) -> bool {
     find_operation(operation).is_some_and(|rule| matches!(rule.2, "x y" | "y x" | "a b"))
 }
 
+/// Whole constants among floats as floats: TensorFlow goes by the first argument, and Keras 3 by the tensors.
+pub fn state_floats(calls: &mut [&mut Call]) {
+    for arg in calls.iter_mut().flat_map(|call| &mut call.args) {
+        let Some(ArgKind::Json(text)) = &mut arg.kind else { continue };
+        if let Ok(number) = text.parse::<i64>() {
+            *text = json!(number as f64).to_string();
+        }
+    }
+}
+
 /// Makes a layer of a TensorFlow function of an operation of Keras 3, and of all of its calls, where there is such a
 /// function. What has none stays, and is refused as what Keras 2 does not have.
 pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Findings> {
@@ -223,6 +233,13 @@ pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
             }
             // As if it were not given.
             Some((_, _, Some("null"))) if value.is_null() => {}
+            Some(_) if function == "reverse" && value.is_null() => {
+                return Err(refuse("no `axis`, which is all of them".into()));
+            }
+            // It takes nothing but a list.
+            Some((name, ..)) if function == "reverse" && value.is_number() => {
+                named.push(NamedArg { name: (*name).to_owned(), arg: Some(Arg::json(&json!([value]))) });
+            }
             Some((name, ..)) => named.push(NamedArg { name: (*name).to_owned(), arg: Some(Arg::json(value)) }),
             None if value.is_null() || *value == json!(false) => {}
             None => return Err(refuse(format!("no word for `{key}`, which is {value} here"))),
@@ -405,5 +422,31 @@ mod tests {
         let mut reshape = layer("tf.reshape");
         let mut one = call(vec![x.clone(), x], &[]);
         assert!(rewrite(&mut reshape, &mut [&mut one]).is_err());
+    }
+
+    /// Seen in tf.keras 2.15: `reverse` takes a list, `zeros_like` heeds its dtype, `multiply(0, floats)` does not load.
+    #[test]
+    fn operations_become_functions_with_their_options() {
+        let x = Arg::value(ValueRef { call: None, index: 0 });
+        for (operation, config, function, kwargs) in [
+            ("numpy.Flip", json!({"axis": 2}), "tf.reverse", json!({"axis": [2]})),
+            ("numpy.Flip", json!({"axis": [1, 2]}), "tf.reverse", json!({"axis": [1, 2]})),
+            ("numpy.ZerosLike", json!({"dtype": "int32"}), "tf.zeros_like", json!({"dtype": "int32"})),
+            ("numpy.OnesLike", json!({"dtype": null}), "tf.ones_like", json!({})),
+        ] {
+            let mut made = Layer { config: config.to_string(), ..layer(&format!("ops.{operation}")) };
+            let mut one = call(vec![x.clone()], &[]);
+            restore(&mut made, &mut [&mut one]).unwrap_or_else(|found| panic!("{operation}: {}", found[0]));
+            let named = one.kwargs.iter().map(|named| (named.name.clone(), named.arg.clone()));
+            let wanted = kwargs.as_object().unwrap().iter();
+            let wanted = wanted.map(|(name, value)| (name.clone(), Some(Arg::json(value))));
+            assert_eq!(made.class, function, "{operation} {config}");
+            assert_eq!(named.collect::<Vec<_>>(), wanted.collect::<Vec<_>>(), "{operation} {config}");
+        }
+        let mut all = Layer { config: json!({"axis": null}).to_string(), ..layer("ops.numpy.Flip") };
+        assert!(restore(&mut all, &mut [&mut call(vec![x.clone()], &[])]).is_err());
+        let mut one = call(vec![Arg::json(&json!(0)), x], &[]);
+        state_floats(&mut [&mut one]);
+        assert_eq!(one.args[0], Arg::json(&json!(0.0)));
     }
 }

@@ -9,6 +9,7 @@ use super::typed::{Typed, asks_for_counts};
 use super::{Dialect, Newer, casts, cells, functions, javascript, stepped};
 use crate::weights::roles;
 use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::ir::wire::ShapeProto;
 use recast_plugin_api::model::{Call, Layer, LayerModel, Model, NamedArg, keras_version};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -90,6 +91,28 @@ pub(super) fn set(layer: &mut Layer, key: &str, value: Value) {
     }
 }
 
+/// Keras 3 sorts the axes of a LayerNormalization before it makes its weights. Keras 2 does not, and takes what it made
+/// by the order of its list for numbers in the order of the axes: other sizes, and the same bytes.
+fn sort_axes(layer: &mut Layer) {
+    if layer.class != "LayerNormalization" {
+        return;
+    }
+    let config: Value = serde_json::from_str(&layer.config).unwrap_or_default();
+    let axes: Option<Vec<i64>> = config["axis"].as_array().and_then(|axes| axes.iter().map(Value::as_i64).collect());
+    let Some(axes) = axes.filter(|axes| !axes.is_sorted()) else { return };
+    let mut order: Vec<usize> = (0..axes.len()).collect();
+    order.sort_by_key(|&place| axes[place]);
+    set(layer, "axis", order.iter().map(|&place| axes[place]).collect());
+    for tensor in layer.weights.iter_mut().filter_map(|weight| weight.tensor.as_mut()) {
+        if let Ok(mut plain) = tensor.decode_tensor().map(|tensor| tensor.shape)
+            && plain.len() == order.len()
+        {
+            plain = order.iter().map(|&place| plain[place]).collect();
+            tensor.shape = Some(ShapeProto { sizes: plain });
+        }
+    }
+}
+
 struct Prepare<'t> {
     typed: &'t Typed,
     dialect: Dialect,
@@ -148,6 +171,11 @@ impl Prepare<'_> {
             }
         }
         for (layer, mut calls) in model.layers.iter_mut().zip(calls) {
+            let takes = self.typed.takes(&layer.path);
+            let joins = layer.class.strip_prefix("ops.").is_some_and(functions::takes_one_dtype);
+            if joins && self.dialect == Dialect::Keras2 && takes.iter().all(|ty| ty.dtype.is_float()) {
+                functions::state_floats(&mut calls);
+            }
             let rewritten = match self.dialect {
                 Dialect::Keras2 => functions::restore(layer, &mut calls),
                 Dialect::Keras3 | Dialect::Both | Dialect::Js => functions::rewrite(layer, &mut calls),
@@ -190,6 +218,9 @@ impl Prepare<'_> {
     fn inside(&mut self, layer: &mut Layer) {
         if layer.class == "BatchNormalization" && is_renormalized(layer) {
             self.without_renorm(layer);
+        }
+        if self.major < 3 && matches!(self.dialect, Dialect::Keras3 | Dialect::Both) {
+            sort_axes(layer);
         }
         self.findings.extend(stepped::agree(layer, self.major, self.dialect).err());
         if self.dialect == Dialect::Js {
@@ -295,5 +326,40 @@ impl Prepare<'_> {
         };
         self.notes.push(Diag::new(Code::OptionIgnored, path, detail));
         Some(free)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use recast_plugin_api::ir::wire::TensorProto;
+    use recast_plugin_api::model::Weight;
+    use serde_json::json;
+
+    /// Seen in Keras 3.15, which does not load a gamma of (4, 3) for the axes [3, 1], and in tf.keras 2.15.
+    #[test]
+    fn axes_that_go_down_are_turned_and_the_bytes_stay() {
+        let tensor = TensorProto {
+            dtype: "f32".into(),
+            stored: vec![4, 3],
+            inline: Some(vec![7; 48]),
+            len: 48,
+            ..TensorProto::default()
+        };
+        let weight = Weight { role: "gamma".into(), tensor: Some(tensor), ..Weight::default() };
+        let mut layer = Layer {
+            class: "LayerNormalization".into(),
+            config: json!({"axis": [3, 1]}).to_string(),
+            weights: vec![weight],
+            ..Layer::default()
+        };
+        sort_axes(&mut layer);
+        let sorted = layer.clone();
+        sort_axes(&mut layer);
+        assert_eq!(layer, sorted, "what is sorted stays");
+        let tensor = layer.weight("gamma").and_then(|weight| weight.tensor.as_ref()).unwrap();
+        let decoded = tensor.decode_tensor().unwrap_or_else(|diag| panic!("{diag}"));
+        assert_eq!((decoded.shape, &tensor.stored), (vec![3, 4], &vec![4, 3]));
+        assert_eq!(serde_json::from_str::<Value>(&layer.config).unwrap()["axis"], json!([1, 3]));
     }
 }
