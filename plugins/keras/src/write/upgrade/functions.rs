@@ -134,6 +134,15 @@ fn find(function: &str) -> Option<&'static Rule> {
     Some(&RULES[found])
 }
 
+/// The options of a rule: TensorFlow's name, Keras' name, the default.
+fn spelled(options: &'static str) -> impl Iterator<Item = (&'static str, &'static str, Option<&'static str>)> {
+    options.split(' ').filter(|option| !option.is_empty()).map(|option| {
+        let (name, rest) = option.split_once('>').unwrap_or((option, option));
+        let (key, default) = rest.split_once('=').map_or((rest, None), |(key, default)| (key, Some(default)));
+        (name, key, default)
+    })
+}
+
 /// Makes an operation of a layer of a TensorFlow function, and of all of its calls, where Keras 3 has that operation.
 pub fn rewrite(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Findings> {
     let Some(function) = layer.class.strip_prefix("tf.") else { return Ok(()) };
@@ -208,12 +217,7 @@ pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
     let config: Map<String, Value> = serde_json::from_str(&layer.config).unwrap_or_default();
     let narrow = || NamedArg { name: "output_type".to_owned(), arg: Some(Arg::json(&json!("int32"))) };
     let mut named: Vec<NamedArg> = INDICES.iter().filter(|known| **known == function).map(|_| narrow()).collect();
-    let spelled = |option: &'static str| {
-        let (name, rest) = option.split_once('>').unwrap_or((option, option));
-        let (key, default) = rest.split_once('=').map_or((rest, None), |(key, default)| (key, Some(default)));
-        (name, key, default)
-    };
-    let options: Vec<_> = options.split(' ').filter(|option| !option.is_empty()).map(spelled).collect();
+    let options: Vec<_> = spelled(options).collect();
     for (key, value) in &config {
         let option = options.iter().find(|(_, known, _)| known == key);
         let converts = layer.class.ends_with(".ConvertToTensor") && key == "dtype" && !value.is_null();
@@ -233,9 +237,7 @@ pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
             }
             // As if it were not given.
             Some((_, _, Some("null"))) if value.is_null() => {}
-            Some(_) if function == "reverse" && value.is_null() => {
-                return Err(refuse("no `axis`, which is all of them".into()));
-            }
+            Some(_) if function == "reverse" && value.is_null() => return Err(refuse("no `axis`".into())),
             // It takes nothing but a list.
             Some((name, ..)) if function == "reverse" && value.is_number() => {
                 named.push(NamedArg { name: (*name).to_owned(), arg: Some(Arg::json(&json!([value]))) });
@@ -312,9 +314,7 @@ fn rewrite_call(rule: &Rule, path: &str, call: &mut Call) -> Result<Map<String, 
         call.args.push(if name == "slice_spec" { tagged(arg) } else { arg });
     }
     let mut config = Map::new();
-    for option in options.split(' ').filter(|option| !option.is_empty()) {
-        let (name, rest) = option.split_once('>').unwrap_or((option, option));
-        let (key, default) = rest.split_once('=').map_or((rest, None), |(key, default)| (key, Some(default)));
+    for (name, key, default) in spelled(options) {
         let value = match take(name).and_then(|arg| arg.kind) {
             Some(ArgKind::Json(text)) => text,
             Some(_) => return Err(refuse(format!("`{name}` is computed by the model")).into()),
@@ -424,7 +424,7 @@ mod tests {
         assert!(rewrite(&mut reshape, &mut [&mut one]).is_err());
     }
 
-    /// Seen in tf.keras 2.15: `reverse` takes a list, `zeros_like` heeds its dtype, `multiply(0, floats)` does not load.
+    /// Seen in tf.keras 2.15: `reverse` takes a list, `zeros_like` heeds its dtype, `multiply(0, floats)` fails.
     #[test]
     fn operations_become_functions_with_their_options() {
         let x = Arg::value(ValueRef { call: None, index: 0 });
