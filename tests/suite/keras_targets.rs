@@ -368,6 +368,24 @@ fn what_tensorflow_js_computes_otherwise_is_refused() {
     }
 }
 
+/// Keras 2.1.6 dilates a DepthwiseConv2D; TensorFlow.js, which follows that Keras, does not.
+#[test]
+fn a_model_by_the_keras_that_javascript_follows_is_none_by_javascript() {
+    let home = tempfile::tempdir().unwrap();
+    let (from, to) = (tests_dir().join("fixtures/tensorflow_js/depthwise_dilated"), home.path().join("by_python"));
+    std::fs::create_dir(&to).unwrap();
+    std::fs::copy(from.join("weights.bin"), to.join("weights.bin")).unwrap();
+    std::fs::copy(from.with_extension("golden.npz"), to.with_extension("golden.npz")).unwrap();
+    let text = std::fs::read_to_string(from.join("model.json")).unwrap();
+    for (stated, errors) in [("tfjs-layers 4.22.0", vec![]), ("2.1.6", vec!["mismatch"])] {
+        let changed = text.replace("tfjs-layers 4.22.0", stated);
+        assert!(changed.contains(&format!("\"{stated}\"")), "the version is stated");
+        std::fs::write(to.join("model.json"), changed).unwrap();
+        let done = convert_to(home.path(), &to, "onnx", &[]);
+        assert_eq!(done.errors(), errors, "{stated}: {}", done.findings());
+    }
+}
+
 /// The scopes of the weights of a TensorFlow.js model, sorted.
 fn scopes(folder: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(folder.join("model.json")).expect("model.json");

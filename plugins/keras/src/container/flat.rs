@@ -24,13 +24,11 @@ pub type Assigned<'t> = (Vec<Taken<'t>>, Findings);
 
 /// The arrays as a tree, where their names are its paths; or back as they are.
 pub fn tree(arrays: Vec<Array<'_>>) -> Result<Tree<'_>, Vec<Array<'_>>> {
-    if arrays.is_empty() || !arrays.iter().any(|array| array.at().starts_with(TREE)) {
+    if !arrays.iter().any(|array| array.at().starts_with(TREE)) {
         return Err(arrays);
     }
-    let mut tree = Tree::default();
-    let paths: Vec<String> = arrays.iter().map(|array| array.at().to_owned()).collect();
-    tree.arrays.extend(paths.into_iter().zip(arrays));
-    Ok(tree)
+    let arrays = arrays.into_iter().map(|array| (array.at().to_owned(), array)).collect();
+    Ok(Tree { arrays, ..Tree::default() })
 }
 
 /// Every array with the layer and role that it belongs to.

@@ -84,14 +84,14 @@ pub fn read<'a>(
     }
     let topology = document.get("modelTopology").filter(|topology| !topology.is_null());
     let topology = topology.ok_or_else(|| malformed(path, "no `modelTopology`"))?;
-    let version = version_of(topology);
+    let (version, ported) = version_of(topology);
     let config = topology.get("model_config").filter(|config| config.is_object()).unwrap_or(topology);
     if topology.get("training_config").or_else(|| document.get("trainingConfig")).is_some_and(|t| !t.is_null()) {
         let detail = "optimizer, loss and metrics are not carried over";
         files.io().report(&Diag::new(Code::TrainingDropped, "training_config", detail).note());
     }
     let mut architecture = config::read(config, "modelTopology", &version, limits)?;
-    if version.text == PORTED {
+    if ported {
         heeded(&mut architecture.root);
         let findings = javascript::left_over(&architecture.root);
         if !findings.is_empty() {
@@ -130,9 +130,11 @@ pub fn read<'a>(
 /// pixels' corners, a GRU that resets before. Seen in 4.22, whose models say `tfjs-layers 4.22.0`.
 const PORTED: &str = "2.1.6";
 
-fn version_of(topology: &Value) -> Version {
+/// What the model means, and whether TensorFlow.js itself made it.
+fn version_of(topology: &Value) -> (Version, bool) {
     let stated = topology.get("keras_version").and_then(Value::as_str).unwrap_or("2.15.0");
-    Version::parse(if stated.starts_with("tfjs-") { PORTED } else { stated })
+    let ported = stated.starts_with("tfjs-");
+    (Version::parse(if ported { PORTED } else { stated }), ported)
 }
 
 /// Without the options that TensorFlow.js writes down and does not heed: a dilation of a DepthwiseConv2D, and those of

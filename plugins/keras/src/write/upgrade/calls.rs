@@ -12,7 +12,7 @@ use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, Model, ModelInput, Nam
 use serde_json::{Map, Value, json};
 
 /// Classes whose states Keras 2 appends to the list of inputs.
-const RECURRENT: &[&str] =
+pub(super) const RECURRENT: &[&str] =
     &["Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "GRU", "LSTM", "RNN", "SimpleRNN"];
 
 /// Names for the tensors of one model.

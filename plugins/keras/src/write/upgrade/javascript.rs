@@ -2,11 +2,13 @@
 //! ignores options without a word, and lets a mask reach layers that have none. What it would refuse to load, or would
 //! compute otherwise, is written in other words or refused.
 
+use super::calls::RECURRENT;
 use super::classes;
 use super::layer::parsed;
 use super::masks::{Habit, gives_sequence, habit};
 use super::order::values;
 use super::prepare::set;
+use super::values::function;
 use super::{Home, Typed};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, Model, ModelInput, NamedArg, ValueRef};
@@ -165,9 +167,6 @@ const PASSES: &[&str] = &[
 
 const CELLS: &[&str] = &["GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"];
 
-/// What uses a mask, and would use one that is left over from another layer.
-const RECURRENT: &[&str] = &["Bidirectional", "ConvLSTM2D", "GRU", "LSTM", "RNN", "SimpleRNN"];
-
 /// They make floats of whole numbers there, too.
 const OF_WHOLE_NUMBERS: &[&str] = &["Embedding", "Rescaling", "TimeDistributed"];
 
@@ -194,12 +193,11 @@ pub(super) fn reword(layer: &mut Layer, typed: &Typed, notes: &mut Vec<Diag>) {
         layer.class = "Activation".into();
         layer.config = plain.to_string();
     }
+    let config = parsed(&layer.config);
     for key in ["activation", "recurrent_activation"] {
-        let config = parsed(&layer.config);
         let renamed = RENAMED.iter().find(|(name, _)| config.get(key).and_then(function) == Some(name));
         renamed.into_iter().for_each(|(_, name)| set(layer, key, Value::from(*name)));
     }
-    let config = parsed(&layer.config);
     if layer.class == "Bidirectional" && mirrors(&config) {
         set(layer, "backward_layer", Value::Null);
     }
@@ -227,10 +225,10 @@ fn mirrors(config: &Value) -> bool {
     let turned = |options: &Map<String, Value>| options.get("go_backwards") == Some(&json!(true));
     let class = |key: &str| config.get(key).and_then(|layer| layer.get("class_name")).cloned();
     let opposite = turned(&forward) != turned(&backward);
-    for key in ["name", "go_backwards"] {
-        forward.remove(key);
-        backward.remove(key);
-    }
+    // Initializers are objects of their own, with seeds and numbers of their own.
+    let computes = |key: &str| !matches!(key, "name" | "go_backwards") && !key.ends_with("_initializer");
+    forward.retain(|key, _| computes(key));
+    backward.retain(|key, _| computes(key));
     opposite && class("layer") == class("backward_layer") && forward == backward
 }
 
@@ -378,7 +376,11 @@ fn refused_layer(layer: &Layer, typed: &Typed) -> Vec<String> {
     for (key, allowed) in row.only {
         let value = config.get(*key).unwrap_or(&Value::Null);
         if !all_of(value, allowed) {
-            whys.push(format!("TensorFlow.js's {class} has no `{key}` of {value}"));
+            let own = value.get("class_name").and_then(Value::as_str).map(|class| format!("its own, a {class}"));
+            whys.push(format!(
+                "TensorFlow.js's {class} has no `{key}` of {}",
+                own.unwrap_or_else(|| value.to_string())
+            ));
         }
     }
     for key in ["activation", "recurrent_activation"] {
@@ -423,12 +425,6 @@ fn skips(config: &Value) -> bool {
 
 fn flag(layer: &Layer, key: &str) -> bool {
     parsed(&layer.config).get(key) == Some(&json!(true))
-}
-
-/// The name of a function, however it is written.
-fn function(value: &Value) -> Option<&str> {
-    let is_function = value.get("class_name").is_none_or(|class| *class == json!("function"));
-    value.as_str().or_else(|| value.get("config").filter(|_| is_function)?.as_str())
 }
 
 /// Is it one of these, or all of it? What is left out is always right.
@@ -567,6 +563,29 @@ mod tests {
         ("Attention", "{}", "no Attention"),
         ("GlobalMaxPooling2D", r#"{"keepdims": true}"#, "`keepdims` of true"),
     ];
+
+    /// As Keras 3 writes a pair of its own making, and one whose backward layer the user chose.
+    #[test]
+    fn only_a_backward_layer_of_its_own_is_kept() {
+        let gru = |units: u64, name: &str, backwards: bool, number: u64| {
+            let initializer = json!({"class_name": "Orthogonal", "shared_object_id": number});
+            let config = json!({
+                "name": name, "units": units, "go_backwards": backwards, "reset_after": false,
+                "kernel_initializer": initializer,
+            });
+            json!({"class_name": "GRU", "config": config})
+        };
+        let mirror =
+            json!({"layer": gru(3, "forward_gru", false, 7), "backward_layer": gru(3, "backward_gru", true, 8)});
+        assert!(mirrors(&mirror));
+        for backward in [gru(4, "backward_gru", true, 7), gru(3, "backward_gru", false, 7), Value::Null] {
+            assert!(!mirrors(&json!({"layer": gru(3, "forward_gru", false, 7), "backward_layer": backward})));
+        }
+        let config = json!({"backward_layer": gru(4, "backward_gru", true, 7)}).to_string();
+        let layer = Layer { class: "Bidirectional".into(), config, ..Layer::default() };
+        let whys = refused_layer(&layer, &Typed::default());
+        assert_eq!(whys, ["TensorFlow.js's Bidirectional has no `backward_layer` of its own, a GRU"]);
+    }
 
     #[test]
     fn what_it_ignores_is_refused() {

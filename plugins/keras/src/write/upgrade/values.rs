@@ -79,6 +79,13 @@ pub fn object(module: &str, class: &str, config: Value) -> Value {
     json!({"module": module, "class_name": class, "config": config, "registered_name": null})
 }
 
+/// The name of a function, however it is written.
+pub(super) fn function(value: &Value) -> Option<&str> {
+    let class = value.get("class_name").and_then(Value::as_str).unwrap_or_default();
+    let is_function = matches!(class, "" | "function");
+    value.as_str().or_else(|| value.get("config").filter(|_| is_function)?.as_str())
+}
+
 impl Upgrade<'_> {
     /// The value of a key of a layer at `path`; none where it is left out.
     pub(super) fn value(&mut self, key: &str, value: &Value, path: &str) -> Option<Value> {
@@ -119,15 +126,12 @@ impl Upgrade<'_> {
 
     /// A function by its name; an activation layer as an object.
     pub(super) fn activation(&mut self, value: &Value, path: &str) -> Value {
+        if let Some(name) = function(value) {
+            return self.named_activation(name, path);
+        }
         let class = value.get("class_name").and_then(Value::as_str).unwrap_or_default();
-        match (value, value.get("config")) {
-            (Value::String(name), _) | (_, Some(Value::String(name))) if class.is_empty() || class == "function" => {
-                self.named_activation(name, path)
-            }
-            (_, Some(config)) if super::classes::find(class).is_some() => {
-                let config = config.clone();
-                self.plain_object(class, config, path)
-            }
+        match value.get("config") {
+            Some(config) if super::classes::find(class).is_some() => self.plain_object(class, config.clone(), path),
             _ => value.clone(),
         }
     }
