@@ -4,9 +4,9 @@
 use super::explicit::{Rule, Rules, write_out};
 use super::layer::is_renormalized;
 use super::masks::{Habit, habit};
-use super::order::orders_differ;
+use super::order::{insides, orders_differ};
 use super::typed::{Typed, asks_for_counts};
-use super::{Dialect, Newer, casts, cells, functions, javascript, stepped};
+use super::{Dialect, Newer, casts, cells, functions, javascript, restore, stepped};
 use crate::weights::roles;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::wire::ShapeProto;
@@ -45,12 +45,6 @@ pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect, typed: &Type
     }
     let Prepare { findings, notes, newer, .. } = prepare;
     if findings.is_empty() { Ok(Prepared { root, notes, newer }) } else { Err(findings) }
-}
-
-/// What is directly inside of a layer: of a model, or of a wrapper.
-fn insides(layer: &Layer) -> impl Iterator<Item = &Layer> {
-    let model = layer.model.iter().flat_map(|model| &model.layers);
-    model.chain(layer.children.iter().filter_map(|child| child.layer.as_ref()))
 }
 
 /// Classes of Keras 3 that are called with several tensors by position, and what Keras 2 calls these.
@@ -174,11 +168,11 @@ impl Prepare<'_> {
             let takes = self.typed.takes(&layer.path);
             let joins = layer.class.strip_prefix("ops.").is_some_and(functions::takes_one_dtype);
             if joins && self.dialect == Dialect::Keras2 && takes.iter().all(|ty| ty.dtype.is_float()) {
-                functions::state_floats(&mut calls);
+                restore::state_floats(&mut calls);
             }
             let rewritten = match self.dialect {
-                Dialect::Keras2 => functions::restore(layer, &mut calls),
-                Dialect::Keras3 | Dialect::Both | Dialect::Js => functions::rewrite(layer, &mut calls),
+                Dialect::Keras2 => restore::restore(layer, &mut calls),
+                Dialect::Keras3 | Dialect::Both | Dialect::Js => functions::rewrite(layer, &mut calls, takes),
             };
             if let Err(found) = rewritten {
                 self.findings.extend(found);
