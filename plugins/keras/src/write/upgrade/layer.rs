@@ -111,6 +111,7 @@ impl Upgrade<'_> {
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
         if let Some(operation) = layer.class.strip_prefix("ops.") {
+            self.needs_newer(&layer.path, format!("it has no operation {operation}"));
             return operation_node(operation, config);
         }
         if let Some(function) = layer.class.strip_prefix("tf.").filter(|_| self.dialect == Dialect::Keras2) {

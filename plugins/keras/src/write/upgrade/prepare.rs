@@ -152,7 +152,8 @@ impl Prepare<'_> {
 
     fn model(&mut self, model: &mut Model) {
         self.findings.extend(cells::arrange(model, self.version, self.dialect));
-        if self.dialect == Dialect::Keras2 && self.major >= 3 {
+        // Keras 3 takes no notice of it.
+        if matches!(self.dialect, Dialect::Both | Dialect::Keras2) && self.major >= 3 {
             let asked: Vec<usize> = (0..model.layers.len()).filter(|&at| asks_for_counts(model, at)).collect();
             for at in asked {
                 set(casts::core_mut(&mut model.layers[at]), "dtype", Value::from("int64"));
