@@ -107,6 +107,28 @@ fn sort_axes(layer: &mut Layer) {
     }
 }
 
+/// May a name hold it?
+fn fits(dialect: Dialect, c: char) -> bool {
+    match dialect {
+        Dialect::Keras3 | Dialect::Both => c != '/',
+        // Names of weights begin with it.
+        Dialect::Js => c.is_ascii_alphanumeric() || "-._".contains(c),
+        // A name is a scope of TensorFlow.
+        Dialect::Keras2 => c.is_ascii_alphanumeric() || "_.\\/>-".contains(c),
+    }
+}
+
+/// The name with something else for what it may not hold.
+fn plain(dialect: Dialect, name: &str) -> String {
+    let plain: String = name.chars().map(|c| if fits(dialect, c) { c } else { '_' }).collect();
+    let (begins, first): (fn(char) -> bool, &str) = match dialect {
+        Dialect::Keras3 | Dialect::Both => return plain,
+        Dialect::Keras2 => (|c| c.is_ascii_alphanumeric() || c == '.', "."),
+        Dialect::Js => (|c| c.is_ascii_alphanumeric(), "0"),
+    };
+    if plain.starts_with(begins) { plain } else { plain.replacen(|_: char| true, first, 1) }
+}
+
 struct Prepare<'t> {
     typed: &'t Typed,
     dialect: Dialect,
@@ -235,31 +257,10 @@ impl Prepare<'_> {
         self.notes.push(Diag::new(Code::TrainingDropped, layer.path.as_str(), detail));
     }
 
-    /// May a name hold it?
-    fn fits(&self, c: char) -> bool {
-        match self.dialect {
-            Dialect::Keras3 | Dialect::Both => c != '/',
-            // Names of weights begin with it.
-            Dialect::Js => c.is_ascii_alphanumeric() || "-._".contains(c),
-            // A name is a scope of TensorFlow.
-            Dialect::Keras2 => c.is_ascii_alphanumeric() || "_.\\/>-".contains(c),
-        }
-    }
-
-    fn plain(&self, name: &str) -> String {
-        let plain: String = name.chars().map(|c| if self.fits(c) { c } else { '_' }).collect();
-        let (begins, first): (fn(char) -> bool, &str) = match self.dialect {
-            Dialect::Keras3 | Dialect::Both => return plain,
-            Dialect::Keras2 => (|c| c.is_ascii_alphanumeric() || c == '.', "."),
-            Dialect::Js => (|c| c.is_ascii_alphanumeric(), "0"),
-        };
-        if plain.starts_with(begins) { plain } else { plain.replacen(|_: char| true, first, 1) }
-    }
-
     fn names(&mut self, model: &mut Model) {
         let inputs = model.inputs.iter().map(|input| input.name.clone());
         let names: Vec<String> = model.layers.iter().map(|layer| layer.name.clone()).chain(inputs).collect();
-        let mut used: HashSet<String> = names.into_iter().filter(|name| self.plain(name) == *name).collect();
+        let mut used: HashSet<String> = names.into_iter().filter(|name| plain(self.dialect, name) == *name).collect();
         let has_masks = model.layers.iter().any(makes_mask);
         for input in &mut model.inputs {
             if let Some(name) = self.renamed(&input.name, &input.name, has_masks, &mut used) {
@@ -279,7 +280,12 @@ impl Prepare<'_> {
                 layer.config = config.to_string();
             }
         }
-        model.name = self.plain(&model.name);
+        model.name = plain(self.dialect, &model.name);
+        let odd = |layer: &&Layer| plain(Dialect::Keras2, &layer.name) != layer.name;
+        if let (Dialect::Both, Some(layer)) = (self.dialect, model.layers.iter().find(odd)) {
+            let why = format!("it has no layers by names such as `{}`", layer.name);
+            self.newer.get_or_insert((layer.path.clone(), why));
+        }
     }
 
     /// Might Keras 3 give the name to an operation that computes a mask? A model has a name once. Of a `.keras` of its
@@ -297,7 +303,7 @@ impl Prepare<'_> {
 
     /// The name that a layer gets in the place of one that it can't have.
     fn renamed(&mut self, name: &str, path: &str, has_masks: bool, used: &mut HashSet<String>) -> Option<String> {
-        let mut free = self.plain(name);
+        let mut free = plain(self.dialect, name);
         let taken = has_masks && self.is_taken(name);
         let twice = self.weighted.contains(name);
         if free == name && !taken && !twice {
@@ -311,7 +317,7 @@ impl Prepare<'_> {
             Dialect::Keras2 => "Keras 2",
             Dialect::Js => "TensorFlow.js",
         };
-        let mut odd: Vec<char> = name.chars().filter(|c| !self.fits(*c)).collect();
+        let mut odd: Vec<char> = name.chars().filter(|c| !fits(self.dialect, *c)).collect();
         odd.dedup();
         let odd = String::from_iter(odd);
         let detail = match taken {
