@@ -28,6 +28,7 @@ TOGETHER = {
     "borders": ["sobel_last", "take_along_axis"],
     "above_one": ["log", "arccosh"],
     # A number that JSON does not know.
+    "adaptive_pools": ["adaptive_average_pool", "adaptive_max_pool"],
     "endless_norms": ["norm_inf", "norm_matrix_inf"],
 }
 
@@ -96,6 +97,7 @@ def models():
         found["renorm"] = single(lambda: of(L.BatchNormalization(renorm=True), (3, 4)))
         found["spectral_embedding"] = single(lambda: of(L.SpectralNormalization(L.Embedding(9, 3)), (4,), "int32"))
         found["random_shear"] = single(lambda: of(L.RandomShear(0.5, 0.25), (4, 3, 3)))
+        found["gated_attention"] = single(gated_attention)
         found["spectral_half"] = single(spectral_half)
         found["octets"] = single(octets)
         found["doubles"] = single(doubles)
@@ -217,6 +219,12 @@ def batch_statistics():
     """Keras 2 obeys the call, Keras 3 the model's own `training`."""
     x = keras.Input((4, 3))
     return keras.Model(x, L.BatchNormalization()(x, training=True))
+
+
+def gated_attention():
+    x = keras.Input((5, 4))
+    return keras.Model(x, [L.MultiHeadAttention(2, 3, use_gate=True)(x, x),
+                           L.GroupQueryAttention(3, 4, 2, use_gate=True, use_bias=False)(x, x)])
 
 
 def spectral_half():

@@ -331,6 +331,8 @@ fn words_are_those_that_keras_reads() {
         ("options_keras3/endless_norms.keras", "keras", r#""ord":Infinity"#),
         ("options_keras3/endless_norms.keras", "keras2", r#""ord":Infinity"#),
         ("options_keras3/random_shear.keras", "keras", r#""x_factor":0.5"#),
+        ("options_keras3/gated_attention.keras", "keras", "_gate_dense"),
+        ("options_keras3/adaptive_pools.keras", "keras", r#""class_name":"AdaptiveMaxPooling2D""#),
         ("options_keras2/half_batch_norm.keras", "keras", r#""dtype":"mixed_bfloat16""#),
         ("options_keras2/stored_functions.keras", "keras2", r#""function":"math.add""#),
     ] {

@@ -129,6 +129,19 @@ fn plain(dialect: Dialect, name: &str) -> String {
     if plain.starts_with(begins) { plain } else { plain.replacen(|_: char| true, first, 1) }
 }
 
+/// The operation as the layer that computes the same: Keras 3 writes its sizes as a list, and wants a tuple when it reads
+/// them.
+fn adaptive_pool(layer: &mut Layer) {
+    let config: Value = serde_json::from_str(&layer.config).unwrap_or_default();
+    let Some(axes) = config["output_size"].as_array().map(Vec::len) else { return };
+    let class = match layer.class.as_str() {
+        "ops.nn.AdaptiveAveragePool" => format!("AdaptiveAveragePooling{axes}D"),
+        "ops.nn.AdaptiveMaxPool" => format!("AdaptiveMaxPooling{axes}D"),
+        _ => return,
+    };
+    layer.class = class;
+}
+
 struct Prepare<'t> {
     typed: &'t Typed,
     dialect: Dialect,
@@ -236,8 +249,11 @@ impl Prepare<'_> {
         if layer.class == "BatchNormalization" && is_renormalized(layer) {
             self.without_renorm(layer);
         }
-        if self.major < 3 && matches!(self.dialect, Dialect::Keras3 | Dialect::Both) {
-            sort_axes(layer);
+        if matches!(self.dialect, Dialect::Keras3 | Dialect::Both) {
+            adaptive_pool(layer);
+            if self.major < 3 {
+                sort_axes(layer);
+            }
         }
         self.findings.extend(stepped::agree(layer, self.major, self.dialect).err());
         if self.dialect == Dialect::Js {
