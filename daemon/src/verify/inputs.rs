@@ -287,12 +287,15 @@ fn moved(graph: &Graph, input: ValueId) -> Vec<bool> {
     let mut moved = vec![false; graph.value_count()];
     moved[input.0 as usize] = true;
     for node in graph.nodes() {
-        // A choice between indices: negative ones counted from the end, say.
-        let from = match &node.op {
-            Op::Where(_) => node.inputs.get(1..).unwrap_or_default(),
-            op if moves(op) || matches!(op, Op::Cast(_)) => node.inputs.get(..1).unwrap_or_default(),
-            _ => continue,
+        let places = if matches!(node.op, Op::Where(_)) {
+            // A choice between indices: negative ones counted from the end, say.
+            1..3
+        } else if moves(&node.op) || matches!(node.op, Op::Cast(_)) {
+            0..1
+        } else {
+            continue;
         };
+        let from = node.inputs.get(places).unwrap_or_default();
         if is_any(&moved, from) {
             node.outputs.iter().for_each(|output| moved[output.0 as usize] = true);
         }

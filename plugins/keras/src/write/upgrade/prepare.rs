@@ -129,8 +129,8 @@ fn plain(dialect: Dialect, name: &str) -> String {
     if plain.starts_with(begins) { plain } else { plain.replacen(|_: char| true, first, 1) }
 }
 
-/// The operation as the layer that computes the same: Keras 3 writes its sizes as a list, and wants a tuple when it reads
-/// them.
+/// The operation as the layer that computes the same: Keras 3 writes its sizes as a list, and wants a tuple when it
+/// reads them.
 fn adaptive_pool(layer: &mut Layer) {
     let config: Value = serde_json::from_str(&layer.config).unwrap_or_default();
     let Some(axes) = config["output_size"].as_array().map(Vec::len) else { return };
