@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 /// (function, operation, its tensors in Keras' order by TensorFlow's names, options).
 /// An option is `tensorflow>keras=DEFAULT`, the default as JSON; without one it has to be given. TensorFlow has no word
-/// for `>keras=DEFAULT`: it does as the default says.
+/// for `>keras=DEFAULT`: it does as the default says, as Keras does for `tensorflow>=DEFAULT`.
 pub(super) type Rule = (&'static str, &'static str, &'static str, &'static str);
 
 const REDUCE: &str = "axis>axis=null keepdims>keepdims=false";
@@ -20,14 +20,24 @@ const RULES: &[Rule] = &[
     ("__operators__.eq", "numpy.Equal", "x y", ""),
     ("__operators__.getitem", "numpy.GetItem", "tensor slice_spec", ""),
     ("__operators__.ne", "numpy.NotEqual", "x y", ""),
+    ("argsort", "numpy.Argsort", "values", "axis>axis=-1"),
+    ("broadcast_to", "numpy.BroadcastTo", "input", "shape>shape"),
     ("cast", "core.Cast", "x", "dtype>dtype"),
     ("clip_by_value", "numpy.Clip", "t", "clip_value_min>x_min clip_value_max>x_max"),
+    ("compat.v1.floor_div", "numpy.FloorDivide", "x y", ""),
+    ("compat.v1.gather", "numpy.Take", "params indices", "axis>axis=0 batch_dims>=0"),
+    ("compat.v1.math.scalar_mul", "numpy.Multiply", "scalar x", ""),
     ("compat.v1.norm", "linalg.Norm", "tensor", "axis>axis=null keepdims>keepdims=false ord>ord=null"),
+    ("compat.v1.pad", "numpy.Pad", "tensor", "paddings>pad_width mode>mode=\"constant\" constant_values>=0"),
+    ("compat.v1.squeeze", "numpy.Squeeze", "input", "axis>axis=null"),
     ("compat.v1.transpose", "numpy.Transpose", "a", "perm>axes=null"),
     ("concat", "numpy.Concatenate", "values", "axis>axis"),
+    ("dtypes.saturate_cast", "core.SaturateCast", "value", "dtype>dtype"),
     ("expand_dims", "numpy.ExpandDims", "input", "axis>axis"),
     ("identity", "numpy.Copy", "input", ""),
+    ("image.resize", "image.Resize", "images", "size>size method>interpolation=\"bilinear\" antialias>antialias=false"),
     ("linalg.matmul", "numpy.Matmul", "a b", ""),
+    ("linalg.trace", "numpy.Trace", "x", ">offset=0 >axis1=-2 >axis2=-1"),
     ("math.abs", "numpy.Absolute", "x", ""),
     ("math.acos", "numpy.Arccos", "x", ""),
     ("math.acosh", "numpy.Arccosh", "x", ""),
@@ -48,6 +58,7 @@ const RULES: &[Rule] = &[
     ("math.divide_no_nan", "numpy.DivideNoNan", "x y", ""),
     ("math.equal", "numpy.Equal", "x y", ""),
     ("math.erf", "math.Erf", "x", ""),
+    ("math.erfc", "math.Erfc", "x", ""),
     ("math.exp", "numpy.Exp", "x", ""),
     ("math.expm1", "numpy.Expm1", "x", ""),
     ("math.floor", "numpy.Floor", "x", ""),
@@ -84,6 +95,7 @@ const RULES: &[Rule] = &[
     ("math.reduce_std", "numpy.Std", "input_tensor", REDUCE),
     ("math.reduce_sum", "numpy.Sum", "input_tensor", REDUCE),
     ("math.reduce_variance", "numpy.Var", "input_tensor", REDUCE),
+    ("math.round", "numpy.Round", "x", ">decimals=0"),
     ("math.rsqrt", "math.Rsqrt", "x", ""),
     ("math.scalar_mul", "numpy.Multiply", "scalar x", ""),
     ("math.sigmoid", "nn.Sigmoid", "x", ""),
@@ -98,6 +110,13 @@ const RULES: &[Rule] = &[
     ("math.tanh", "numpy.Tanh", "x", ""),
     ("math.top_k", "math.TopK", "input", "k>k=1 sorted>sorted=true"),
     ("math.truediv", "numpy.TrueDivide", "x y", ""),
+    ("nn.bias_add", "numpy.Add", "value bias", ""),
+    (
+        "nn.depth_to_space",
+        "nn.DepthToSpace",
+        "input",
+        "block_size>block_size data_format>data_format=\"channels_last\"",
+    ),
     ("nn.elu", "nn.Elu", "features", ">alpha=1.0"),
     ("nn.gelu", "nn.Gelu", "features", "approximate>approximate=false"),
     ("nn.leaky_relu", "nn.LeakyRelu", "features", "alpha>negative_slope=0.2"),
@@ -108,6 +127,12 @@ const RULES: &[Rule] = &[
     ("nn.silu", "nn.Silu", "features", ""),
     ("nn.softmax", "nn.Softmax", "logits", "axis>axis=-1"),
     ("nn.softsign", "nn.Softsign", "features", ""),
+    (
+        "nn.space_to_depth",
+        "nn.SpaceToDepth",
+        "input",
+        "block_size>block_size data_format>data_format=\"channels_last\"",
+    ),
     ("one_hot", "nn.OneHot", "indices", "depth>num_classes axis>axis=-1 dtype>dtype=\"float32\" >sparse=false"),
     ("ones_like", "numpy.OnesLike", "input", "dtype>dtype=null"),
     ("pad", "numpy.Pad", "tensor", "paddings>pad_width mode>mode=\"constant\""),
@@ -120,6 +145,7 @@ const RULES: &[Rule] = &[
     ("squeeze", "numpy.Squeeze", "input", "axis>axis=null"),
     ("stack", "numpy.Stack", "values", "axis>axis=0"),
     ("stop_gradient", "core.StopGradient", "input", ""),
+    ("tensordot", "numpy.Tensordot", "a b", "axes>axes=2"),
     ("tile", "numpy.Tile", "input", "multiples>repeats"),
     ("transpose", "numpy.Transpose", "a", "perm>axes=null"),
     ("unstack", "core.Unstack", "value", "num>num=null axis>axis=0"),
@@ -230,7 +256,17 @@ fn rewrite_call(rule: &Rule, path: &str, call: &mut Call, takes: &[Type]) -> Res
             Some(_) => return Err(refuse(format!("`{name}` is computed by the model")).into()),
             None => default.ok_or_else(|| refuse(format!("called without `{name}`")))?.to_owned(),
         };
+        // As if it were not given.
+        let value = if value == "null" { default.unwrap_or("null").to_owned() } else { value };
         let value = tuple(serde_json::from_str(&value).unwrap_or_default());
+        if key.is_empty() {
+            if value.as_f64() != default.and_then(|default| default.parse().ok()) {
+                return Err(
+                    refuse(format!("Keras 3 has no word for its argument `{name}`, which is {value} here")).into()
+                );
+            }
+            continue;
+        }
         let value = match (key, &value) {
             ("ord", ord) => {
                 let whole = config["axis"].is_null() && takes.iter().any(|ty| ty.rank() > 2);
@@ -240,6 +276,10 @@ fn rewrite_call(rule: &Rule, path: &str, call: &mut Call, takes: &[Type]) -> Res
                 })?
             }
             ("mode", Value::String(mode)) => json!(mode.to_lowercase()),
+            ("data_format", Value::String(format)) => json!(data_format(format)),
+            ("interpolation", Value::String(way)) if !RESIZED.contains(&way.as_str()) => {
+                return Err(refuse(format!("Keras 3 has no interpolation `{way}`")).into());
+            }
             ("indices_or_sections", Value::Array(sizes)) => {
                 places(sizes).ok_or_else(|| refuse("split into parts of which one takes what is left".to_owned()))?
             }
@@ -251,6 +291,20 @@ fn rewrite_call(rule: &Rule, path: &str, call: &mut Call, takes: &[Type]) -> Res
     match spare {
         Some(named) => Err(refuse(format!("Keras 3 has no word for its argument `{}`", named.name)).into()),
         None => Ok(config),
+    }
+}
+
+/// Ways to resize that both have.
+const RESIZED: &[&str] = &["bilinear", "nearest", "bicubic", "lanczos3", "lanczos5"];
+
+/// Which of the one's words is which of the other's.
+pub(super) fn data_format(format: &str) -> &str {
+    match format {
+        "NHWC" => "channels_last",
+        "NCHW" => "channels_first",
+        "channels_last" => "NHWC",
+        "channels_first" => "NCHW",
+        other => other,
     }
 }
 

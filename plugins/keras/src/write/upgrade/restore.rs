@@ -1,7 +1,7 @@
 //! Keras 3's operations as TensorFlow's functions, by the rules of `functions` read the other way round, for a file
 //! that Keras 2 is to read.
 
-use super::functions::{ARRAYS, INDICES, Rule, find, find_operation, restored, spelled};
+use super::functions::{ARRAYS, INDICES, Rule, data_format, find, find_operation, restored, spelled};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, NamedArg};
 use serde_json::{Map, Value, json};
@@ -103,6 +103,10 @@ fn options_of(layer: &Layer, rule: &Rule) -> Result<Vec<NamedArg>, String> {
             // It takes nothing but a list.
             Some((name, ..)) if function == "reverse" && value.is_number() => {
                 named.push(NamedArg { name: (*name).to_owned(), arg: Some(Arg::json(&json!([value]))) });
+            }
+            Some((name, "data_format", _)) => {
+                let format = value.as_str().map(data_format);
+                named.push(NamedArg { name: (*name).to_owned(), arg: Some(Arg::json(&json!(format))) });
             }
             Some((name, ..)) => named.push(NamedArg { name: (*name).to_owned(), arg: Some(Arg::json(value)) }),
             None if value.is_null() || *value == json!(false) => {}
