@@ -39,6 +39,7 @@ mod torch;
 mod torch_check;
 mod verify_commands;
 mod verify_structural;
+mod watch_claim;
 mod watch_crash;
 mod watch_events;
 mod watch_odd;
