@@ -7,6 +7,7 @@ mod config_service;
 mod daemon_plugins;
 mod findings;
 mod fixtures;
+mod growth;
 mod hostile;
 mod hostile_parts;
 mod inspect;

@@ -142,7 +142,8 @@ impl Daemon {
             }
         }
         gone.iter().try_for_each(|name| release_entry(state, root, name))?;
-        self.withdraw_gone(root, &gone)
+        self.withdraw_gone(root, &gone)?;
+        if gone.is_empty() { Ok(()) } else { self.forget_ended() }
     }
 
     /// What was dropped and taken away again is not converted any more.
