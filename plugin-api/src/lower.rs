@@ -159,13 +159,16 @@ impl Config {
     }
 }
 
-/// Keras writes numpy values as `{"class_name": "__numpy__", "config": {"value": ..}}`; what counts is the value.
+/// Keras writes numpy values as `{"class_name": "__numpy__", "config": {"value": ..}}`, and tuples as `{"class_name":
+/// "__tuple__", "items": ..}`; what counts is the value.
 fn unwrap_array(value: &mut Json) {
-    let class = value.get("class_name").and_then(Json::as_str);
-    if matches!(class, Some("__numpy__" | "__tensor__" | "ndarray"))
-        && let Some(inner) = value.get("config").and_then(|config| config.get("value"))
-    {
-        *value = inner.clone();
+    let inner = match value.get("class_name").and_then(Json::as_str) {
+        Some("__numpy__" | "__tensor__" | "ndarray") => value.get("config").and_then(|config| config.get("value")),
+        Some("__tuple__") => value.get("items"),
+        _ => None,
+    };
+    if let Some(inner) = inner.cloned() {
+        *value = inner;
     }
 }
 

@@ -21,7 +21,7 @@ import traceback
 
 import numpy as np
 
-from kit_common import flatten, difference, home
+from kit_common import Wrong, flatten, difference, home
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -150,14 +150,20 @@ def convert(args):
 
 # --- check ----------------------------------------------------------------------------------------------------------
 def arrays_of(model):
-    """Every weight's bytes; counters and random states are no weights. Keras 3 sorts axes, and with them sizes."""
+    """Every weight's bytes; counters, random states and numbers of words are no weights. Keras 3 sorts axes, and with
+    them sizes; Keras 2 keeps the weights of a BatchNormalization of half precision in float32."""
     counter = collections.Counter()
     for weight in model.weights:
         value = np.asarray(weight.numpy() if hasattr(weight, "numpy") else weight)
         name = (getattr(weight, "path", None) or weight.name).split("/")[-1].split(":")[0]
         if name not in ("count", "seed_generator_state"):
-            counter[(tuple(sorted(value.shape)), value.tobytes())] += 1
+            counter[(tuple(sorted(value.shape)), exactly(value).tobytes())] += 1
     return counter
+
+
+def exactly(value):
+    """Each number of 16 bits is one of 32 bits, too."""
+    return value.astype("float32") if value.dtype == np.float16 else value
 
 
 def stored_arrays(artifact):
@@ -171,7 +177,7 @@ def stored_arrays(artifact):
         skip = ("optimizer", "seed_generator", "_random_generator")
         if isinstance(node, h5py.Dataset) and not any(part in name for part in skip):
             if name.split("/")[-1].split(":")[0] != "count" and node.dtype != np.uint32:
-                counter[(tuple(sorted(node.shape)), np.asarray(node).tobytes())] += 1
+                counter[(tuple(sorted(node.shape)), exactly(np.asarray(node)).tobytes())] += 1
 
     source = io.BytesIO(zipfile.ZipFile(artifact).read("model.weights.h5")) if zipfile.is_zipfile(artifact) else artifact
     with h5py.File(source, "r") as file:
@@ -274,24 +280,29 @@ def check(args):
     rows = [row for row in rows if not args.only or any(part in row["name"] for part in args.only)]
     shard, shards = (int(part) for part in args.shard.split("/"))
     rows = rows[::args.every][shard - 1::shards]
-    passed, failed, largest, started = 0, [], 0.0, time.monotonic()
+    passed, unread, failed, largest, started = 0, 0, [], 0.0, time.monotonic()
     for number, row in enumerate(rows, 1):
         keras.backend.clear_session()
         if number % 100 == 0:
             print(f"  {number} of {len(rows)} after {time.monotonic() - started:.0f} s", flush=True)
         if os.path.splitext(row["artifact"])[1][1:] in case_of(row).get("lost", {}):
             continue
+        # What tf.keras 2 is said not to load, it may fail to load, and must not compute otherwise.
+        newer = keras.__version__ < "3" and "needs-newer" in row["said"]
         try:
             largest = max(largest, check_one(keras, row) or 0.0)
             passed += 1
         except Exception as error:
+            if newer and not isinstance(error, (Wrong, AssertionError)):
+                unread += 1
+                continue
             why = f"{type(error).__name__}: {' '.join(str(error).split())}"
             failed.append(row["name"])
             print(f"  {row['target']} {row['name']}: {why[:args.width]}", flush=True)
             if args.trace:
                 traceback.print_exc()
     print(f"Keras {keras.__version__} on {backend}: {passed} of {passed + len(failed)} load with the source's weights and "
-          f"give the recorded outputs; largest error {largest:.3g}")
+          f"give the recorded outputs; largest error {largest:.3g}; {unread} not loaded, as said")
     return 1 if failed else 0
 
 

@@ -27,6 +27,9 @@ TOGETHER = {
     "divisions": ["mod_int", "floor_divide_int"],
     "borders": ["sobel_last", "take_along_axis"],
     "above_one": ["log", "arccosh"],
+    # A number that JSON does not know.
+    "adaptive_pools": ["adaptive_average_pool", "adaptive_max_pool"],
+    "endless_norms": ["norm_inf", "norm_matrix_inf"],
 }
 
 
@@ -93,6 +96,9 @@ def models():
         found = {name: operations(names) for name, names in TOGETHER.items()}
         found["renorm"] = single(lambda: of(L.BatchNormalization(renorm=True), (3, 4)))
         found["spectral_embedding"] = single(lambda: of(L.SpectralNormalization(L.Embedding(9, 3)), (4,), "int32"))
+        found["random_shear"] = single(lambda: of(L.RandomShear(0.5, 0.25), (4, 3, 3)))
+        found["gated_attention"] = single(gated_attention)
+        found["spectral_half"] = single(spectral_half)
         found["octets"] = single(octets)
         found["doubles"] = single(doubles)
         found["half_volumes"] = single(half_volumes)
@@ -111,6 +117,11 @@ def models():
     found["renorm"] = single(lambda: of(L.BatchNormalization(renorm=True), (3, 4)))
     found.update(other_dtypes=single(other_dtypes), half_in_floats=single(half_in_floats), masked_scores=masked_scores)
     found.update(wrapped_dtypes=single(wrapped_dtypes), unseen_scores=unseen_scores, masked_softmax=masked_softmax)
+    found.update(half_batch_norm=single(half_batch_norm), batch_statistics=single(batch_statistics))
+    found["stored_functions"] = single(stored_functions)
+    found["spectral_embedding"] = single(lambda: of(L.SpectralNormalization(L.Embedding(9, 3)), (4,), "int32"))
+    found["conv_lstm_of_any_size"] = single(lambda: of(L.ConvLSTM1D(2, 2), (3, None, 2)))
+    found["mean_of_whole_numbers"] = single(mean_of_whole_numbers)
     found["conv1d_of_rows"] = single(lambda: of(L.Conv1D(2, 2), (3, 5, 2)))
     found["training_dropout_lstm"] = single(lambda: training(L.LSTM(3, dropout=0.5)))
     found["training_dropout_inside"] = single(lambda: training(L.TimeDistributed(L.Dropout(0.5))))
@@ -196,6 +207,44 @@ def half_in_floats():
     return keras.Model(x, [L.UpSampling2D(2, interpolation="bilinear", dtype="mixed_float16")(x),
                            L.ConvLSTM1D(2, 2, dtype="float16")(x),
                            L.LSTM(2, recurrent_activation="hard_sigmoid", dtype="float16")(L.Reshape((3, 8))(x))])
+
+
+def half_batch_norm():
+    """Keras 2 keeps its weights in float32, whatever the policy."""
+    x = keras.Input((4, 3))
+    return keras.Model(x, [L.BatchNormalization(dtype=dtype)(x) for dtype in ("float16", "bfloat16")])
+
+
+def batch_statistics():
+    """Keras 2 obeys the call, Keras 3 the model's own `training`."""
+    x = keras.Input((4, 3))
+    return keras.Model(x, L.BatchNormalization()(x, training=True))
+
+
+def gated_attention():
+    x = keras.Input((5, 4))
+    return keras.Model(x, [L.MultiHeadAttention(2, 3, use_gate=True)(x, x),
+                           L.GroupQueryAttention(3, 4, 2, use_gate=True, use_bias=False)(x, x)])
+
+
+def spectral_half():
+    """The wrapper casts what it gives as it casts what it is given."""
+    x = keras.Input((4,))
+    policies = ("float16", "float16"), ("float32", "float16"), ("float16", "float32")
+    return keras.Model(x, [L.SpectralNormalization(L.Dense(3, dtype=inner), dtype=own)(x) for own, inner in policies])
+
+
+def mean_of_whole_numbers():
+    import tensorflow as tf
+    x = keras.Input((3, 4), dtype="int32")
+    return keras.Model(x, tf.reduce_mean(x, 1))
+
+
+def stored_functions():
+    """What Keras 2 writes and does not read: a list before a tensor, a dtype's name where it wants the dtype."""
+    import tensorflow as tf
+    x = keras.Input((3,))
+    return keras.Model(x, [tf.fill((2, 3), 1.5) + x, tf.size(x) + tf.rank(x), tf.norm(x, ord=np.inf, axis=1)])
 
 
 def masked_scores():

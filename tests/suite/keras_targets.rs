@@ -282,6 +282,11 @@ fn converted_by_the_daemon_it_comes_back_as_the_same_graph() {
         ("fixtures/options_keras2/other_dtypes.keras", "h5"),
         ("fixtures/options_keras2/half_in_floats.keras", "keras"),
         ("fixtures/options_keras2/masked_scores.keras", "keras"),
+        ("fixtures/options_keras2/half_batch_norm.keras", "keras"),
+        ("fixtures/options_keras2/batch_statistics.keras", "keras2"),
+        ("fixtures/options_keras2/stored_functions.keras", "keras2"),
+        ("fixtures/options_keras3/endless_norms.keras", "keras"),
+        ("fixtures/options_keras3/endless_norms.keras", "keras2"),
         // The same of layers in wrappers, and of layers that leave no trace in a graph.
         ("fixtures/options_keras2/wrapped_dtypes.keras", "keras"),
         ("fixtures/options_keras2/wrapped_dtypes.keras", "h5"),
@@ -319,6 +324,25 @@ fn converted_by_the_daemon_it_comes_back_as_the_same_graph() {
     }
 }
 
+/// Seen in Keras 3.15 and tf.keras 2.15: what these do not read, or would round, if it stood there as it came.
+#[test]
+fn words_are_those_that_keras_reads() {
+    for (fixture, target, said) in [
+        ("options_keras3/endless_norms.keras", "keras", r#""ord":Infinity"#),
+        ("options_keras3/endless_norms.keras", "keras2", r#""ord":Infinity"#),
+        ("options_keras3/random_shear.keras", "keras", r#""x_factor":0.5"#),
+        ("options_keras3/gated_attention.keras", "keras", "_gate_dense"),
+        ("options_keras3/adaptive_pools.keras", "keras", r#""class_name":"AdaptiveMaxPooling2D""#),
+        ("options_keras2/half_batch_norm.keras", "keras", r#""dtype":"mixed_bfloat16""#),
+        ("options_keras2/stored_functions.keras", "keras2", r#""function":"math.add""#),
+    ] {
+        let bytes = std::fs::read(tests_dir().join("fixtures").join(fixture)).unwrap();
+        let (host, model) = read(&bytes);
+        let (file, _) = written(&host, &model.unwrap(), target).unwrap();
+        assert!(String::from_utf8_lossy(&file).contains(said), "{fixture} {target}");
+    }
+}
+
 /// What Keras 3 does not compute as the Keras of the source did is refused before it is written.
 #[test]
 fn what_keras_3_computes_otherwise_is_refused() {
@@ -331,6 +355,10 @@ fn what_keras_3_computes_otherwise_is_refused() {
             "Keras 3's UpSampling2D has no interpolation `mitchellcubic`",
         ),
         ("options_keras2/masked_softmax.keras", "Keras 3 gives zeros where all is masked"),
+        ("options_keras2/conv_lstm_of_any_size.keras", "asks for the sizes of its images"),
+        ("options_keras2/mean_of_whole_numbers.keras", "that of TensorFlow whole numbers"),
+        ("options_keras2/spectral_embedding.keras", "that of Keras 2 floats"),
+        ("options_keras2/batch_statistics.keras", "the batch's own statistics, Keras 3 the moving ones"),
         ("keras3_versions/dead_rows_of_3.9.keras", "Keras 3 gives zeros to queries whose keys are all masked"),
         ("keras3_versions/encodings_of_3.0.keras", "Keras 3.0 to 3.3 put what Discretization makes"),
         ("old_keras/keras2.2.4-tensorflow_cells_masked.h5", "a masked step gives the first state here"),

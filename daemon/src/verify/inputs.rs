@@ -14,6 +14,8 @@ enum Kind {
     Float,
     /// Whole numbers below the bound, with zeros (padding) among them.
     Index(u64),
+    /// Whole numbers from the one to the other.
+    Between(f64, f64),
     Bool,
     /// One of the words that the graph looks up, or none of them.
     Word,
@@ -72,6 +74,9 @@ pub fn make(graph: &Graph, seed: u64) -> Vec<Array> {
             }
             Kind::Index(bound) if divides => indices(&mut random, &shape, bound).iter().map(|v| v.max(1.0)).collect(),
             Kind::Index(bound) => indices(&mut random, &shape, bound),
+            Kind::Between(low, high) => {
+                (0..count).map(|_| low + (random.uniform() * (high - low + 1.0)).floor()).collect()
+            }
             // Mostly true, never all: a mask that masks nothing shows nothing.
             Kind::Bool => (0..count).map(|i| (i % 5 != 3 && random.uniform() < 0.8) as u8 as f64).collect(),
         };
@@ -198,11 +203,7 @@ fn skipped_values(graph: &Graph) -> Vec<f64> {
     let makers: HashMap<ValueId, &Node> =
         graph.nodes().iter().flat_map(|node| node.outputs.iter().map(made(node))).collect();
     let maker = |value: Option<ValueId>| value.and_then(|value| makers.get(&value).copied());
-    let number = |value: &Option<ValueId>| {
-        let Op::Constant(op) = &maker(*value)?.op else { return None };
-        let Stored::Inline(bytes) = &op.tensor.data else { return None };
-        decode_numbers(op.tensor.dtype, bytes).first().copied()
-    };
+    let number = |value: &Option<ValueId>| constant(maker(*value)?)?.first().copied();
     let mut values = Vec::new();
     for node in graph.nodes() {
         let Op::Reduce(op) = &node.op else { continue };
@@ -237,14 +238,74 @@ fn kind(graph: &Graph, input: ValueId, dtype: DType) -> Kind {
         (None, dtype) if dtype.is_float() => Kind::Float,
         // Images.
         (None, DType::U8) => Kind::Index(256),
-        (None, _) => Kind::Index(INDEX_BOUND_DEFAULT),
+        (None, dtype) => match bounds(graph, input).filter(|_| !divides_whole(graph)) {
+            Some((low, high)) if dtype.is_signed() => Kind::Between(low, high),
+            Some((_, high)) => Kind::Index((high.max(0.0) as u64).saturating_add(1)),
+            None => Kind::Index(INDEX_BOUND_DEFAULT),
+        },
     }
+}
+
+/// What whole numbers may be drawn up to, where they are compared with something.
+const COMPARED_MAX: f64 = (1u64 << 20) as f64;
+
+/// From below the smallest number that the input is compared with to above the largest, as a layer does that sorts into
+/// buckets.
+fn bounds(graph: &Graph, input: ValueId) -> Option<(f64, f64)> {
+    let moved = moved(graph, input);
+    let constants: HashMap<ValueId, Vec<f64>> =
+        graph.nodes().iter().filter_map(|node| Some((*node.outputs.first()?, constant(node)?))).collect();
+    let ordered = |node: &&Node| {
+        let Op::Binary(op) = &node.op else { return false };
+        op.function.is_comparison() && !matches!(op.function, BinaryFunction::Equal | BinaryFunction::NotEqual)
+    };
+    let compared = graph.nodes().iter().filter(ordered).filter(|node| is_any(&moved, &node.inputs));
+    let numbers: Vec<f64> = compared
+        .flat_map(|node| node.inputs.iter().flatten())
+        .filter_map(|value| constants.get(value))
+        .flatten()
+        .copied()
+        .filter(|number| number.abs() <= COMPARED_MAX)
+        .collect();
+    let low = numbers.iter().copied().reduce(f64::min)?.floor() - 1.0;
+    Some((low, numbers.iter().copied().fold(low, f64::max).ceil() + 1.0))
+}
+
+/// The numbers of a small constant.
+fn constant(node: &Node) -> Option<Vec<f64>> {
+    let Op::Constant(op) = &node.op else { return None };
+    let Stored::Inline(bytes) = &op.tensor.data else { return None };
+    Some(decode_numbers(op.tensor.dtype, bytes))
+}
+
+fn is_any(moved: &[bool], values: &[Option<ValueId>]) -> bool {
+    values.iter().flatten().any(|value| moved[value.0 as usize])
+}
+
+/// Of every value: is it the input, or something that only moves its elements about, or casts them?
+fn moved(graph: &Graph, input: ValueId) -> Vec<bool> {
+    let mut moved = vec![false; graph.value_count()];
+    moved[input.0 as usize] = true;
+    for node in graph.nodes() {
+        let places = if matches!(node.op, Op::Where(_)) {
+            // A choice between indices: negative ones counted from the end, say.
+            1..3
+        } else if moves(&node.op) || matches!(node.op, Op::Cast(_)) {
+            0..1
+        } else {
+            continue;
+        };
+        let from = node.inputs.get(places).unwrap_or_default();
+        if is_any(&moved, from) {
+            node.outputs.iter().for_each(|output| moved[output.0 as usize] = true);
+        }
+    }
+    moved
 }
 
 /// The smallest table that the input (or something that only moves its elements about) indexes.
 fn index_bound(graph: &Graph, input: ValueId) -> Option<u64> {
-    let mut moved = vec![false; graph.value_count()];
-    moved[input.0 as usize] = true;
+    let moved = moved(graph, input);
     let mut bound: Option<u64> = None;
     let mut lower = |size: Option<u64>| {
         if let Some(size) = size {
@@ -274,11 +335,6 @@ fn index_bound(graph: &Graph, input: ValueId) -> Option<u64> {
         {
             lower(Some(op.depth));
         }
-        // A choice between indices: negative ones counted from the end, say.
-        let chooses = matches!(node.op, Op::Where(_)) && (is(1) || is(2));
-        if chooses || (moves(&node.op) && is(0)) {
-            node.outputs.iter().for_each(|output| moved[output.0 as usize] = true);
-        }
     }
     bound
 }
@@ -289,4 +345,30 @@ fn moves(op: &Op) -> bool {
         if matches!(op.function, UnaryFunction::Floor | UnaryFunction::Trunc | UnaryFunction::Round));
     let picks = matches!(op, Op::Binary(op) if matches!(op.function, BinaryFunction::Max | BinaryFunction::Min));
     op.carries() || keeps_whole || picks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use recast_plugin_api::ir::{Tensor, Type};
+
+    /// Buckets, as Discretization makes them: any of them would do to show an output that tells nothing.
+    #[test]
+    fn whole_numbers_lie_around_what_they_are_compared_with() {
+        for (dtype, bounds, least, most) in [
+            (DType::I32, [-2.5f32, 0.0, 1.0], -4.0, 2.0),
+            (DType::U16, [0.0, 4.0, 300.0], 0.0, 301.0),
+            (DType::I64, [-1e9, 5.0, 1e9], 4.0, 6.0),
+        ] {
+            let mut graph = Graph::new("");
+            let x = graph.input("x", Type::known(dtype, &[50, 1]));
+            let bounds = graph.constant("buckets", Tensor::from_f32(&[3], &bounds)).unwrap();
+            let wide = graph.cast("buckets", x, DType::F32).unwrap();
+            let reached = graph.binary("buckets", BinaryFunction::GreaterEqual, wide, bounds).unwrap();
+            graph.output("y", reached);
+            let drawn = make(&graph, 7).remove(0).numbers();
+            let (low, high) = drawn.iter().fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(*v), high.max(*v)));
+            assert!(low >= least && high <= most && high - low > 1.0, "{dtype}: {low} to {high}");
+        }
+    }
 }

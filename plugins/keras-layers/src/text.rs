@@ -169,7 +169,7 @@ impl Texts {
             return Err(l.unsupported(format!("the encoding '{encoding}'; texts are UTF-8")));
         }
         // A tuple is tagged in some files.
-        let ngrams = match l.config.get("ngrams").map(|ngrams| ngrams.get("items").unwrap_or(ngrams)) {
+        let ngrams = match l.config.get("ngrams") {
             None => vec![1],
             Some(Json::Array(items)) => items
                 .iter()

@@ -1,6 +1,7 @@
 //! Layers around another layer, which may be of any plugin, or a whole model.
 
 use crate::core::quantization;
+use crate::policy::compute_dtype;
 use crate::table::{Masks, Row};
 use crate::training::{handed_on, is_training};
 use recast_keras_model::classes::is_made_of_others;
@@ -41,9 +42,10 @@ fn spectral(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let child = l.child("layer")?;
     let inputs = l.positional();
     let mut outputs = l.lower_child(child, &inputs, &[], &[])?;
-    // Keras 3 gives back the dtype that it was given, of whole numbers too.
+    // Keras 3 gives back the dtype that it was given: whole numbers as they came, floats as its own policy casts them.
     if let (true, Some(first)) = (l.keras_major() >= 3, inputs.first()) {
-        let to = l.ty(first.value).dtype;
+        let given = l.ty(first.value).dtype;
+        let to = if given.is_float() { compute_dtype(l)? } else { given };
         for output in &mut outputs {
             output.value = l.cast(output.value, to)?;
         }

@@ -98,6 +98,39 @@ fn quote_literals(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Keys of configurations under which a string is no number, whatever it says: words, and names of layers.
+const WORDS: &[&str] =
+    &["name", "vocabulary", "mask_token", "oov_token", "keras_history", "input_layers", "output_layers"];
+
+/// The other way round, for Python: a string that spells a literal is one, where a number may stand.
+pub fn text_of(value: &Value) -> String {
+    // In what an array or object is written as, a quote within a string has a backslash before it.
+    let plain = value.to_string();
+    if !LITERALS.iter().any(|literal| plain.contains(&format!("\"{literal}\""))) {
+        return plain;
+    }
+    let mut marked = value.clone();
+    mark(&mut marked);
+    LITERALS
+        .iter()
+        .fold(marked.to_string(), |text, literal| text.replace(&format!("\"{MARK_ESCAPED}{literal}\""), literal))
+}
+
+/// No text of a model begins with it.
+const MARK: char = '\u{1}';
+const MARK_ESCAPED: &str = "\\u0001";
+
+fn mark(value: &mut Value) {
+    match value {
+        Value::String(text) if LITERALS.contains(&text.as_str()) => text.insert(0, MARK),
+        Value::Array(items) => items.iter_mut().for_each(mark),
+        Value::Object(map) => {
+            map.iter_mut().filter(|(key, _)| !WORDS.contains(&key.as_str())).for_each(|(_, value)| mark(value));
+        }
+        _ => {}
+    }
+}
+
 pub fn object<'v>(value: &'v Value, at: &str, what: &str) -> Result<&'v Map<String, Value>, Diag> {
     value.as_object().ok_or_else(|| Diag::new(Code::Malformed, at, format!("{what} is not a JSON object")))
 }
@@ -138,6 +171,9 @@ mod tests {
         let text = br#"{"a": NaN, "b": [-Infinity, Infinity, -1.5], "c": "NaN \" Infinity"}"#;
         let value = parse(text, "x", &Limits::default()).unwrap();
         assert_eq!(value.to_string(), r#"{"a":"NaN","b":["-Infinity","Infinity",-1.5],"c":"NaN \" Infinity"}"#);
+        assert_eq!(text_of(&value), r#"{"a":NaN,"b":[-Infinity,Infinity,-1.5],"c":"NaN \" Infinity"}"#);
+        let words = r#"{"ord":Infinity,"config":{"name":"NaN","vocabulary":["NaN","Infinity"]},"ends":[["x",0,0]]}"#;
+        assert_eq!(text_of(&parse(words.as_bytes(), "config", &Limits::default()).unwrap()), words);
     }
 
     #[test]

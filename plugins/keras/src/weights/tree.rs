@@ -179,7 +179,7 @@ impl<'t> Walk<'t, '_> {
 /// The one among the homes that today's Keras writes: the public attribute where there is one.
 pub fn role_home(layer: &Layer, part: &str) -> &'static str {
     let homes = super::roles::homes(&layer.class, part);
-    let private = layer.class == "GroupQueryAttention" && homes.len() > 1;
+    let private = (layer.class == "GroupQueryAttention" || part == "gate") && homes.len() > 1;
     homes[usize::from(private)]
 }
 

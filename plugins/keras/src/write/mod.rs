@@ -18,6 +18,7 @@ mod words;
 
 use hdf5::{Attr, Plan};
 use layout::{Data, Layout};
+use recast_keras_model::json::text_of;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::Op;
 use recast_plugin_api::ir::Tensor;
@@ -182,7 +183,7 @@ fn keras(output: &dyn Output, source: &LayerModel, root: &Model, name: &str) -> 
         .last_modified_time(DateTime::default());
     for (member, value) in [("metadata.json", &metadata), ("config.json", &config)] {
         zip.start_file(member, stored).map_err(|error| failed(&error))?;
-        zip.write_all(value.to_string().as_bytes()).map_err(|error| failed(&error))?;
+        zip.write_all(text_of(value).as_bytes()).map_err(|error| failed(&error))?;
     }
     let large = stored.large_file(plan.len() >= ZIP64_BYTES);
     zip.start_file("model.weights.h5", large).map_err(|error| failed(&error))?;
@@ -203,7 +204,7 @@ fn h5(
     let version = if dialect.is_old() { KERAS_2_VERSION } else { KERAS_VERSION };
     let about = || [("backend".into(), text("tensorflow")), ("keras_version".into(), text(version))];
     layout.root.attrs.extend(about());
-    layout.root.attrs.push(("model_config".into(), text(&config.to_string())));
+    layout.root.attrs.push(("model_config".into(), text(&text_of(&config))));
     if let Some(group) = layout.root.group("model_weights") {
         group.attrs.extend(about());
     }

@@ -3,8 +3,9 @@
 //! Keras 3 writes a call as `{"args": [...], "kwargs": {...}}`; Keras 2 understands only its own lists, which Keras 3
 //! still reads where the tensors are all in the first argument. For both, such calls are written the old way.
 
+use super::functions::ARRAYS;
 use super::layer::parsed;
-use super::order::{Operation, order, order_without_masks};
+use super::order::{Operation, insides, order, order_without_masks};
 use super::values::object;
 use super::{Dialect, Upgrade};
 use recast_plugin_api::diag::{Code, Diag};
@@ -14,6 +15,9 @@ use serde_json::{Map, Value, json};
 /// Classes whose states Keras 2 appends to the list of inputs.
 pub(super) const RECURRENT: &[&str] =
     &["Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "GRU", "LSTM", "RNN", "SimpleRNN"];
+
+/// With which Keras 3's attention is called where a mask is not the one that comes with the tensor.
+const OWN_MASKS: &[&str] = &["query_mask", "value_mask", "key_mask"];
 
 /// Names for the tensors of one model.
 struct Names<'m> {
@@ -248,14 +252,12 @@ impl Upgrade<'_> {
             let hint = "other targets (keras, onnx) may keep what it computes";
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail).hint(hint));
         }
-        let what = layer.class.strip_prefix("ops.");
-        let why = what.map_or(
-            "it is called with other tensors than its inputs, or with those of a model".to_owned(),
-            |operation| format!("it has no operation {operation}"),
-        );
-        self.needs_newer(&layer.path, why);
-        if self.dialect == Dialect::Both && args.iter().any(holds_ellipsis) {
-            let detail = "an Ellipsis between brackets (`x[..., 0]`): Keras 3 does not read it from an .h5";
+        if !layer.class.starts_with("ops.") {
+            self.needs_newer(&layer.path, "it is called with other tensors than its inputs, or with those of a model");
+        }
+        let lost = if self.dialect == Dialect::Both { args.iter().find_map(lost_in_h5) } else { None };
+        if let Some(what) = lost {
+            let detail = format!("{what}: Keras 3 does not read it from an .h5");
             let hint = "the target `keras` writes it as a .keras file";
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail).hint(hint));
         }
@@ -276,6 +278,21 @@ impl Upgrade<'_> {
         }
         if layer.class.starts_with("ops.") {
             return (args, kwargs);
+        }
+        if self.major < 3 && !self.dialect.is_old() && normalizes(layer) && kwargs.iter().any(trains) {
+            let detail = "called with training=True: Keras 2 takes the batch's own statistics, Keras 3 the moving ones";
+            let finding = Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail);
+            self.findings.push(finding.hint("the target `keras2`, and others (onnx), keep what it computes"));
+        }
+        let unknown = |named: &&NamedArg| {
+            OWN_MASKS.contains(&named.name.as_str()) && named.arg.as_ref().is_some_and(holds_tensor)
+        };
+        if layer.class == "MultiHeadAttention"
+            && self.dialect.is_old()
+            && let Some(named) = kwargs.iter().find(unknown)
+        {
+            let detail = format!("called with a `{}`, which Keras 2's MultiHeadAttention does not have", named.name);
+            self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
         if layer.model.is_some() {
             args.iter_mut().for_each(flatten);
@@ -314,6 +331,17 @@ impl Upgrade<'_> {
     }
 }
 
+/// Has it statistics of batches, by itself or inside?
+fn normalizes(layer: &Layer) -> bool {
+    layer.class == "BatchNormalization" || insides(layer).any(normalizes)
+}
+
+/// `training=True`, or what Keras 1 and 2 take for it.
+fn trains(named: &NamedArg) -> bool {
+    let Some(ArgKind::Json(text)) = named.arg.as_ref().and_then(|arg| arg.kind.as_ref()) else { return false };
+    named.name == "training" && !matches!(text.as_str(), "null" | "false" | "0" | "0.0")
+}
+
 /// One input or output is a tensor to Keras 3, more of them a list. Keras 2 always writes lists, and reads both.
 fn ends_of(mut ends: Vec<Value>, single: bool) -> Value {
     match ends.len() {
@@ -336,11 +364,17 @@ fn flatten(arg: &mut Arg) {
     }
 }
 
-fn holds_ellipsis(arg: &Arg) -> bool {
+/// What an argument holds that Keras 3 writes into an .h5, too.
+fn lost_in_h5(arg: &Arg) -> Option<&'static str> {
     match &arg.kind {
-        Some(ArgKind::Json(text)) => text.contains("\"__ellipsis__\""),
-        Some(ArgKind::List(list)) => list.items.iter().any(holds_ellipsis),
-        _ => false,
+        Some(ArgKind::Json(text)) if text.contains("\"__ellipsis__\"") => {
+            Some("an Ellipsis between brackets (`x[..., 0]`)")
+        }
+        Some(ArgKind::Json(text)) if ARRAYS.iter().any(|class| text.contains(class)) => {
+            Some("an array of numbers among the operands")
+        }
+        Some(ArgKind::List(list)) => list.items.iter().find_map(lost_in_h5),
+        _ => None,
     }
 }
 

@@ -167,6 +167,22 @@ fn why_not(model: &Model, at: usize, typed: &Typed, version: Version) -> Option<
         let way = config.get("interpolation").and_then(Value::as_str).unwrap_or_default();
         return ONLY_RESIZED_BY_2.contains(&way).then(|| format!("Keras 3's {class} has no interpolation `{way}`"));
     }
+    if version.0 < 3 && class == "ops.numpy.Mean" {
+        let whole = types(model, at, typed).filter(|(takes, _)| takes.is_int());
+        return whole
+            .map(|(takes, _)| format!("Keras 3's mean of {takes} gives floats, that of TensorFlow whole numbers"));
+    }
+    if version.0 < 3
+        && class == "SpectralNormalization"
+        && layer.child("layer").is_some_and(|inner| inner.class == "Embedding")
+    {
+        return Some(
+            "Keras 3's SpectralNormalization of an Embedding gives whole numbers, that of Keras 2 floats".to_owned(),
+        );
+    }
+    if class.starts_with("ConvLSTM") && has_free_sizes(layer, typed) {
+        return Some(format!("Keras 3's {class} asks for the sizes of its images, which are free here"));
+    }
     let rank = typed.takes(&layer.path).first().map_or(0, Type::rank);
     let most = match class {
         "Conv1D" => 3,
@@ -194,6 +210,16 @@ fn why_not(model: &Model, at: usize, typed: &Typed, version: Version) -> Option<
     let detail =
         "Keras 3 gives zeros to queries whose keys are all masked, the Keras of this model the mean of the values";
     zeroed.then(|| detail.to_owned())
+}
+
+/// Of images over time: (batch, time, sizes..., channels), or the channels before the sizes.
+fn has_free_sizes(layer: &Layer, typed: &Typed) -> bool {
+    let Some(shape) = typed.takes(&layer.path).first().map(|ty| &ty.shape).filter(|shape| shape.len() > 3) else {
+        return false;
+    };
+    let first = parsed(&layer.config).get("data_format").is_some_and(|format| *format == json!("channels_first"));
+    let sizes = if first { &shape[3..] } else { &shape[2..shape.len() - 1] };
+    sizes.iter().any(|size| size.known().is_none())
 }
 
 /// One number that becomes a row, and rows that are marked along another axis.

@@ -1,15 +1,16 @@
 //! TensorFlow's functions as Keras 3's operations. Keras 2 wrapped a function that a model called into a layer: its
 //! first tensor is an argument, everything else goes by TensorFlow's names. Keras 3 wants the tensors as arguments and
-//! the rest in the operation's configuration. `restore` goes the other way, for a file that Keras 2 is to read.
+//! the rest in the operation's configuration. `restore` goes the other way.
 
 use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::ir::{DType, Type};
 use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, NamedArg};
 use serde_json::{Map, Value, json};
 
 /// (function, operation, its tensors in Keras' order by TensorFlow's names, options).
 /// An option is `tensorflow>keras=DEFAULT`, the default as JSON; without one it has to be given. TensorFlow has no word
 /// for `>keras=DEFAULT`: it does as the default says.
-type Rule = (&'static str, &'static str, &'static str, &'static str);
+pub(super) type Rule = (&'static str, &'static str, &'static str, &'static str);
 
 const REDUCE: &str = "axis>axis=null keepdims>keepdims=false";
 
@@ -127,15 +128,17 @@ const RULES: &[Rule] = &[
 ];
 
 /// Functions that give indices: int64, unless they are asked for the int32 of Keras 3.
-const INDICES: &[&str] = &["math.argmax", "math.argmin"];
+pub(super) const INDICES: &[&str] = &["math.argmax", "math.argmin"];
 
-fn find(function: &str) -> Option<&'static Rule> {
+pub(super) fn find(function: &str) -> Option<&'static Rule> {
     let found = RULES.binary_search_by_key(&function, |rule| rule.0).ok()?;
     Some(&RULES[found])
 }
 
 /// The options of a rule: TensorFlow's name, Keras' name, the default.
-fn spelled(options: &'static str) -> impl Iterator<Item = (&'static str, &'static str, Option<&'static str>)> {
+pub(super) fn spelled(
+    options: &'static str,
+) -> impl Iterator<Item = (&'static str, &'static str, Option<&'static str>)> {
     options.split(' ').filter(|option| !option.is_empty()).map(|option| {
         let (name, rest) = option.split_once('>').unwrap_or((option, option));
         let (key, default) = rest.split_once('=').map_or((rest, None), |(key, default)| (key, Some(default)));
@@ -144,7 +147,8 @@ fn spelled(options: &'static str) -> impl Iterator<Item = (&'static str, &'stati
 }
 
 /// Makes an operation of a layer of a TensorFlow function, and of all of its calls, where Keras 3 has that operation.
-pub fn rewrite(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Findings> {
+/// `takes`: what the layer is given.
+pub fn rewrite(layer: &mut Layer, calls: &mut [&mut Call], takes: &[Type]) -> Result<(), Findings> {
     let Some(function) = layer.class.strip_prefix("tf.") else { return Ok(()) };
     let Some(rule) = find(function) else { return Ok(()) };
     let mut config: Option<Map<String, Value>> = None;
@@ -153,7 +157,7 @@ pub fn rewrite(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
             // A cast says it.
             call.kwargs.retain(|named| named.name != "output_type");
         }
-        let found = rewrite_call(rule, &layer.path, call)?;
+        let found = rewrite_call(rule, &layer.path, call, takes)?;
         if config.as_ref().is_some_and(|config| *config != found) {
             let detail =
                 format!("{function} is called with different options, which are the operation's own in Keras 3");
@@ -171,7 +175,7 @@ pub fn rewrite(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
 }
 
 /// The rule that makes an operation of a function again: by a name that TensorFlow has, rather than a method's.
-fn find_operation(operation: &str) -> Option<&'static Rule> {
+pub(super) fn find_operation(operation: &str) -> Option<&'static Rule> {
     let rules = || RULES.iter().filter(|rule| rule.1 == operation);
     rules().find(|rule| !rule.0.starts_with("__") && !rule.0.starts_with("compat")).or_else(|| rules().next())
 }
@@ -186,117 +190,22 @@ pub fn takes_one_dtype(operation: &str) -> bool {
     find_operation(operation).is_some_and(|rule| matches!(rule.2, "x y" | "y x" | "a b"))
 }
 
-/// Whole constants among floats as floats: TensorFlow goes by the first argument, and Keras 3 by the tensors.
-pub fn state_floats(calls: &mut [&mut Call]) {
-    for arg in calls.iter_mut().flat_map(|call| &mut call.args) {
-        let Some(ArgKind::Json(text)) = &mut arg.kind else { continue };
-        if let Ok(number) = text.parse::<i64>() {
-            *text = json!(number as f64).to_string();
-        }
-    }
-}
+/// Classes with which Keras 3 keeps an array of numbers among the arguments of a call: `{"value", "dtype"}`.
+pub const ARRAYS: [&str; 2] = ["__numpy__", "__tensor__"];
 
-/// Makes a layer of a TensorFlow function of an operation of Keras 3, and of all of its calls, where there is such a
-/// function. What has none stays, and is refused as what Keras 2 does not have.
-pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Findings> {
-    if let Some(rule) = layer.class.strip_prefix("tf.").and_then(find) {
-        calls.iter_mut().for_each(|call| name_tensors(rule, call));
-        return Ok(());
-    }
-    let operation = match layer.class.strip_prefix("ops.") {
-        // A tensor is one already.
-        Some("core.ConvertToTensor") => Some("numpy.Copy"),
-        operation => operation,
-    };
-    let Some(rule) = operation.and_then(find_operation) else { return Ok(()) };
-    let (function, operation, tensors, options) = *rule;
-    let refuse = |detail: String| {
-        let detail = format!("{operation} as TensorFlow's {function}: {detail}");
-        Findings::from(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail))
-    };
-    let config: Map<String, Value> = serde_json::from_str(&layer.config).unwrap_or_default();
-    let narrow = || NamedArg { name: "output_type".to_owned(), arg: Some(Arg::json(&json!("int32"))) };
-    let mut named: Vec<NamedArg> = INDICES.iter().filter(|known| **known == function).map(|_| narrow()).collect();
-    let options: Vec<_> = spelled(options).collect();
-    for (key, value) in &config {
-        let option = options.iter().find(|(_, known, _)| known == key);
-        let converts = layer.class.ends_with(".ConvertToTensor") && key == "dtype" && !value.is_null();
-        if option.is_none() && !converts && matches!(key.as_str(), "name" | "trainable" | "dtype") {
-            continue;
+/// A list of numbers as the array that Keras 3 takes in the place of a tensor.
+fn array_of(arg: Arg, dtype: DType) -> Arg {
+    match &arg.kind {
+        Some(ArgKind::Json(text)) if text.starts_with('[') => {
+            let value: Value = serde_json::from_str(text).unwrap_or_default();
+            Arg::json(&json!({"class_name": ARRAYS[0], "config": {"value": value, "dtype": dtype.keras_name()}}))
         }
-        match option {
-            Some(("", _, Some(default)))
-                if serde_json::from_str(default).is_ok_and(|default: Value| default == *value) => {}
-            Some(("", ..)) => return Err(refuse(format!("no word for `{key}`, which is {value} here"))),
-            Some((_, "indices_or_sections", _)) if !value.is_u64() => {
-                return Err(refuse("split at places, and not into parts of one size".into()));
-            }
-            // No axis means another thing to the one than to the other where the default is an axis.
-            Some((_, _, Some(default))) if value.is_null() && *default != "null" => {
-                return Err(refuse(format!("no `{key}` is another thing there")));
-            }
-            // As if it were not given.
-            Some((_, _, Some("null"))) if value.is_null() => {}
-            Some(_) if function == "reverse" && value.is_null() => return Err(refuse("no `axis`".into())),
-            // It takes nothing but a list.
-            Some((name, ..)) if function == "reverse" && value.is_number() => {
-                named.push(NamedArg { name: (*name).to_owned(), arg: Some(Arg::json(&json!([value]))) });
-            }
-            Some((name, ..)) => named.push(NamedArg { name: (*name).to_owned(), arg: Some(Arg::json(value)) }),
-            None if value.is_null() || *value == json!(false) => {}
-            None => return Err(refuse(format!("no word for `{key}`, which is {value} here"))),
-        }
+        _ => arg,
     }
-    for call in calls {
-        // Keras 3 names arguments that were not given.
-        call.kwargs.retain(|named| named.arg.as_ref() != Some(&Arg::json(&Value::Null)));
-        let mut args = std::mem::take(&mut call.args).into_iter();
-        let given = tensors.split(' ').zip(args.by_ref());
-        let mut given: Vec<NamedArg> =
-            given.map(|(name, arg)| NamedArg { name: name.to_owned(), arg: Some(arg) }).collect();
-        if args.next().is_some() || given.is_empty() || !call.kwargs.is_empty() {
-            return Err(refuse("called with other arguments than its tensors".into()));
-        }
-        call.args.extend(given.remove(0).arg);
-        call.kwargs = given;
-        call.kwargs.iter_mut().filter(|named| named.name == "slice_spec").for_each(|named| untag(&mut named.arg));
-        call.kwargs.extend(named.iter().cloned());
-    }
-    layer.class = format!("tf.{function}");
-    layer.config = json!({"name": layer.name, "trainable": true, "dtype": "float32", "function": function}).to_string();
-    layer.module = String::new();
-    Ok(())
-}
-
-/// Keras 2 notes one tensor by its place, and the others by TensorFlow's names.
-fn name_tensors(rule: &Rule, call: &mut Call) {
-    let names: Vec<&str> = rule.2.split(' ').collect();
-    if call.args.len() < 2 || call.args.len() > names.len() {
-        return;
-    }
-    let named = call.args.drain(1..).zip(&names[1..]);
-    let named: Vec<NamedArg> = named.map(|(arg, name)| NamedArg { name: (*name).to_owned(), arg: Some(arg) }).collect();
-    call.kwargs.splice(0..0, named);
-}
-
-/// What stands between brackets as Keras 2 writes it: without saying what is a slice.
-fn untag(arg: &mut Option<Arg>) {
-    let Some(ArgKind::Json(text)) = arg.as_ref().and_then(|arg| arg.kind.as_ref()) else { return };
-    let spec: Value = serde_json::from_str(text).unwrap_or_default();
-    let bare = |item: &Value| match item.get("class_name").and_then(Value::as_str) {
-        Some("__slice__") => item.get("config").cloned().unwrap_or_default(),
-        _ => item.clone(),
-    };
-    let spec = match &spec {
-        Value::Array(items) => items.iter().map(bare).collect(),
-        // One index, or a slice alone: Keras 2 has a list of them.
-        one => Value::Array(vec![bare(one)]),
-    };
-    *arg = Some(Arg::json(&spec));
 }
 
 /// Puts a call's tensors into their places; the options are the operation's configuration.
-fn rewrite_call(rule: &Rule, path: &str, call: &mut Call) -> Result<Map<String, Value>, Findings> {
+fn rewrite_call(rule: &Rule, path: &str, call: &mut Call, takes: &[Type]) -> Result<Map<String, Value>, Findings> {
     let (function, _, tensors, options) = *rule;
     let refuse = |detail: String| Diag::new(Code::UnsupportedLayer, path, format!("{function}: {detail}"));
     let mut given: Vec<NamedArg> = std::mem::take(&mut call.kwargs);
@@ -311,7 +220,8 @@ fn rewrite_call(rule: &Rule, path: &str, call: &mut Call) -> Result<Map<String, 
     };
     for name in tensors.split(' ') {
         let arg = take(name).ok_or_else(|| refuse(format!("called without `{name}`")))?;
-        call.args.push(if name == "slice_spec" { tagged(arg) } else { arg });
+        let dtype = takes.first().map_or(DType::F32, |ty| ty.dtype);
+        call.args.push(if name == "slice_spec" { tagged(arg) } else { array_of(arg, dtype) });
     }
     let mut config = Map::new();
     for (name, key, default) in spelled(options) {
@@ -322,9 +232,13 @@ fn rewrite_call(rule: &Rule, path: &str, call: &mut Call) -> Result<Map<String, 
         };
         let value = tuple(serde_json::from_str(&value).unwrap_or_default());
         let value = match (key, &value) {
-            // The same norm, which Keras has no name for but where it is a matrix's.
-            ("ord", Value::String(_)) if config.get("axis").is_none_or(|axis| !axis.is_array()) => Value::Null,
-            ("ord", Value::String(_)) => json!("fro"),
+            ("ord", ord) => {
+                let whole = config["axis"].is_null() && takes.iter().any(|ty| ty.rank() > 2);
+                let ord = norm(&config["axis"], ord).filter(|_| !whole);
+                ord.ok_or_else(|| {
+                    refuse(format!("Keras 3 has no norm with `ord` {value} over `axis` {}", config["axis"]))
+                })?
+            }
             ("mode", Value::String(mode)) => json!(mode.to_lowercase()),
             ("indices_or_sections", Value::Array(sizes)) => {
                 places(sizes).ok_or_else(|| refuse("split into parts of which one takes what is left".to_owned()))?
@@ -337,6 +251,19 @@ fn rewrite_call(rule: &Rule, path: &str, call: &mut Call) -> Result<Map<String, 
     match spare {
         Some(named) => Err(refuse(format!("Keras 3 has no word for its argument `{}`", named.name)).into()),
         None => Ok(config),
+    }
+}
+
+/// Keras 3's `ord`. TensorFlow's norm over no axis, or over one, is that of a vector, over two that of a matrix; Keras
+/// 3's over no axis is that of what is there.
+fn norm(axis: &Value, ord: &Value) -> Option<Value> {
+    let pair = axis.as_array().is_some_and(|axes| axes.len() == 2);
+    match ord.as_str() {
+        Some("euclidean" | "fro") if pair => Some(json!("fro")),
+        Some("euclidean") => Some(Value::Null),
+        None if ord.is_null() => Some(Value::Null),
+        _ if axis.is_null() => (*ord == json!(2)).then_some(Value::Null),
+        _ => Some(ord.clone()),
     }
 }
 
@@ -408,45 +335,45 @@ mod tests {
         let x = Arg::value(ValueRef { call: None, index: 0 });
         let mut sum = layer("tf.math.reduce_sum");
         let mut one = call(vec![x.clone()], &[("axis", json!([1])), ("name", json!(null))]);
-        rewrite(&mut sum, &mut [&mut one]).unwrap();
+        rewrite(&mut sum, &mut [&mut one], &[]).unwrap();
         assert_eq!((sum.class.as_str(), one.args.len(), one.kwargs.len()), ("ops.numpy.Sum", 1, 0));
         assert_eq!(sum.config, r#"{"name":"f","axis":[1],"keepdims":false}"#);
         let mut minus = layer("tf.math.subtract");
         let mut one = call(vec![Arg::json(&json!(1.0))], &[]);
         one.kwargs.push(NamedArg { name: "y".into(), arg: Some(x.clone()) });
-        rewrite(&mut minus, &mut [&mut one]).unwrap();
+        rewrite(&mut minus, &mut [&mut one], &[]).unwrap();
         assert_eq!(one.args, [Arg::json(&json!(1.0)), x.clone()]);
         let mut product = layer("tf.linalg.matmul");
         let mut one = call(vec![x.clone(), x.clone()], &[("transpose_b", json!(true))]);
-        assert_eq!(rewrite(&mut product, &mut [&mut one]).unwrap_err()[0].code, Code::UnsupportedLayer);
+        assert_eq!(rewrite(&mut product, &mut [&mut one], &[]).unwrap_err()[0].code, Code::UnsupportedLayer);
         let mut reshape = layer("tf.reshape");
         let mut one = call(vec![x.clone(), x], &[]);
-        assert!(rewrite(&mut reshape, &mut [&mut one]).is_err());
+        assert!(rewrite(&mut reshape, &mut [&mut one], &[]).is_err());
     }
 
-    /// Seen in tf.keras 2.15: `reverse` takes a list, `zeros_like` heeds its dtype, `multiply(0, floats)` fails.
     #[test]
-    fn operations_become_functions_with_their_options() {
-        let x = Arg::value(ValueRef { call: None, index: 0 });
-        for (operation, config, function, kwargs) in [
-            ("numpy.Flip", json!({"axis": 2}), "tf.reverse", json!({"axis": [2]})),
-            ("numpy.Flip", json!({"axis": [1, 2]}), "tf.reverse", json!({"axis": [1, 2]})),
-            ("numpy.ZerosLike", json!({"dtype": "int32"}), "tf.zeros_like", json!({"dtype": "int32"})),
-            ("numpy.OnesLike", json!({"dtype": null}), "tf.ones_like", json!({})),
+    fn norms_are_those_of_vectors_or_of_matrices() {
+        for (axis, ord, want) in [
+            (json!(null), json!("euclidean"), Some(json!(null))),
+            (json!(null), json!(2), Some(json!(null))),
+            (json!(null), json!("Infinity"), None),
+            (json!(1), json!("euclidean"), Some(json!(null))),
+            (json!([1]), json!("Infinity"), Some(json!("Infinity"))),
+            (json!([1, 2]), json!("euclidean"), Some(json!("fro"))),
+            (json!([1, 2]), json!(1), Some(json!(1))),
         ] {
-            let mut made = Layer { config: config.to_string(), ..layer(&format!("ops.{operation}")) };
-            let mut one = call(vec![x.clone()], &[]);
-            restore(&mut made, &mut [&mut one]).unwrap_or_else(|found| panic!("{operation}: {}", found[0]));
-            let named = one.kwargs.iter().map(|named| (named.name.clone(), named.arg.clone()));
-            let wanted = kwargs.as_object().unwrap().iter();
-            let wanted = wanted.map(|(name, value)| (name.clone(), Some(Arg::json(value))));
-            assert_eq!(made.class, function, "{operation} {config}");
-            assert_eq!(named.collect::<Vec<_>>(), wanted.collect::<Vec<_>>(), "{operation} {config}");
+            assert_eq!(norm(&axis, &ord), want, "{axis} {ord}");
         }
-        let mut all = Layer { config: json!({"axis": null}).to_string(), ..layer("ops.numpy.Flip") };
-        assert!(restore(&mut all, &mut [&mut call(vec![x.clone()], &[])]).is_err());
-        let mut one = call(vec![Arg::json(&json!(0)), x], &[]);
-        state_floats(&mut [&mut one]);
-        assert_eq!(one.args[0], Arg::json(&json!(0.0)));
+    }
+
+    #[test]
+    fn lists_of_numbers_are_arrays_to_keras_3() {
+        let x = Arg::value(ValueRef { call: None, index: 0 });
+        let mut sum = layer("tf.math.add");
+        let mut one = call(vec![Arg::json(&json!([1.5, 2.0]))], &[]);
+        one.kwargs.push(NamedArg { name: "y".into(), arg: Some(x.clone()) });
+        rewrite(&mut sum, &mut [&mut one], &[]).unwrap();
+        let array = json!({"class_name": "__numpy__", "config": {"value": [1.5, 2.0], "dtype": "float32"}});
+        assert_eq!(one.args, [Arg::json(&array), x]);
     }
 }

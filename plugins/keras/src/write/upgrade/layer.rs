@@ -111,6 +111,7 @@ impl Upgrade<'_> {
             self.findings.push(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail));
         }
         if let Some(operation) = layer.class.strip_prefix("ops.") {
+            self.needs_newer(&layer.path, format!("it has no operation {operation}"));
             return operation_node(operation, config);
         }
         if let Some(function) = layer.class.strip_prefix("tf.").filter(|_| self.dialect == Dialect::Keras2) {
@@ -212,17 +213,12 @@ impl Upgrade<'_> {
                 return Some(value.clone());
             }
             "padding" if *value == json!("theano") => {
-                let detail = "it was written on Theano, whose `same` padding is not that of Keras 3";
-                let finding = Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail);
-                self.findings.push(finding.hint("other targets (onnx) keep what it computes"));
-                return None;
+                return self
+                    .only_theano(layer, "it was written on Theano, whose `same` padding is not that of Keras 3");
             }
             "legacy_theano" if row.class.starts_with("ConvLSTM") && has_even_window(layer) => {
-                let detail =
-                    "it was written on Theano, which pads its even window from step to step as Keras 3 does not";
-                let finding = Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail);
-                self.findings.push(finding.hint("other targets (onnx) keep what it computes"));
-                return None;
+                let why = "it was written on Theano, which pads its even window from step to step as Keras 3 does not";
+                return self.only_theano(layer, why);
             }
             // What masked steps gave on Theano, they give in Keras 3.
             "legacy_theano" if row.class != "SReLU" => return None,
@@ -232,6 +228,10 @@ impl Upgrade<'_> {
             }
             // Of a Sequential without an input, as in an .h5, Keras 3 takes it for that of what comes in.
             "dtype" if row.class == "Discretization" && self.plain() && gives_indices(layer) => return None,
+            "x_factor" | "y_factor" if row.class == "RandomShear" => return Some(factor(value)),
+            "dtype" if row.class == "BatchNormalization" && self.major < 3 => {
+                return self.dtype(value, &layer.path).map(with_whole_weights);
+            }
             "dtype" => return self.dtype(value, &layer.path),
             "layer" | "backward_layer" | "cell" | "cells" => return self.wrapped(layer, key, value),
             "activity_regularizer" if !value.is_null() => return self.value(key, value, &layer.path),
@@ -262,6 +262,12 @@ impl Upgrade<'_> {
             return self.new_key(row, layer, key, value);
         }
         self.value(key, value, &layer.path)
+    }
+
+    fn only_theano(&mut self, layer: &Layer, why: &str) -> Option<Value> {
+        let finding = Diag::new(Code::UnsupportedLayer, layer.path.as_str(), why);
+        self.findings.push(finding.hint("other targets (onnx) keep what it computes"));
+        None
     }
 
     /// A key that Keras 2 does not know, with another value than it has when it is left out.
@@ -502,6 +508,22 @@ impl Upgrade<'_> {
             return object("keras.layers", class, config);
         }
         self.inner(&layer)
+    }
+}
+
+/// A range as RandomShear takes it: Keras 3 writes the one that it makes of a number, and reads none that begins below
+/// zero.
+fn factor(range: &Value) -> Value {
+    let (low, high) = (range.get(0).and_then(Value::as_f64), range.get(1).and_then(Value::as_f64));
+    let whole = low.zip(high).is_some_and(|(low, high)| low < 0.0 && low == -high);
+    if whole { range[1].clone() } else { range.clone() }
+}
+
+/// Keras 2 keeps the weights of a BatchNormalization in float32 whatever the policy; Keras 3 would round them.
+fn with_whole_weights(policy: Value) -> Value {
+    match policy.as_str() {
+        Some(half @ ("float16" | "bfloat16")) => json!(format!("mixed_{half}")),
+        _ => policy,
     }
 }
 

@@ -13,6 +13,7 @@ mod layer;
 mod masks;
 mod order;
 mod prepare;
+mod restore;
 mod stepped;
 mod terms;
 mod typed;

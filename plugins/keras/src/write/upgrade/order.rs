@@ -47,10 +47,14 @@ pub fn order_without_masks(model: &Model) -> Vec<Operation> {
     Graph { model, parents: model.calls.iter().map(parents).collect(), masks: Masks::default() }.order()
 }
 
+/// What is directly inside of a layer: of a model, or of a wrapper.
+pub fn insides(layer: &Layer) -> impl Iterator<Item = &Layer> {
+    let model = layer.model.iter().flat_map(|model| &model.layers);
+    model.chain(layer.children.iter().filter_map(|child| child.layer.as_ref()))
+}
+
 pub fn has_weights(layer: &Layer) -> bool {
-    let inside = layer.model.iter().flat_map(|model| &model.layers);
-    !layer.weights.is_empty()
-        || inside.chain(layer.children.iter().filter_map(|child| child.layer.as_ref())).any(has_weights)
+    !layer.weights.is_empty() || insides(layer).any(has_weights)
 }
 
 /// The first layer whose weights Keras 2 and Keras 3 would look for in different places of one list.

@@ -4,9 +4,9 @@
 use super::explicit::{Rule, Rules, write_out};
 use super::layer::is_renormalized;
 use super::masks::{Habit, habit};
-use super::order::orders_differ;
+use super::order::{insides, orders_differ};
 use super::typed::{Typed, asks_for_counts};
-use super::{Dialect, Newer, casts, cells, functions, javascript, stepped};
+use super::{Dialect, Newer, casts, cells, functions, javascript, restore, stepped};
 use crate::weights::roles;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::wire::ShapeProto;
@@ -45,12 +45,6 @@ pub fn prepare(source: &LayerModel, root: &Model, dialect: Dialect, typed: &Type
     }
     let Prepare { findings, notes, newer, .. } = prepare;
     if findings.is_empty() { Ok(Prepared { root, notes, newer }) } else { Err(findings) }
-}
-
-/// What is directly inside of a layer: of a model, or of a wrapper.
-fn insides(layer: &Layer) -> impl Iterator<Item = &Layer> {
-    let model = layer.model.iter().flat_map(|model| &model.layers);
-    model.chain(layer.children.iter().filter_map(|child| child.layer.as_ref()))
 }
 
 /// Classes of Keras 3 that are called with several tensors by position, and what Keras 2 calls these.
@@ -113,6 +107,41 @@ fn sort_axes(layer: &mut Layer) {
     }
 }
 
+/// May a name hold it?
+fn fits(dialect: Dialect, c: char) -> bool {
+    match dialect {
+        Dialect::Keras3 | Dialect::Both => c != '/',
+        // Names of weights begin with it.
+        Dialect::Js => c.is_ascii_alphanumeric() || "-._".contains(c),
+        // A name is a scope of TensorFlow.
+        Dialect::Keras2 => c.is_ascii_alphanumeric() || "_.\\/>-".contains(c),
+    }
+}
+
+/// The name with something else for what it may not hold.
+fn plain(dialect: Dialect, name: &str) -> String {
+    let plain: String = name.chars().map(|c| if fits(dialect, c) { c } else { '_' }).collect();
+    let (begins, first): (fn(char) -> bool, &str) = match dialect {
+        Dialect::Keras3 | Dialect::Both => return plain,
+        Dialect::Keras2 => (|c| c.is_ascii_alphanumeric() || c == '.', "."),
+        Dialect::Js => (|c| c.is_ascii_alphanumeric(), "0"),
+    };
+    if plain.starts_with(begins) { plain } else { plain.replacen(|_: char| true, first, 1) }
+}
+
+/// The operation as the layer that computes the same: Keras 3 writes its sizes as a list, and wants a tuple when it
+/// reads them.
+fn adaptive_pool(layer: &mut Layer) {
+    let config: Value = serde_json::from_str(&layer.config).unwrap_or_default();
+    let Some(axes) = config["output_size"].as_array().map(Vec::len) else { return };
+    let class = match layer.class.as_str() {
+        "ops.nn.AdaptiveAveragePool" => format!("AdaptiveAveragePooling{axes}D"),
+        "ops.nn.AdaptiveMaxPool" => format!("AdaptiveMaxPooling{axes}D"),
+        _ => return,
+    };
+    layer.class = class;
+}
+
 struct Prepare<'t> {
     typed: &'t Typed,
     dialect: Dialect,
@@ -158,7 +187,8 @@ impl Prepare<'_> {
 
     fn model(&mut self, model: &mut Model) {
         self.findings.extend(cells::arrange(model, self.version, self.dialect));
-        if self.dialect == Dialect::Keras2 && self.major >= 3 {
+        // Keras 3 takes no notice of it.
+        if matches!(self.dialect, Dialect::Both | Dialect::Keras2) && self.major >= 3 {
             let asked: Vec<usize> = (0..model.layers.len()).filter(|&at| asks_for_counts(model, at)).collect();
             for at in asked {
                 set(casts::core_mut(&mut model.layers[at]), "dtype", Value::from("int64"));
@@ -174,11 +204,11 @@ impl Prepare<'_> {
             let takes = self.typed.takes(&layer.path);
             let joins = layer.class.strip_prefix("ops.").is_some_and(functions::takes_one_dtype);
             if joins && self.dialect == Dialect::Keras2 && takes.iter().all(|ty| ty.dtype.is_float()) {
-                functions::state_floats(&mut calls);
+                restore::state_floats(&mut calls);
             }
             let rewritten = match self.dialect {
-                Dialect::Keras2 => functions::restore(layer, &mut calls),
-                Dialect::Keras3 | Dialect::Both | Dialect::Js => functions::rewrite(layer, &mut calls),
+                Dialect::Keras2 => restore::restore(layer, &mut calls),
+                Dialect::Keras3 | Dialect::Both | Dialect::Js => functions::rewrite(layer, &mut calls, takes),
             };
             if let Err(found) = rewritten {
                 self.findings.extend(found);
@@ -219,8 +249,11 @@ impl Prepare<'_> {
         if layer.class == "BatchNormalization" && is_renormalized(layer) {
             self.without_renorm(layer);
         }
-        if self.major < 3 && matches!(self.dialect, Dialect::Keras3 | Dialect::Both) {
-            sort_axes(layer);
+        if matches!(self.dialect, Dialect::Keras3 | Dialect::Both) {
+            adaptive_pool(layer);
+            if self.major < 3 {
+                sort_axes(layer);
+            }
         }
         self.findings.extend(stepped::agree(layer, self.major, self.dialect).err());
         if self.dialect == Dialect::Js {
@@ -240,31 +273,10 @@ impl Prepare<'_> {
         self.notes.push(Diag::new(Code::TrainingDropped, layer.path.as_str(), detail));
     }
 
-    /// May a name hold it?
-    fn fits(&self, c: char) -> bool {
-        match self.dialect {
-            Dialect::Keras3 | Dialect::Both => c != '/',
-            // Names of weights begin with it.
-            Dialect::Js => c.is_ascii_alphanumeric() || "-._".contains(c),
-            // A name is a scope of TensorFlow.
-            Dialect::Keras2 => c.is_ascii_alphanumeric() || "_.\\/>-".contains(c),
-        }
-    }
-
-    fn plain(&self, name: &str) -> String {
-        let plain: String = name.chars().map(|c| if self.fits(c) { c } else { '_' }).collect();
-        let (begins, first): (fn(char) -> bool, &str) = match self.dialect {
-            Dialect::Keras3 | Dialect::Both => return plain,
-            Dialect::Keras2 => (|c| c.is_ascii_alphanumeric() || c == '.', "."),
-            Dialect::Js => (|c| c.is_ascii_alphanumeric(), "0"),
-        };
-        if plain.starts_with(begins) { plain } else { plain.replacen(|_: char| true, first, 1) }
-    }
-
     fn names(&mut self, model: &mut Model) {
         let inputs = model.inputs.iter().map(|input| input.name.clone());
         let names: Vec<String> = model.layers.iter().map(|layer| layer.name.clone()).chain(inputs).collect();
-        let mut used: HashSet<String> = names.into_iter().filter(|name| self.plain(name) == *name).collect();
+        let mut used: HashSet<String> = names.into_iter().filter(|name| plain(self.dialect, name) == *name).collect();
         let has_masks = model.layers.iter().any(makes_mask);
         for input in &mut model.inputs {
             if let Some(name) = self.renamed(&input.name, &input.name, has_masks, &mut used) {
@@ -284,7 +296,12 @@ impl Prepare<'_> {
                 layer.config = config.to_string();
             }
         }
-        model.name = self.plain(&model.name);
+        model.name = plain(self.dialect, &model.name);
+        let odd = |layer: &&Layer| plain(Dialect::Keras2, &layer.name) != layer.name;
+        if let (Dialect::Both, Some(layer)) = (self.dialect, model.layers.iter().find(odd)) {
+            let why = format!("it has no layers by names such as `{}`", layer.name);
+            self.newer.get_or_insert((layer.path.clone(), why));
+        }
     }
 
     /// Might Keras 3 give the name to an operation that computes a mask? A model has a name once. Of a `.keras` of its
@@ -302,7 +319,7 @@ impl Prepare<'_> {
 
     /// The name that a layer gets in the place of one that it can't have.
     fn renamed(&mut self, name: &str, path: &str, has_masks: bool, used: &mut HashSet<String>) -> Option<String> {
-        let mut free = self.plain(name);
+        let mut free = plain(self.dialect, name);
         let taken = has_masks && self.is_taken(name);
         let twice = self.weighted.contains(name);
         if free == name && !taken && !twice {
@@ -316,7 +333,7 @@ impl Prepare<'_> {
             Dialect::Keras2 => "Keras 2",
             Dialect::Js => "TensorFlow.js",
         };
-        let mut odd: Vec<char> = name.chars().filter(|c| !self.fits(*c)).collect();
+        let mut odd: Vec<char> = name.chars().filter(|c| !fits(self.dialect, *c)).collect();
         odd.dedup();
         let odd = String::from_iter(odd);
         let detail = match taken {

@@ -168,6 +168,11 @@ fn whys(layer: &Layer, typed: &Typed) -> Vec<String> {
     let smooth = || config.get("interpolation").is_some_and(|way| *way != json!("nearest"));
     let kept = takes.iter().chain(gives).all(|ty| ty.dtype.is_int()) && !takes.is_empty();
     say(class == "Resizing" && kept && smooth(), "gives floats of whole numbers, that of Keras 3 whole numbers");
+    let curved = || !matches!(config.get("activation").and_then(Value::as_str), Some("linear" | "relu") | None);
+    say(
+        class == "Activation" && whole && curved(),
+        "takes floats alone for its function, and no whole numbers as here",
+    );
     say(class == "Conv3DTranspose" && several("dilation_rate"), "does not dilate");
     let spread = class.contains("Conv") && several("strides") && several("dilation_rate");
     say(spread, "has no strides together with a dilation_rate");
@@ -217,10 +222,20 @@ fn function(operation: &str, config: &Value, takes: &[Type], gives: &[Type]) -> 
         "numpy.Roll" if named("axis").is_none_or(Value::is_null) => return refused("no `axis`".into()),
         "linalg.Norm"
             if named("ord")
-                .is_some_and(|ord| *ord == json!("-Infinity") || ord.as_f64().is_some_and(|ord| ord < 0.0)) =>
+                .is_some_and(|ord| *ord == json!("-Infinity") || ord.as_f64().is_some_and(|ord| ord <= 0.0)) =>
         {
-            return refused("a negative `ord`".into());
+            return refused(format!("an `ord` of {}", config["ord"]));
         }
+        // Over no axis it takes whatever is there for one vector.
+        "linalg.Norm"
+            if named("ord").is_some_and(|ord| !ord.is_null())
+                && named("axis").is_none_or(Value::is_null)
+                && takes.iter().any(|ty| ty.rank() > 1) =>
+        {
+            return refused("an `ord` of a matrix without its axes".into());
+        }
+        "linalg.Norm" if named("ord") == Some(&json!("nuc")) => return refused("a nuclear norm".into()),
+        "numpy.Matmul" if takes.iter().any(|ty| ty.rank() < 2) => return refused("of a vector".into()),
         _ => {}
     }
     let (first, given) = (takes.first()?.dtype, gives.first()?.dtype);
@@ -248,6 +263,8 @@ mod tests {
         ("Hashing", r#"{"output_mode": "one_hot"}"#, &[(DType::Str, 2)], (DType::F32, 2), ""),
         ("Hashing", "{}", &[(DType::Str, 3)], (DType::I64, 3), ""),
         ("Masking", "{}", &[(DType::I32, 3)], (DType::I32, 3), "whole numbers"),
+        ("Activation", r#"{"activation": "tanh"}"#, &[(DType::I32, 3)], (DType::F32, 3), "whole numbers"),
+        ("Activation", r#"{"activation": "relu"}"#, &[(DType::I32, 3)], (DType::I32, 3), ""),
         ("Masking", "{}", &[(DType::F16, 3)], (DType::F16, 3), ""),
         ("DepthwiseConv2D", r#"{"strides": [2, 2], "dilation_rate": [2, 2]}"#, &[], (DType::F32, 4), "together"),
         ("DepthwiseConv2D", r#"{"strides": [2, 2], "dilation_rate": [1, 1]}"#, &[], (DType::F32, 4), ""),
@@ -265,7 +282,13 @@ mod tests {
         ("ops.numpy.Greater", "{}", &[(DType::F32, 2), (DType::F32, 2)], (DType::Bool, 2), ""),
         ("ops.numpy.ExpandDims", r#"{"axis": [1, 3]}"#, &[(DType::F32, 2)], (DType::F32, 4), "several axes"),
         ("ops.numpy.Roll", r#"{"shift": 1, "axis": null}"#, &[(DType::F32, 2)], (DType::F32, 2), "no `axis`"),
-        ("ops.linalg.Norm", r#"{"ord": "-Infinity"}"#, &[(DType::F32, 2)], (DType::F32, 0), "negative `ord`"),
+        ("ops.linalg.Norm", r#"{"ord": "-Infinity"}"#, &[(DType::F32, 2)], (DType::F32, 0), "`ord` of"),
+        ("ops.linalg.Norm", r#"{"ord": 0}"#, &[(DType::F32, 2)], (DType::F32, 1), "`ord` of 0"),
+        ("ops.linalg.Norm", r#"{"ord": "fro"}"#, &[(DType::F32, 2)], (DType::F32, 0), "without its axes"),
+        ("ops.linalg.Norm", r#"{"ord": "nuc", "axis": [1, 2]}"#, &[(DType::F32, 3)], (DType::F32, 1), "nuclear"),
+        ("ops.linalg.Norm", r#"{"ord": "Infinity", "axis": 1}"#, &[(DType::F32, 2)], (DType::F32, 1), ""),
+        ("ops.numpy.Matmul", "{}", &[(DType::F32, 1), (DType::F32, 2)], (DType::F32, 1), "of a vector"),
+        ("ops.numpy.Matmul", "{}", &[(DType::F32, 2), (DType::F32, 2)], (DType::F32, 2), ""),
     ];
 
     #[test]
