@@ -1,5 +1,5 @@
-//! What outlives a command or a job does not grow with their number, beyond what it is meant to keep: as many files, and
-//! as many bytes, after three times as many.
+//! What outlives a command or a job does not grow with their number, beyond what it is meant to keep: as many files,
+//! and as many bytes, after three times as many.
 
 use recast::attempt::Workshop;
 use recast::convert::{Request, convert};
@@ -67,16 +67,15 @@ fn convert_once(home: &Path, seed: u64) {
 
 #[test]
 fn commands_leave_no_more_behind_the_more_there_are() {
-    // The options of the command with this number; what its bundle is.
-    let cases: [(fn(u64) -> u64, &str); 2] = [(|_| 1, "made once"), (|number| number, "made again each time")];
-    for (seed, what) in cases {
+    // Are the options of each command others?
+    for (others, what) in [(false, "a bundle made once"), (true, "a bundle made again each time")] {
         let home = tempfile::tempdir().expect("a scratch directory");
         fs::write(home.path().join("m.bin"), b"a model").expect("writable");
         let state = home.path().join("state");
         // Another program has the index open all the time: nobody is the last one to leave, who would tidy up.
         let other = Store::open(&state).expect("writable");
         let size = |commands: std::ops::Range<u64>, other: Option<Store>| {
-            commands.for_each(|number| convert_once(home.path(), seed(number)));
+            commands.for_each(|number| convert_once(home.path(), if others { number } else { 1 }));
             let busy = files(home.path());
             drop(other);
             drop(Store::open(&state).expect("writable"));

@@ -54,8 +54,8 @@ impl State {
     }
 }
 
-/// Attempts of one job that are remembered, the last ones: each other set of plugins makes one, and so does each stop of
-/// the daemon.
+/// Attempts of one job that are remembered, the last ones: each other set of plugins makes one, and so does each stop
+/// of the daemon.
 pub const ATTEMPTS_KEPT_MAX: u32 = 64;
 
 /// A job to be entered: one artifact of one drop folder.
