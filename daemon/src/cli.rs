@@ -152,6 +152,7 @@ pub struct PluginsArgs {
     /// Directory searched first for plugins
     #[arg(long, global = true, value_name = "DIR")]
     pub plugins: Vec<PathBuf>,
+    /// Configuration, where there is one [default: ./config.toml, else /etc/recast/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text", global = true)]
@@ -190,6 +191,7 @@ pub struct JobsArgs {
     /// queued, running, done, parked, deferred, quarantined, withdrawn, superseded
     #[arg(long, value_name = "S")]
     pub state: Option<String>,
+    /// Configuration [default: ./config.toml, else /etc/recast/config.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
@@ -200,12 +202,14 @@ pub struct JobsArgs {
 pub struct RetryArgs {
     /// A job's number, as `recast jobs` prints it
     pub id: i64,
+    /// Configuration [default: ./config.toml, else /etc/recast/config.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub struct StatusArgs {
+    /// Configuration [default: ./config.toml, else /etc/recast/config.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
@@ -226,6 +230,7 @@ pub struct LineageArgs {
     /// Public key (PEM) to trust beside this machine's own
     #[arg(long, value_name = "FILE")]
     pub key: Vec<PathBuf>,
+    /// Configuration [default: ./config.toml, else /etc/recast/config.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
@@ -234,6 +239,7 @@ pub struct LineageArgs {
 
 #[derive(Debug, Args)]
 pub struct CheckConfigArgs {
+    /// Configuration [default: ./config.toml, else /etc/recast/config.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -316,7 +322,8 @@ fn find_config(given: Option<&Path>) -> Result<PathBuf, Failure> {
         return Ok(path.to_owned());
     }
     let found = CONFIG_PLACES.iter().map(PathBuf::from).find(|path| path.is_file());
-    found.ok_or_else(|| Failure::usage(format!("no --config, and neither {} is there", CONFIG_PLACES.join(" nor "))))
+    let places = CONFIG_PLACES.join(" nor ");
+    found.ok_or_else(|| Failure::usage(format!("neither {places} is there: name a configuration with --config FILE")))
 }
 
 fn load_config(given: Option<&Path>) -> Result<Config, Failure> {

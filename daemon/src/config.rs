@@ -61,6 +61,8 @@ pub struct Limits {
     pub jobs_in_flight_max: usize,
     /// Copies of artifacts that wait, claimed, for a worker.
     pub queue_length_max: usize,
+    /// Jobs that came to nothing and whose artifact is gone or another one now: as many are remembered.
+    pub ended_jobs_max: u64,
     /// How long an entry may stay incomplete before that is reported as its fault.
     pub settle_max: Duration,
     pub rescan: Duration,
@@ -321,6 +323,7 @@ impl RawConfig {
             worker_threads: if raw.worker_threads == 0 { cores() } else { raw.worker_threads },
             jobs_in_flight_max: count("jobs_in_flight_max", raw.jobs_in_flight_max)? as usize,
             queue_length_max: count("queue_length_max", raw.queue_length_max)? as usize,
+            ended_jobs_max: raw.ended_jobs_max,
             settle_max: wait("settle_seconds_max", raw.settle_seconds_max)?,
             rescan: wait("rescan_seconds", raw.rescan_seconds)?,
             attempts_max: count("attempts_max", u64::from(raw.attempts_max))? as u32,

@@ -11,7 +11,7 @@ mod schema;
 
 pub use entries::{EntryRow, EntryState};
 pub use faults::Fault;
-pub use jobs::{Enqueued, Job, NewJob, State, backoff};
+pub use jobs::{ATTEMPTS_KEPT_MAX, Enqueued, Job, NewJob, State, backoff};
 pub use recover::Reconciled;
 
 use rusqlite::{Connection, OpenFlags};
@@ -26,9 +26,13 @@ use crate::lineage::stamp;
 
 const FILE_NAME: &str = "ledger.sqlite";
 const LOCK_NAME: &str = "lock";
+const DAMAGED: &str = "damaged-";
 
 /// Readers such as `recast jobs` hold the write-ahead log for moments.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Damaged ledgers that stay beside the one that took their place: the last ones.
+const DAMAGED_KEPT_MAX: usize = 3;
 
 const LOCK_TRIES: u32 = 5;
 const LOCK_WAIT: Duration = Duration::from_millis(50);
@@ -142,7 +146,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 }
 
 fn put_aside(path: &Path) -> io::Result<PathBuf> {
-    let aside = path.with_extension(format!("damaged-{}", stamp::ulid()));
+    let aside = path.with_extension(format!("{DAMAGED}{}", stamp::ulid()));
     fs::rename(path, &aside)?;
     for suffix in ["-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
@@ -152,5 +156,20 @@ fn put_aside(path: &Path) -> io::Result<PathBuf> {
             _ => {}
         }
     }
+    forget_damaged(path)?;
     Ok(aside)
+}
+
+/// Each is named by the time at which it was put aside.
+fn forget_damaged(path: &Path) -> io::Result<()> {
+    let (Some(dir), Some(stem)) = (path.parent(), path.file_stem()) else { return Ok(()) };
+    let is_aside = |path: &PathBuf| {
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        path.file_stem() == Some(stem) && extension.starts_with(DAMAGED)
+    };
+    let entries = fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
+    let mut aside: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).filter(is_aside).collect();
+    aside.sort();
+    let old = aside.len().saturating_sub(DAMAGED_KEPT_MAX);
+    aside[..old].iter().try_for_each(fs::remove_file)
 }

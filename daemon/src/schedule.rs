@@ -189,7 +189,7 @@ impl Daemon {
                 index.add_tree(&out)?;
             }
         }
-        Ok(())
+        self.forget_ended()
     }
 
     fn claims_dir(&self) -> PathBuf {

@@ -1,6 +1,6 @@
 //! A daemon whose worker is a function, for tests of everything around the worker: watching, the ledger, publishing.
 //! What the "worker" does stands in the artifact: `fake: malformed`, `fake: io 2` (fail twice), `fake: park layer:a>B`,
-//! `fake: crash`.
+//! `fake: crash`, `fake: misread` (another artifact).
 
 use recast::attempt::Workshop;
 use recast::config::{Config, Plugins, RawConfig};
@@ -11,6 +11,7 @@ use recast::runner::{Cancel, EventSink, Member, PluginSet, PluginSource, ReportF
 use recast::schedule::{Control, Daemon, Options, Summary, summarize};
 use recast::systemd::Notifier;
 use recast::tree::Bounds;
+use recast::worker::{Processes, WorkerCommand};
 use recast_plugin_api::diag::Code;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -132,7 +133,8 @@ impl FakeRunner {
             ["lie"] => fs::write(spec.staging.join(&output.path), b"something else").expect("writable"),
             _ => {}
         }
-        let mut report = blank(Status::Verified, &digest);
+        let read = if order == "misread" { recast::digest::of_bytes(b"something else") } else { digest };
+        let mut report = blank(Status::Verified, &read);
         report.outputs = vec![output];
         report.plugins = uses(&spec.plugins);
         report
@@ -217,24 +219,25 @@ pub struct Fake {
     pub place: Arc<dyn Place>,
     /// Where the service manager would listen.
     pub notify: Option<PathBuf>,
+    /// Worker processes, in place of `runner`.
+    pub workers: Option<WorkerCommand>,
 }
 
 impl Default for Fake {
     fn default() -> Self {
         let runner = FakeRunner { delay: Duration::from_millis(2), output_bytes: 1000, ..FakeRunner::default() };
-        Fake { runner: Arc::new(runner), plugins: Arc::default(), place: Arc::new(Atomic), notify: None }
+        Fake { runner: Arc::new(runner), plugins: Arc::default(), place: Arc::new(Atomic), notify: None, workers: None }
     }
 }
 
 impl Fake {
     fn start(&self, config: Config, until_idle: bool) -> Result<Daemon, recast::schedule::DaemonError> {
         let key = Key::open(&config.key).expect("the key can be made");
-        let shop = Workshop {
-            runner: Arc::new(Shared(self.runner.clone())),
-            place: self.place.clone(),
-            key: Arc::new(key),
-            state: config.state.clone(),
+        let runner: Arc<dyn Runner> = match &self.workers {
+            Some(command) => Arc::new(Processes::of(command.clone())),
+            None => Arc::new(Shared(self.runner.clone())),
         };
+        let shop = Workshop { runner, place: self.place.clone(), key: Arc::new(key), state: config.state.clone() };
         let notifier = self.notify.as_deref().map_or_else(Notifier::none, Notifier::to);
         let options = Options { until_idle, notifier, status_sink: Box::new(|_| {}) };
         Daemon::start(config, shop, self.plugins.clone(), options)
@@ -258,6 +261,7 @@ impl Fake {
             plugins: self.plugins.clone(),
             place: self.place.clone(),
             notify: self.notify.clone(),
+            workers: self.workers.clone(),
         };
         let thread = std::thread::spawn(move || {
             runtime().block_on(async {

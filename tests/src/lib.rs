@@ -5,7 +5,11 @@ pub mod observe;
 
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+/// Far beyond what any command of the suite takes on a busy machine.
+const COMMAND_TIME_MAX: Duration = Duration::from_secs(180);
 
 /// The folder `tests`.
 pub fn tests_dir() -> PathBuf {
@@ -31,6 +35,25 @@ pub fn recast(home: &Path) -> Command {
     let mut command = Command::new(recast_binary());
     command.current_dir(home).env("RECAST_STATE", home.join("state")).env_remove("RECAST_PLUGIN_PATH");
     command
+}
+
+/// What `work` gives; None when it takes longer, or panics. Where a bound of time is what is tested, the test must not
+/// wait for it without one of its own: it would hang where it should fail.
+pub fn within<R: Send + 'static>(limit: Duration, work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(limit).ok()
+}
+
+/// Runs a command to its end; one that does not come to it is killed, and fails the test.
+pub fn output(command: &mut Command) -> Output {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let pid = rustix::process::Pid::from_child(&child);
+    let ended = within(COMMAND_TIME_MAX, || child.wait_with_output()).unwrap_or_else(|| {
+        let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        panic!("{command:?} was still at work after {COMMAND_TIME_MAX:?}; killed: {killed:?}");
+    });
+    ended.expect("its output can be read")
 }
 
 /// What `recast convert --format json` said of one artifact.
@@ -73,14 +96,14 @@ pub fn convert(home: &Path, artifact: &Path, more: &[&str]) -> Converted {
 pub fn convert_to(home: &Path, artifact: &Path, target: &str, more: &[&str]) -> Converted {
     let mut command = recast(home);
     command.arg("convert").arg(artifact).args(["--to", target, "--out", "out", "--format", "json"]).args(more);
-    converted(command.output().expect("recast runs"))
+    converted(output(&mut command))
 }
 
 /// What `recast inspect` says, with further arguments.
 pub fn inspect(home: &Path, artifact: &Path, more: &[&str]) -> serde_json::Value {
     let mut command = recast(home);
     command.arg("inspect").arg(artifact).args(["--format", "json"]).args(more);
-    let output = command.output().expect("recast runs");
+    let output = output(&mut command);
     serde_json::from_slice(&output.stdout).expect("one JSON object")
 }
 

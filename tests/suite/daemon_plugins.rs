@@ -3,7 +3,7 @@
 
 use crate::strangers::{installed, plugin};
 use recast::ledger::{Ledger, State};
-use recast_tests::{recast, recast_binary, tests_dir};
+use recast_tests::{output, recast, recast_binary, tests_dir};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -45,7 +45,7 @@ fn configure(home: &Path, crashes_max: u32) {
 }
 
 fn work_off(home: &Path) -> (Output, BTreeMap<String, Json>) {
-    let output = recast(home).args(["run", "--until-idle", "--format", "json"]).output().expect("recast runs");
+    let output = output(recast(home).args(["run", "--until-idle", "--format", "json"]));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let reports = text.lines().map(|line| serde_json::from_str::<Json>(line).expect("JSON"));
     let name = |report: &Json| {

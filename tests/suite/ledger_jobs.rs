@@ -60,6 +60,7 @@ fn what_may_pass_is_tried_again_and_what_may_not_is_quarantined() {
     fs::write(drop.join("always.h5"), b"fake: io 99").expect("writable");
     fs::write(drop.join("broken.h5"), b"fake: malformed").expect("writable");
     fs::write(drop.join("slow.h5"), b"fake: timeout").expect("writable");
+    fs::write(drop.join("misread.h5"), b"fake: misread").expect("writable");
     let fake = Fake::default();
     let summary = fake.until_idle(quick(home.path())).expect("it ends well");
     assert_eq!(summary.exit_code, exit::PLUGIN_CRASH, "the worst of them");
@@ -69,6 +70,7 @@ fn what_may_pass_is_tried_again_and_what_may_not_is_quarantined() {
         ("always.h5", State::Quarantined, 4),
         ("broken.h5", State::Quarantined, 1),
         ("slow.h5", State::Quarantined, 2),
+        ("misread.h5", State::Quarantined, 1),
     ] {
         let jobs = ledger.jobs(None).expect("it can be read");
         let job = jobs.iter().find(|job| job.entry == entry).expect("it has a job");

@@ -93,10 +93,21 @@ fn nobody_outlives_the_check() {
 }
 
 #[test]
-fn its_surroundings_are_empty() {
-    let findings = run("mnist_mlp.h5", "", &runtime("surroundings", "")).findings();
-    let expected = "HOME,LANG,OMP_NUM_THREADS,PATH,TMPDIR inside=true script=the script of plain";
-    assert!(findings.contains(expected), "{findings}");
+fn its_surroundings_are_empty_and_bounded() {
+    let bounds = "seconds_max = 70\nmemory_bytes_max = \"3 GiB\"\n\
+                  [limits]\nworker_threads = 3\nworker_output_bytes_max = \"5 GiB\"";
+    let findings = run("mnist_mlp.h5", "", &runtime("surroundings", bounds)).findings();
+    let bound = |name: &str, value: u64| format!("{name}=Some({value}) of Some({value})");
+    for expected in [
+        "HOME,LANG,OMP_NUM_THREADS,PATH,TMPDIR inside=true script=the script of plain".to_owned(),
+        // Seconds of each of its threads.
+        bound("cpu", 3 * 70),
+        bound("memory", 3 << 30),
+        bound("file", 5 << 30),
+        bound("core", 0),
+    ] {
+        assert!(findings.contains(&expected), "{expected} is not in {findings}");
+    }
 }
 
 #[test]

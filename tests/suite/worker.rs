@@ -5,6 +5,7 @@ use crate::strangers::plugin;
 use recast::host::{Events, Finder, Silent, Trust};
 use recast::job::{JobReport, JobSpec, PluginPin, Policy, TargetSpec, VerifySpec, WorkerLimits};
 use recast::worker::{Entered, WorkerCommand, calls_of, run_job};
+use recast_tests::within;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,13 @@ fn job(dir: &Path, classes: &[&str], path: &str) -> JobSpec {
 
 fn command() -> WorkerCommand {
     WorkerCommand::new(env!("CARGO_BIN_EXE_test-worker"), &["worker"])
+}
+
+/// The job's report; one that goes on without end fails the test.
+fn ended(spec: JobSpec) -> JobReport {
+    let limit = Duration::from_secs(WALL_SECONDS);
+    within(limit, move || run_job(&command(), &spec, &Silent))
+        .unwrap_or_else(|| panic!("still at work after {limit:?}"))
 }
 
 fn run(class: &str, path: &str) -> JobReport {
@@ -141,7 +149,7 @@ fn time_is_bounded() {
         let mut spec = job(dir.path(), &[class], "");
         spec.limits.wall_seconds_max = 2;
         let started = Instant::now();
-        let report = run_job(&command(), &spec, &Silent);
+        let report = ended(spec);
         let first = &report.diagnostics[0];
         assert_eq!((first.code.as_str(), first.at.as_str()), ("timeout", PLUGIN), "{class}: {}", text(&report));
         assert!(first.detail.contains("after 2 s (limits.worker_wall_seconds_max)"), "{class}: {}", first.detail);

@@ -4,7 +4,7 @@ use super::{Failure, Format, InspectArgs, Wiring};
 use crate::config::Config;
 use crate::convert::{Request, prepare_inspection};
 use crate::job::{Policy, TargetSpec, exit};
-use crate::publish::Area;
+use crate::publish::{Area, area};
 use crate::report::{self, ArtifactReport};
 use crate::runner::cancellation;
 use tokio::runtime::Builder;
@@ -27,6 +27,7 @@ pub fn run(args: &InspectArgs, wiring: &Wiring) -> Result<i32, Failure> {
         sources: super::source_options(&config, args.signature.as_ref()),
         ..Request::new(&config, &found, Policy::Off)
     };
+    area::purge(&request.out).map_err(|error| Failure::io(request.out.display(), error))?;
     let area = Area::open(&request.out).map_err(|error| Failure::io(request.out.display(), error))?;
     let (_canceller, cancel) = cancellation();
     let mut report = match prepare_inspection(&request, &args.path, &area) {

@@ -54,6 +54,10 @@ impl State {
     }
 }
 
+/// Attempts of one job that are remembered, the last ones: each other set of plugins makes one, and so does each stop
+/// of the daemon.
+pub const ATTEMPTS_KEPT_MAX: u32 = 64;
+
 /// A job to be entered: one artifact of one drop folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewJob {
@@ -246,6 +250,10 @@ impl Ledger {
             params![id, number, now_ms()],
         )?;
         transaction.execute(
+            "DELETE FROM attempt WHERE job_id = ?1 AND number <= ?2 - ?3",
+            params![id, number, ATTEMPTS_KEPT_MAX],
+        )?;
+        transaction.execute(
             "UPDATE job SET state = 'running', attempts = attempts + 1, plugin_set = ?2, updated_ms = ?3 WHERE id = ?1",
             params![id, plugin_set, now_ms()],
         )?;
@@ -327,6 +335,24 @@ impl Ledger {
             params![id, reason, now_ms()],
         )?;
         Ok(())
+    }
+
+    /// Forgets jobs that came to nothing and that no entry of a drop folder stands for, except for the newest; returns
+    /// those that it forgot.
+    pub fn forget(&mut self, kept_max: u64) -> Result<Vec<Job>, LedgerError> {
+        let forgotten = self.select(
+            "WHERE state IN ('withdrawn', 'superseded', 'quarantined')
+                AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.job_id = job.id)
+             ORDER BY seq DESC, id DESC LIMIT -1 OFFSET ?1",
+            [i64::try_from(kept_max).unwrap_or(i64::MAX)],
+        )?;
+        let transaction = self.connection.transaction()?;
+        for job in &forgotten {
+            transaction.execute("DELETE FROM attempt WHERE job_id = ?1", [job.id])?;
+            transaction.execute("DELETE FROM job WHERE id = ?1", [job.id])?;
+        }
+        transaction.commit()?;
+        Ok(forgotten)
     }
 
     /// Queues a job that failed or waits; false when it does neither.

@@ -3,7 +3,7 @@
 
 use rusqlite::Connection;
 
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE job (
@@ -73,16 +73,22 @@ CREATE TABLE plugin_fault (
 );
 ";
 
+/// Since version 3: which entries stand for a job.
+const ENTRY_JOB: &str = "CREATE INDEX IF NOT EXISTS entry_job ON entry(job_id);";
+
 pub fn apply(connection: &Connection) -> Result<(), rusqlite::Error> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {
         VERSION => Ok(()),
-        0 | 1 => {
+        0..VERSION => {
             let transaction = connection.unchecked_transaction()?;
             if version == 0 {
                 transaction.execute_batch(TABLES)?;
             }
-            transaction.execute_batch(PLUGIN_FAULT)?;
+            if version < 2 {
+                transaction.execute_batch(PLUGIN_FAULT)?;
+            }
+            transaction.execute_batch(ENTRY_JOB)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()
         }

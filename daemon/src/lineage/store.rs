@@ -14,7 +14,11 @@ use crate::digest;
 
 const FILE_NAME: &str = "lineage.sqlite";
 /// A file of an older one gets the indexes that it lacks when it is opened.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
+
+/// Records of one path that the index remembers, the last ones: a bundle that is made again has others. Where a record
+/// lay is still said of those that another one's bundle took the place of.
+const RECORDS_OF_PATH_MAX: u32 = 8;
 
 /// How long a process waits for another one that writes the index.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,6 +48,7 @@ CREATE INDEX IF NOT EXISTS subject_name ON subject(name);
 CREATE INDEX IF NOT EXISTS dependency_sha256 ON dependency(sha256);
 CREATE INDEX IF NOT EXISTS subject_record ON subject(record_id);
 CREATE INDEX IF NOT EXISTS dependency_record ON dependency(record_id);
+CREATE INDEX IF NOT EXISTS record_path ON record(path);
 ";
 
 pub struct Store {
@@ -98,6 +103,11 @@ impl Store {
             "INSERT INTO record(sha256, path, finished) VALUES (?1, ?2, ?3)
              ON CONFLICT(sha256) DO UPDATE SET path = excluded.path",
             params![record.sha256, path.to_string_lossy(), record.claims.finished],
+        )?;
+        transaction.execute(
+            "DELETE FROM record WHERE path = ?1 AND id NOT IN
+                (SELECT id FROM record WHERE path = ?1 ORDER BY id DESC LIMIT ?2)",
+            params![path.to_string_lossy(), RECORDS_OF_PATH_MAX],
         )?;
         let id: i64 =
             transaction.query_row("SELECT id FROM record WHERE sha256 = ?1", [&record.sha256], |row| row.get(0))?;

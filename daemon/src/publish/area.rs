@@ -70,7 +70,7 @@ impl Drop for Area {
     }
 }
 
-/// Removes the staging of processes that are gone; returns how many there were.
+/// Removes the staging of this user's processes that are gone; returns how many there were.
 pub fn purge(out: &Path) -> io::Result<u64> {
     let entries = match fs::read_dir(out) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -82,10 +82,22 @@ pub fn purge(out: &Path) -> io::Result<u64> {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) || !entry.file_type()?.is_dir() {
             continue;
         }
-        if let Some(_held) = lock(&entry.path())? {
-            fs::remove_dir_all(entry.path())?;
-            purged += 1;
+        match purge_one(&entry) {
+            Ok(was_left) => purged += u64::from(was_left),
+            // Its process ended meanwhile, and took it away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(purged)
+}
+
+fn purge_one(entry: &fs::DirEntry) -> io::Result<bool> {
+    // A directory for everybody's files may hold others' staging.
+    if entry.metadata()?.uid() != rustix::process::geteuid().as_raw() {
+        return Ok(false);
+    }
+    let Some(_held) = lock(&entry.path())? else { return Ok(false) };
+    fs::remove_dir_all(entry.path())?;
+    Ok(true)
 }

@@ -142,7 +142,8 @@ impl Daemon {
             }
         }
         gone.iter().try_for_each(|name| release_entry(state, root, name))?;
-        self.withdraw_gone(root, &gone)
+        self.withdraw_gone(root, &gone)?;
+        if gone.is_empty() { Ok(()) } else { self.forget_ended() }
     }
 
     /// What was dropped and taken away again is not converted any more.
@@ -379,4 +380,63 @@ fn short_of_space(dir: &Path, need: u64) -> io::Result<Option<u64>> {
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let hundredth = stat.f_blocks.saturating_mul(stat.f_frsize) / 100;
     Ok((free < need.max(hundredth)).then_some(free))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempt::Workshop;
+    use crate::config::{Plugins, RawConfig};
+    use crate::job::{Finding, JobReport, JobSpec};
+    use crate::lineage::Key;
+    use crate::publish::Atomic;
+    use crate::runner::{Cancel, EventSink, PluginSet, PluginSource, ReportFuture, Runner};
+    use crate::schedule::Options;
+    use crate::systemd::Notifier;
+    use crate::watch::scan::Identity;
+    use recast_plugin_api::diag::Code;
+    use std::sync::Arc;
+
+    /// Neither workers nor plugins.
+    struct Nobody;
+
+    impl Runner for Nobody {
+        fn run(&self, _spec: JobSpec, _events: EventSink, _cancel: Cancel) -> ReportFuture {
+            Box::pin(async { JobReport::failed(Finding::error(Code::Bug, "worker", "nobody works here")) })
+        }
+    }
+
+    impl PluginSource for Nobody {
+        fn scan(&self, _config: &Plugins) -> PluginSet {
+            PluginSet::default()
+        }
+    }
+
+    fn daemon(home: &Path) -> Daemon {
+        let raw: RawConfig = toml::from_str("[[watch]]\npath = \"drop\"\nout = \"out\"").unwrap();
+        let config = raw.resolve(home).unwrap();
+        let shop = Workshop {
+            runner: Arc::new(Nobody),
+            place: Arc::new(Atomic),
+            key: Arc::new(Key::open(&config.key).unwrap()),
+            state: config.state.clone(),
+        };
+        let options = Options { until_idle: true, notifier: Notifier::none(), status_sink: Box::new(|_| {}) };
+        Daemon::start(config, shop, Arc::new(Nobody), options).unwrap()
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_under_a_claim_pauses_the_intake_and_nothing_else_does() {
+        for (kind, pauses) in [(io::ErrorKind::StorageFull, true), (io::ErrorKind::Other, false)] {
+            let home = tempfile::tempdir().unwrap();
+            let mut daemon = daemon(home.path());
+            daemon.claiming = 1;
+            let identity = Identity { device: 0, inode: 0 };
+            let wanted = Wanted { identity, name: "m.h5".into(), fingerprint: [0; 32], quiet: Default::default() };
+            let station = daemon.stations[0].id;
+            daemon.claimed(station, &wanted, Claimed::Failed(kind.into())).unwrap();
+            let paused = daemon.paused.as_ref().map(|(until, why)| (*until > Instant::now(), why.contains("m.h5")));
+            assert_eq!(paused, pauses.then_some((true, true)), "{kind:?}");
+        }
+    }
 }

@@ -69,6 +69,21 @@ impl Daemon {
         if let Some(text) = outcome.fatal {
             return Err(DaemonError::Durability(text));
         }
+        self.conclude(id, &outcome)?;
+        self.forget_ended()
+    }
+
+    /// Forgets what nobody will ask for any more, with the reasons that lie in the quarantine.
+    pub(super) fn forget_ended(&mut self) -> Result<(), DaemonError> {
+        for job in self.ledger.forget(self.config.limits.ended_jobs_max)? {
+            remove_reason(&self.quarantine_dir(&job))?;
+            // Replaced before its turn came: its copy goes as well.
+            self.claims.remove(&job.id);
+        }
+        Ok(())
+    }
+
+    fn conclude(&mut self, id: i64, outcome: &Outcome) -> Result<(), DaemonError> {
         let Some(job) = self.ledger.job(id)? else { return Ok(()) };
         let report = &outcome.report;
         if let Some(published) = &outcome.published {

@@ -1,5 +1,7 @@
-//! A daemon with a fake worker in a process of its own, to be killed: `fake-daemon HOME atomic|direct|unsynced`.
+//! A daemon with a fake worker in a process of its own, to be killed: `fake-daemon HOME atomic|direct|unsynced`. With
+//! `fake-daemon HOME workers`, each job has a worker process, of the program TEST_WORKER, that finds nothing to do.
 
+use recast::worker::WorkerCommand;
 use recast_tests::fake::{Fake, FakeRunner, config};
 use recast_tests::observe::{Direct, Unsynced};
 use std::path::PathBuf;
@@ -14,6 +16,10 @@ fn main() {
     match arguments.next().as_deref() {
         Some("direct") => fake.place = Arc::new(Direct),
         Some("unsynced") => fake.place = Arc::new(Unsynced),
+        Some("workers") => {
+            let program = std::env::var_os("TEST_WORKER").expect("a program");
+            fake.workers = Some(WorkerCommand::new(program, &["worker"]));
+        }
         _ => {}
     }
     fake.forever(config(&home, 0.1, "", "[limits]\nbackoff_seconds = 0.05"));

@@ -8,6 +8,7 @@ use recast_plugin_api::ir::Graph;
 use recast_plugin_api::ir::wire::GraphProto;
 use recast_reference::npz::{read_npz, write_npz};
 use recast_reference::{Array, Files, Options, evaluate};
+use rustix::process::{Resource, Rlimit, getrlimit};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -87,7 +88,7 @@ fn hang_with_children() {
     let _ = child.wait();
 }
 
-/// Where it runs and with what: as an error, which is what a report shows.
+/// Where it runs, with what, and under which limits: as an error, which is what a report shows.
 fn surroundings(script: &str) -> ExitCode {
     let mut names: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
     names.sort();
@@ -95,5 +96,11 @@ fn surroundings(script: &str) -> ExitCode {
     let inside = std::env::var_os("HOME").is_some_and(|home| Path::new(&home) == dir);
     let text = std::fs::read_to_string(script).unwrap_or_default();
     println!("{} inside={inside} script={text}", names.join(","));
+    let limits =
+        [("cpu", Resource::Cpu), ("memory", Resource::As), ("file", Resource::Fsize), ("core", Resource::Core)];
+    for (name, resource) in limits {
+        let Rlimit { current, maximum } = getrlimit(resource);
+        println!("{name}={current:?} of {maximum:?}");
+    }
     ExitCode::FAILURE
 }

@@ -4,6 +4,7 @@
 
 use crate::host::{Events, Found, Host, HostSettings, PluginId, Refusal, Silent, TensorStore, Trust};
 use crate::job::{Finding, JobReport, JobSpec, Policy, VerifySpec, WorkerLimits};
+use crate::publish::{Area, area};
 use crate::worker::{WorkerCommand, run_case_job};
 use prost::Message;
 use recast_abi::id;
@@ -115,15 +116,12 @@ fn run_here(spec: &JobSpec, case: &str) -> JobReport {
 pub(super) fn one(found: &Found, ground: Ground<'_>, case: &str) -> CaseResult {
     let started = Instant::now();
     let report = match scratch_dir() {
-        Ok(dir) => {
+        Ok((_area, dir)) => {
             let spec = spec(found, &dir);
-            let report = match ground {
+            match ground {
                 Ground::Worker(worker) => run_case_job(worker, &spec, case),
                 Ground::Here => run_here(&spec, case),
-            };
-            // What is left of a scratch directory harms nobody.
-            let _ = std::fs::remove_dir_all(dir);
-            report
+            }
         }
         Err(error) => JobReport::failed(Finding::error(Code::Io, "scratch directory", error.to_string())),
     };
@@ -145,16 +143,13 @@ pub(super) fn one(found: &Found, ground: Ground<'_>, case: &str) -> CaseResult {
 /// `at` of the note that says that a case had nothing to try.
 const SKIPPED: &str = "skipped";
 
-fn scratch_dir() -> std::io::Result<PathBuf> {
-    for number in 0..1000 {
-        let dir = std::env::temp_dir().join(format!("recast-plugin-test-{}-{number}", std::process::id()));
-        match std::fs::create_dir(&dir) {
-            Ok(()) => return Ok(dir),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(std::io::ErrorKind::AlreadyExists.into())
+/// A directory that is removed with its area; the next command removes what a killed one left.
+fn scratch_dir() -> std::io::Result<(Area, PathBuf)> {
+    let shared = std::env::temp_dir();
+    area::purge(&shared)?;
+    let area = Area::open(&shared)?;
+    let dir = area.job_dir()?;
+    Ok((area, dir))
 }
 
 /// A job whose artifact is its own scratch directory: what a case writes there, the plugin may read.
