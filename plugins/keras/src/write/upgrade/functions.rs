@@ -111,12 +111,7 @@ const RULES: &[Rule] = &[
     ("math.top_k", "math.TopK", "input", "k>k=1 sorted>sorted=true"),
     ("math.truediv", "numpy.TrueDivide", "x y", ""),
     ("nn.bias_add", "numpy.Add", "value bias", ""),
-    (
-        "nn.depth_to_space",
-        "nn.DepthToSpace",
-        "input",
-        "block_size>block_size data_format>data_format=\"channels_last\"",
-    ),
+    ("nn.depth_to_space", "nn.DepthToSpace", "input", "block_size>block_size data_format>data_format=\"NHWC\""),
     ("nn.elu", "nn.Elu", "features", ">alpha=1.0"),
     ("nn.gelu", "nn.Gelu", "features", "approximate>approximate=false"),
     ("nn.leaky_relu", "nn.LeakyRelu", "features", "alpha>negative_slope=0.2"),
@@ -127,12 +122,7 @@ const RULES: &[Rule] = &[
     ("nn.silu", "nn.Silu", "features", ""),
     ("nn.softmax", "nn.Softmax", "logits", "axis>axis=-1"),
     ("nn.softsign", "nn.Softsign", "features", ""),
-    (
-        "nn.space_to_depth",
-        "nn.SpaceToDepth",
-        "input",
-        "block_size>block_size data_format>data_format=\"channels_last\"",
-    ),
+    ("nn.space_to_depth", "nn.SpaceToDepth", "input", "block_size>block_size data_format>data_format=\"NHWC\""),
     ("one_hot", "nn.OneHot", "indices", "depth>num_classes axis>axis=-1 dtype>dtype=\"float32\" >sparse=false"),
     ("ones_like", "numpy.OnesLike", "input", "dtype>dtype=null"),
     ("pad", "numpy.Pad", "tensor", "paddings>pad_width mode>mode=\"constant\""),
@@ -155,6 +145,9 @@ const RULES: &[Rule] = &[
 
 /// Functions that give indices: int64, unless they are asked for the int32 of Keras 3.
 pub(super) const INDICES: &[&str] = &["math.argmax", "math.argmin"];
+
+/// Functions that do less than Keras 3's operations: `gather` takes no index from the end.
+const ONE_WAY: &[&str] = &["compat.v1.gather"];
 
 pub(super) fn find(function: &str) -> Option<&'static Rule> {
     let found = RULES.binary_search_by_key(&function, |rule| rule.0).ok()?;
@@ -202,7 +195,7 @@ pub fn rewrite(layer: &mut Layer, calls: &mut [&mut Call], takes: &[Type]) -> Re
 
 /// The rule that makes an operation of a function again: by a name that TensorFlow has, rather than a method's.
 pub(super) fn find_operation(operation: &str) -> Option<&'static Rule> {
-    let rules = || RULES.iter().filter(|rule| rule.1 == operation);
+    let rules = || RULES.iter().filter(|rule| rule.1 == operation && !ONE_WAY.contains(&rule.0));
     rules().find(|rule| !rule.0.starts_with("__") && !rule.0.starts_with("compat")).or_else(|| rules().next())
 }
 
@@ -211,20 +204,29 @@ pub fn restored(operation: &str) -> Option<&'static str> {
     find_operation(operation).map(|rule| rule.0)
 }
 
+/// Tensors of one dtype in TensorFlow.
+const ONE_DTYPE: &[&str] = &["x y", "y x", "a b", "value bias"];
+
 /// Has it two tensors, of one dtype in TensorFlow?
 pub fn takes_one_dtype(operation: &str) -> bool {
-    find_operation(operation).is_some_and(|rule| matches!(rule.2, "x y" | "y x" | "a b"))
+    find_operation(operation).is_some_and(|rule| ONE_DTYPE.contains(&rule.2))
 }
 
 /// Classes with which Keras 3 keeps an array of numbers among the arguments of a call: `{"value", "dtype"}`.
 pub const ARRAYS: [&str; 2] = ["__numpy__", "__tensor__"];
 
-/// A list of numbers as the array that Keras 3 takes in the place of a tensor.
-fn array_of(arg: Arg, dtype: DType) -> Arg {
+/// A list of numbers as the array that Keras 3 takes in the place of a tensor; without a dtype, that of its numbers.
+fn array_of(arg: Arg, dtype: Option<DType>) -> Arg {
     match &arg.kind {
         Some(ArgKind::Json(text)) if text.starts_with('[') => {
             let value: Value = serde_json::from_str(text).unwrap_or_default();
-            Arg::json(&json!({"class_name": ARRAYS[0], "config": {"value": value, "dtype": dtype.keras_name()}}))
+            let own = match text {
+                text if text.contains("true") || text.contains("false") => DType::Bool,
+                text if text.contains(['.', 'e', 'N', 'I']) => DType::F32,
+                _ => DType::I32,
+            };
+            let dtype = dtype.unwrap_or(own).keras_name();
+            Arg::json(&json!({"class_name": ARRAYS[0], "config": {"value": value, "dtype": dtype}}))
         }
         _ => arg,
     }
@@ -246,8 +248,8 @@ fn rewrite_call(rule: &Rule, path: &str, call: &mut Call, takes: &[Type]) -> Res
     };
     for name in tensors.split(' ') {
         let arg = take(name).ok_or_else(|| refuse(format!("called without `{name}`")))?;
-        let dtype = takes.first().map_or(DType::F32, |ty| ty.dtype);
-        call.args.push(if name == "slice_spec" { tagged(arg) } else { array_of(arg, dtype) });
+        let shared = takes.first().map(|ty| ty.dtype).filter(|_| ONE_DTYPE.contains(&tensors));
+        call.args.push(if name == "slice_spec" { tagged(arg) } else { array_of(arg, shared) });
     }
     let mut config = Map::new();
     for (name, key, default) in spelled(options) {
