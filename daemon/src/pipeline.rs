@@ -198,6 +198,8 @@ pub fn lower(model: &LayerModel, host: &Host) -> Result<Graph, Findings> {
 impl Job<'_> {
     fn inspect(&mut self) -> Result<(), Findings> {
         self.report.inspection = Some(inspect::inspect(self.spec, self.host)?);
+        let digest = digest::of_artifact(&self.spec.artifact, &in_place());
+        self.report.digest = digest.map_err(|error| io(&self.spec.artifact, &error))?;
         Ok(())
     }
 

@@ -37,6 +37,10 @@ fn inspect_says_what_a_conversion_would() {
         assert_eq!(of["possible"], *possible, "{name} {target}: {of}");
         assert_eq!(made.exit_code == 0, *possible, "{name} {target}: {}", made.findings());
         assert_eq!(errors(&of["findings"]), errors(&made.json["diagnostics"]), "{name} {target}");
+        // Of a possible one, the bundle is called by the first 12 digits.
+        let (digest, bundle) = (seen["digest"].as_str().unwrap_or_default(), made.json["bundle"].as_str());
+        assert_eq!(digest.len(), 64, "{name}: {digest}");
+        assert!(bundle.is_none_or(|bundle| bundle.ends_with(&digest[..12])), "{name}: {digest} {bundle:?}");
         refused += usize::from(!possible);
         let left = home.path().read_dir().expect("readable").flatten().map(|entry| entry.file_name());
         let left: Vec<_> = left.filter(|left| left != "out" && left != "state").collect();
