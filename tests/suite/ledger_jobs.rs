@@ -186,6 +186,8 @@ fn a_daemon_that_runs_releases_a_plugin_when_asked() {
     let runs =
         || (0..3).map(|n| fake.runner.runs_of(&recast::digest::of_bytes(format!("fake: crash\n{n}").as_bytes())));
     let before: u32 = runs().sum();
+    // What is no request does no harm.
+    fs::create_dir_all(state.join("requests/notes")).expect("writable");
     recast::schedule::ask(&state, &Request::Release(sha256)).expect("writable");
     wait_for(15.0, "its jobs are tried again", || runs().sum::<u32>() > before);
     daemon.stop().expect("it ends well");

@@ -87,6 +87,9 @@ impl Daemon {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?,
         };
+        // A directory is nobody's request, and stays: it must neither end the daemon nor be in the way of others.
+        let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let entries = entries.filter(|entry| !entry.as_ref().is_ok_and(is_directory));
         for entry in entries.take(REQUESTS_MAX) {
             let entry = entry?;
             let request = entry.file_name().to_str().and_then(Request::parse);
