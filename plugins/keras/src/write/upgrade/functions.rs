@@ -69,6 +69,7 @@ const RULES: &[Rule] = &[
     ("math.is_finite", "numpy.Isfinite", "x", ""),
     ("math.is_inf", "numpy.Isinf", "x", ""),
     ("math.is_nan", "numpy.Isnan", "x", ""),
+    ("math.l2_normalize", "nn.Normalize", "x", "axis>axis=null epsilon>epsilon=1e-12 >order=2"),
     ("math.less", "numpy.Less", "x y", ""),
     ("math.less_equal", "numpy.LessEqual", "x y", ""),
     ("math.log", "numpy.Log", "x", ""),
@@ -278,6 +279,8 @@ fn rewrite_call(rule: &Rule, path: &str, call: &mut Call, takes: &[Type]) -> Res
                 })?
             }
             ("mode", Value::String(mode)) => json!(mode.to_lowercase()),
+            // Of the sum of squares there, of its root here.
+            ("epsilon", Value::Number(least)) => json!(least.as_f64().map(f64::sqrt)),
             ("data_format", Value::String(format)) => json!(data_format(format)),
             ("interpolation", Value::String(way)) if !RESIZED.contains(&way.as_str()) => {
                 return Err(refuse(format!("Keras 3 has no interpolation `{way}`")).into());

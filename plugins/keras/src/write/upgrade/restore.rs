@@ -73,6 +73,9 @@ pub fn restore(layer: &mut Layer, calls: &mut [&mut Call]) -> Result<(), Finding
     Ok(())
 }
 
+/// What Keras takes where no `epsilon` is given.
+const KERAS_EPSILON: f64 = 1e-7;
+
 /// The options of an operation by TensorFlow's names.
 fn options_of(layer: &Layer, rule: &Rule) -> Result<Vec<NamedArg>, String> {
     let (function, _, _, options) = *rule;
@@ -92,6 +95,10 @@ fn options_of(layer: &Layer, rule: &Rule) -> Result<Vec<NamedArg>, String> {
             Some(("", ..)) => return Err(format!("no word for `{key}`, which is {value} here")),
             Some((_, "indices_or_sections", _)) if !value.is_u64() => {
                 return Err("split at places, and not into parts of one size".into());
+            }
+            Some((name, "epsilon", _)) => {
+                let least = value.as_f64().unwrap_or(KERAS_EPSILON);
+                named.push(NamedArg { name: (*name).to_owned(), arg: Some(Arg::json(&json!(least * least))) });
             }
             // No axis means another thing to the one than to the other where the default is an axis.
             Some((_, _, Some(default))) if value.is_null() && *default != "null" => {
