@@ -119,6 +119,7 @@ def models():
     found.update(wrapped_dtypes=single(wrapped_dtypes), unseen_scores=unseen_scores, masked_softmax=masked_softmax)
     found.update(half_batch_norm=single(half_batch_norm), batch_statistics=single(batch_statistics))
     found["stored_functions"] = single(stored_functions)
+    found["written_attention"] = single(written_attention)
     found["spectral_embedding"] = single(lambda: of(L.SpectralNormalization(L.Embedding(9, 3)), (4,), "int32"))
     found["conv_lstm_of_any_size"] = single(lambda: of(L.ConvLSTM1D(2, 2), (3, None, 2)))
     found["mean_of_whole_numbers"] = single(mean_of_whole_numbers)
@@ -225,6 +226,17 @@ def gated_attention():
     x = keras.Input((5, 4))
     return keras.Model(x, [L.MultiHeadAttention(2, 3, use_gate=True)(x, x),
                            L.GroupQueryAttention(3, 4, 2, use_gate=True, use_bias=False)(x, x)])
+
+
+def written_attention():
+    """As people write it by hand, and what they put around it."""
+    import tensorflow as tf
+    x, places = keras.Input((5, 4)), keras.Input((6, 6, 2))
+    q, k, v = (L.Dense(3, name=name)(x) for name in "qkv")
+    scores = tf.nn.softmax(tf.matmul(q, k, transpose_b=True) / 3 ** 0.5)
+    y = tf.math.l2_normalize(tf.gather(tf.matmul(scores, v), [0, 2, 1], axis=1), axis=-1)
+    z = tf.image.resize(tf.pad(places, [[0, 0], [1, 1], [1, 1], [0, 0]], "REFLECT"), (4, 4))
+    return keras.Model([x, places], [y, tf.squeeze(tf.argsort(scores)), tf.nn.space_to_depth(z, 2)])
 
 
 def spectral_half():

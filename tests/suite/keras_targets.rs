@@ -285,6 +285,8 @@ fn converted_by_the_daemon_it_comes_back_as_the_same_graph() {
         ("fixtures/options_keras2/half_batch_norm.keras", "keras"),
         ("fixtures/options_keras2/batch_statistics.keras", "keras2"),
         ("fixtures/options_keras2/stored_functions.keras", "keras2"),
+        ("fixtures/options_keras2/written_attention.keras", "keras"),
+        ("fixtures/options_keras2/written_attention.keras", "keras2"),
         ("fixtures/options_keras3/endless_norms.keras", "keras"),
         ("fixtures/options_keras3/endless_norms.keras", "keras2"),
         // The same of layers in wrappers, and of layers that leave no trace in a graph.

@@ -177,7 +177,10 @@ pub fn rewrite(layer: &mut Layer, calls: &mut [&mut Call], takes: &[Type]) -> Re
             // A cast says it.
             call.kwargs.retain(|named| named.name != "output_type");
         }
-        let found = rewrite_call(rule, &layer.path, call, takes)?;
+        let found = match turned(function, call) {
+            Some(subscripts) => rewrite_product(call, subscripts),
+            None => rewrite_call(rule, &layer.path, call, takes)?,
+        };
         if config.as_ref().is_some_and(|config| *config != found) {
             let detail =
                 format!("{function} is called with different options, which are the operation's own in Keras 3");
@@ -188,10 +191,38 @@ pub fn rewrite(layer: &mut Layer, calls: &mut [&mut Call], takes: &[Type]) -> Re
     let mut whole = Map::new();
     whole.insert("name".into(), json!(layer.name));
     whole.extend(config.unwrap_or_default());
+    let operation = if whole.contains_key(SUBSCRIPTS) { "numpy.Einsum" } else { rule.1 };
     layer.config = Value::Object(whole).to_string();
-    layer.class = format!("ops.{}", rule.1);
+    layer.class = format!("ops.{operation}");
     layer.module = String::new();
     Ok(())
+}
+
+const SUBSCRIPTS: &str = "subscripts";
+
+/// A product of matrices of which one is turned, which Keras 3's takes as they are: as a sum.
+fn turned(function: &str, call: &Call) -> Option<&'static str> {
+    let is = |flags: [&str; 2]| {
+        let yes = Some(Arg::json(&json!(true)));
+        call.kwargs.iter().any(|named| flags.contains(&named.name.as_str()) && named.arg == yes)
+    };
+    // Numbers are real, and their own conjugates.
+    let (left, right) = (["transpose_a", "adjoint_a"], ["transpose_b", "adjoint_b"]);
+    let known = |name: &str| left.contains(&name) || right.contains(&name) || matches!(name, "a" | "b" | "name");
+    let plain = call.kwargs.iter().all(|named| known(&named.name) || is_neutral(named.arg.as_ref()));
+    match (is(left), is(right)) {
+        _ if function != "linalg.matmul" || !plain => None,
+        (false, false) => None,
+        (true, false) => Some("...ji,...jk->...ik"),
+        (false, true) => Some("...ij,...kj->...ik"),
+        (true, true) => Some("...ji,...kj->...ik"),
+    }
+}
+
+fn rewrite_product(call: &mut Call, subscripts: &str) -> Map<String, Value> {
+    let others = std::mem::take(&mut call.kwargs).into_iter().filter(|named| matches!(named.name.as_str(), "a" | "b"));
+    call.args.extend(others.filter_map(|named| named.arg));
+    Map::from_iter([(SUBSCRIPTS.to_owned(), json!(subscripts))])
 }
 
 /// The rule that makes an operation of a function again: by a name that TensorFlow has, rather than a method's.
@@ -250,7 +281,12 @@ fn rewrite_call(rule: &Rule, path: &str, call: &mut Call, takes: &[Type]) -> Res
     for name in tensors.split(' ') {
         let arg = take(name).ok_or_else(|| refuse(format!("called without `{name}`")))?;
         let shared = takes.first().map(|ty| ty.dtype).filter(|_| ONE_DTYPE.contains(&tensors));
-        call.args.push(if name == "slice_spec" { tagged(arg) } else { array_of(arg, shared) });
+        call.args.push(match name {
+            "slice_spec" => tagged(arg),
+            // Keras 3 takes these as a list, too.
+            "indices" => arg,
+            _ => array_of(arg, shared),
+        });
     }
     let mut config = Map::new();
     for (name, key, default) in spelled(options) {
@@ -404,7 +440,12 @@ mod tests {
         assert_eq!(one.args, [Arg::json(&json!(1.0)), x.clone()]);
         let mut product = layer("tf.linalg.matmul");
         let mut one = call(vec![x.clone(), x.clone()], &[("transpose_b", json!(true))]);
-        assert_eq!(rewrite(&mut product, &mut [&mut one], &[]).unwrap_err()[0].code, Code::UnsupportedLayer);
+        rewrite(&mut product, &mut [&mut one], &[]).unwrap();
+        assert_eq!((product.class.as_str(), one.args.len(), one.kwargs.len()), ("ops.numpy.Einsum", 2, 0));
+        assert_eq!(product.config, r#"{"name":"f","subscripts":"...ij,...kj->...ik"}"#);
+        let mut sparse = layer("tf.linalg.matmul");
+        let mut one = call(vec![x.clone(), x.clone()], &[("transpose_b", json!(true)), ("a_is_sparse", json!(true))]);
+        assert_eq!(rewrite(&mut sparse, &mut [&mut one], &[]).unwrap_err()[0].code, Code::UnsupportedLayer);
         let mut reshape = layer("tf.reshape");
         let mut one = call(vec![x.clone(), x], &[]);
         assert!(rewrite(&mut reshape, &mut [&mut one], &[]).is_err());
