@@ -119,6 +119,7 @@ def models():
     found.update(wrapped_dtypes=single(wrapped_dtypes), unseen_scores=unseen_scores, masked_softmax=masked_softmax)
     found.update(half_batch_norm=single(half_batch_norm), batch_statistics=single(batch_statistics))
     found["stored_functions"] = single(stored_functions)
+    found["cast_query"] = cast_query
     found["written_attention"] = single(written_attention)
     found["spectral_embedding"] = single(lambda: of(L.SpectralNormalization(L.Embedding(9, 3)), (4,), "int32"))
     found["conv_lstm_of_any_size"] = single(lambda: of(L.ConvLSTM1D(2, 2), (3, None, 2)))
@@ -226,6 +227,15 @@ def gated_attention():
     x = keras.Input((5, 4))
     return keras.Model(x, [L.MultiHeadAttention(2, 3, use_gate=True)(x, x),
                            L.GroupQueryAttention(3, 4, 2, use_gate=True, use_bias=False)(x, x)])
+
+
+def cast_query():
+    """Keras 2 does not find the mask of a query that it casts."""
+    x = keras.Input((5,), dtype="int32")
+    y = L.Embedding(7, 4, mask_zero=True, dtype="float64")(x)
+    z = L.MultiHeadAttention(2, 3)(y, y)
+    tokens = np.array([[3, 0, 2, 0, 5], [0, 1, 6, 4, 0]], "int32")
+    return keras.Model(x, [z, L.LSTM(2)(z)]), [tokens]
 
 
 def written_attention():

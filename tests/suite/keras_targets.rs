@@ -357,6 +357,7 @@ fn what_keras_3_computes_otherwise_is_refused() {
             "Keras 3's UpSampling2D has no interpolation `mitchellcubic`",
         ),
         ("options_keras2/masked_softmax.keras", "Keras 3 gives zeros where all is masked"),
+        ("options_keras2/cast_query.keras", "Keras 3 finds the mask of a query that it casts"),
         ("options_keras2/conv_lstm_of_any_size.keras", "asks for the sizes of its images"),
         ("options_keras2/mean_of_whole_numbers.keras", "that of TensorFlow whole numbers"),
         ("options_keras2/spectral_embedding.keras", "that of Keras 2 floats"),

@@ -43,8 +43,20 @@ struct Call {
     return_scores: bool,
 }
 
+/// In Keras 2, the mask of the query is lost to the layer where it casts the query: it looks for the mask on what it
+/// computes with. It hands it on nevertheless.
+fn casts_query(l: &Lowering<'_>) -> Result<bool, Diag> {
+    let given = l.positional().first().map(|query| l.ty(query.value).dtype);
+    let to = policy::compute_dtype(l)?;
+    Ok(l.keras_major() < 3 && to.is_float() && given.is_some_and(|given| given.is_float() && given != to))
+}
+
 pub fn multi_head(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
-    let call = Call::read(l)?;
+    let lost = casts_query(l)?;
+    policy::autocast(l)?;
+    let mut call = Call::read(l)?;
+    let handed_on = call.query_mask;
+    call.query_mask = handed_on.filter(|_| !lost);
     let rank = l.rank(call.query);
     let key_dim = l.config.u64("key_dim")?;
     let heads = l.config.u64("num_heads")?;
@@ -57,7 +69,9 @@ pub fn multi_head(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
         axes: attention_axes(l, rank)?,
         ..common(l)?
     };
-    lower(l, &heads, &call)
+    let mut outputs = lower(l, &heads, &call)?;
+    outputs.iter_mut().take(1).for_each(|output| output.mask = handed_on);
+    Ok(outputs)
 }
 
 pub fn grouped(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {

@@ -18,7 +18,7 @@ pub const ROWS: &[Row] = &[
     Row::new("Attention", "attention", Masks::Own, dense::attention, "score_mode dot and concat"),
     Row::new("GroupQueryAttention", "attention", Masks::Own, heads::grouped, "several query heads on one key head"),
     Row::new("GroupedQueryAttention", "attention", Masks::Own, heads::grouped, "several query heads on one key head"),
-    Row::new("MultiHeadAttention", "attention", Masks::Own, heads::multi_head, "any attention_axes"),
+    Row::new("MultiHeadAttention", "attention", Masks::Own, heads::multi_head, "any attention_axes").raw(),
 ];
 
 /// What is added to a masked score.

@@ -126,9 +126,14 @@ fn half_in_floats(layer: &Layer, typed: &Typed) -> Option<DType> {
     if config.get("interpolation").is_none_or(|way| *way == json!("nearest")) {
         return None;
     }
+    policy_dtype(&config).filter(|dtype| matches!(dtype, DType::F16 | DType::BF16))
+}
+
+/// What a layer computes with, where it says so by a name.
+fn policy_dtype(config: &Value) -> Option<DType> {
     let policy = config.get("dtype")?;
     let name = policy.as_str().or_else(|| policy.get("config")?.get("name")?.as_str())?;
-    DType::from_keras(name.trim_start_matches("mixed_")).filter(|dtype| matches!(dtype, DType::F16 | DType::BF16))
+    DType::from_keras(name.trim_start_matches("mixed_"))
 }
 
 /// The Keras of a source: (major, minor).
@@ -179,6 +184,9 @@ fn why_not(model: &Model, at: usize, typed: &Typed, version: Version) -> Option<
         return Some(
             "Keras 3's SpectralNormalization of an Embedding gives whole numbers, that of Keras 2 floats".to_owned(),
         );
+    }
+    if version.0 < 3 && class == "MultiHeadAttention" && casts_query(layer, typed) {
+        return Some("Keras 3 finds the mask of a query that it casts, Keras 2 does not".to_owned());
     }
     if class.starts_with("ConvLSTM") && has_free_sizes(layer, typed) {
         return Some(format!("Keras 3's {class} asks for the sizes of its images, which are free here"));
@@ -269,6 +277,13 @@ fn no() -> Arg {
 
 fn is_masked(layer: &Layer, typed: &Typed) -> bool {
     typed.takes(&layer.path).iter().any(|ty| ty.dtype == DType::Bool)
+}
+
+/// Is it given masks, and a query of other floats than it computes with?
+pub(super) fn casts_query(layer: &Layer, typed: &Typed) -> bool {
+    let own = policy_dtype(&parsed(&layer.config)).unwrap_or(DType::F32);
+    let query = typed.takes(&layer.path).first().map(|ty| ty.dtype);
+    is_masked(layer, typed) && query.is_some_and(|query| query.is_float() && query != own)
 }
 
 /// Options of layers with which Keras 3 computes what the Keras of the source did.

@@ -183,6 +183,8 @@ fn whys(layer: &Layer, typed: &Typed) -> Vec<String> {
     // Keras 3.10 and later, where they do not use the fused attention.
     let zeroed = class == "MultiHeadAttention" && typed.chooses.contains(&layer.path);
     say(zeroed, "gives queries whose keys are all masked the mean of the values, that of Keras 3 zeros");
+    let unseen = class == "MultiHeadAttention" && casts::casts_query(layer, typed);
+    say(unseen, "does not find the mask of a query that it casts");
     let zeroed = class == "Softmax" && typed.chooses.contains(&layer.path);
     say(zeroed, "does not give zeros where all is masked, as that of Keras 3");
     let open = |ty: &Type| ty.shape.iter().rev().skip(1).take(2).any(|size| size.known().is_none());
