@@ -97,6 +97,7 @@ def models():
         found["renorm"] = single(lambda: of(L.BatchNormalization(renorm=True), (3, 4)))
         found["spectral_embedding"] = single(lambda: of(L.SpectralNormalization(L.Embedding(9, 3)), (4,), "int32"))
         found["random_shear"] = single(lambda: of(L.RandomShear(0.5, 0.25), (4, 3, 3)))
+        found["quantized_inside_h5"] = single(quantized_inside)
         found["gated_attention"] = single(gated_attention)
         found["spectral_half"] = single(spectral_half)
         found["octets"] = single(octets)
@@ -249,6 +250,17 @@ def written_attention():
     return keras.Model([x, places], [y, tf.squeeze(tf.argsort(scores)), tf.nn.space_to_depth(z, 2)])
 
 
+def quantized_inside():
+    """An .h5 has the trainable arrays of a model first, of which a kernel of eight bits is none."""
+    x = keras.Input((5,), dtype="int32")
+    inner = keras.Sequential([keras.Input((5, 4)), L.Dense(3), L.EinsumDense("abc,cd->abd", (None, 2), bias_axes="d")])
+    each = L.TimeDistributed(keras.Sequential([keras.Input((2,)), L.Dense(6)]))
+    model = keras.Model(x, L.Dense(2)(each(inner(L.Embedding(9, 4)(x)))))
+    kit.randomise(model, np.random.default_rng(kit.seed_of("quantized_inside")))
+    model.quantize("int8")
+    return model
+
+
 def spectral_half():
     """The wrapper casts what it gives as it casts what it is given."""
     x = keras.Input((4,))
@@ -306,10 +318,11 @@ def main():
     for name, build in found.items():
         kit.begin(name)
         model, xs = build()
-        kit.randomise(model, np.random.default_rng(kit.seed_of(name)))
+        if not name.startswith("quantized_"):
+            kit.randomise(model, np.random.default_rng(kit.seed_of(name)))
         ys = kit.call(model, xs)
         assert all(np.isfinite(y).all() for y in ys if y.dtype.kind == "f"), name
-        model.save(os.path.join(OUT, f"{name}.{suffix}"))
+        model.save(os.path.join(OUT, f"{name}.{'h5' if name.endswith('_h5') else suffix}"))
         if not name.startswith("training_"):
             kit.save_golden(os.path.join(OUT, f"{name}.golden.npz"), xs, ys)
     kit.say(f"{len(found)} models in {os.path.relpath(OUT)}")

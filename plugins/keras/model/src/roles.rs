@@ -199,6 +199,8 @@ pub fn homes(class: &str, part: &str) -> &'static [&'static str] {
 /// The only quantization whose numbers are read, and the classes that may have it.
 const INT8: &str = "int8";
 const QUANTIZED: &[&str] = &["Dense", "EinsumDense", "Embedding"];
+/// Their arrays of eight bits, which Keras does not train.
+const QUANTIZED_ROLES: &[&str] = &["kernel", "embeddings"];
 
 /// The mode that Keras 3 quantized the layer in: `int8`, `int4/128`, `float8`, `gptq/4/-1`, ...
 pub fn quantization(config: &Value) -> Option<&str> {
@@ -217,7 +219,8 @@ pub fn of(class: &str, config: &Value) -> Option<Vec<Role>> {
     }
     let found = TABLE.binary_search_by_key(&class, |(class, _)| class).ok()?;
     let rows = TABLE[found].1.iter().filter(|(_, when, _)| when.holds(config));
-    Some(rows.map(|&(name, _, trainable)| Role { name, trainable }).collect())
+    let fixed = |name: &str| QUANTIZED_ROLES.contains(&name) && quantization(config) == Some(INT8);
+    Some(rows.map(|&(name, _, trainable)| Role { name, trainable: trainable && !fixed(name) }).collect())
 }
 
 impl When {
@@ -257,5 +260,17 @@ mod tests {
         assert_eq!(names("Normalization", json!({"mean": 1.0})), [] as [&str; 0]);
         assert_eq!(names("tf.add", json!({})), [] as [&str; 0]);
         assert!(of("my_pkg>Scale", &json!({})).is_none());
+    }
+
+    /// In an .h5, Keras has what it trains before the rest.
+    #[test]
+    fn kernels_of_eight_bits_are_not_trained() {
+        let config = json!({"dtype": {"config": {"mode": "int8"}}});
+        for (class, config, want) in
+            [("Dense", &config, &["bias"][..]), ("Embedding", &config, &[]), ("Dense", &json!({}), &["kernel", "bias"])]
+        {
+            let trained = of(class, config).unwrap().into_iter().filter(|role| role.trainable);
+            assert_eq!(trained.map(|role| role.name).collect::<Vec<_>>(), want, "{class} {config}");
+        }
     }
 }
