@@ -150,8 +150,8 @@ def convert(args):
 
 # --- check ----------------------------------------------------------------------------------------------------------
 def arrays_of(model):
-    """Every weight's bytes; counters, random states and numbers of words are no weights. Keras 3 sorts axes, and with
-    them sizes; Keras 2 keeps the weights of a BatchNormalization of half precision in float32."""
+    """Every weight's bytes; counters and random states are no weights. Keras 3 sorts axes, and with them sizes; Keras 2
+    keeps the weights of a BatchNormalization of half precision in float32."""
     counter = collections.Counter()
     for weight in model.weights:
         value = np.asarray(weight.numpy() if hasattr(weight, "numpy") else weight)

@@ -199,9 +199,7 @@ fn words(random: &mut Random, shape: Vec<usize>, known: &[&str]) -> Array {
 /// The values that whole steps are compared with where a mask is computed from them, as the Masking layer does (any
 /// over the last axis of x != value); zero where a value is not found. Empty without such a mask.
 fn skipped_values(graph: &Graph) -> Vec<f64> {
-    let made = |node| move |&value: &ValueId| (value, node);
-    let makers: HashMap<ValueId, &Node> =
-        graph.nodes().iter().flat_map(|node| node.outputs.iter().map(made(node))).collect();
+    let makers = makers(graph);
     let maker = |value: Option<ValueId>| value.and_then(|value| makers.get(&value).copied());
     let number = |value: &Option<ValueId>| constant(maker(*value)?)?.first().copied();
     let mut values = Vec::new();
@@ -221,6 +219,12 @@ fn skipped_values(graph: &Graph) -> Vec<f64> {
     values
 }
 
+/// Of every value that is computed: by which node.
+fn makers(graph: &Graph) -> HashMap<ValueId, &Node> {
+    let made = |node| move |&value: &ValueId| (value, node);
+    graph.nodes().iter().flat_map(|node| node.outputs.iter().map(made(node))).collect()
+}
+
 /// Does it divide by whole numbers that it computes? By zero, runtimes do what they like.
 fn divides_whole(graph: &Graph) -> bool {
     graph.nodes().iter().any(|node| {
@@ -231,14 +235,15 @@ fn divides_whole(graph: &Graph) -> bool {
 }
 
 fn kind(graph: &Graph, input: ValueId, dtype: DType) -> Kind {
-    match (index_bound(graph, input), dtype) {
+    let moved = moved(graph, input);
+    match (index_bound(graph, &moved), dtype) {
         (_, DType::Bool) => Kind::Bool,
         (_, DType::Str) => Kind::Word,
         (Some(bound), _) => Kind::Index(bound.max(1)),
         (None, dtype) if dtype.is_float() => Kind::Float,
         // Images.
         (None, DType::U8) => Kind::Index(256),
-        (None, dtype) => match bounds(graph, input).filter(|_| !divides_whole(graph)) {
+        (None, dtype) => match bounds(graph, &moved).filter(|_| !divides_whole(graph)) {
             Some((low, high)) if dtype.is_signed() => Kind::Between(low, high),
             Some((_, high)) => Kind::Index((high.max(0.0) as u64).saturating_add(1)),
             None => Kind::Index(INDEX_BOUND_DEFAULT),
@@ -251,20 +256,17 @@ const COMPARED_MAX: f64 = (1u64 << 20) as f64;
 
 /// From below the smallest number that the input is compared with to above the largest, as a layer does that sorts into
 /// buckets.
-fn bounds(graph: &Graph, input: ValueId) -> Option<(f64, f64)> {
-    let moved = moved(graph, input);
-    let constants: HashMap<ValueId, Vec<f64>> =
-        graph.nodes().iter().filter_map(|node| Some((*node.outputs.first()?, constant(node)?))).collect();
+fn bounds(graph: &Graph, moved: &[bool]) -> Option<(f64, f64)> {
+    let makers = makers(graph);
     let ordered = |node: &&Node| {
         let Op::Binary(op) = &node.op else { return false };
         op.function.is_comparison() && !matches!(op.function, BinaryFunction::Equal | BinaryFunction::NotEqual)
     };
-    let compared = graph.nodes().iter().filter(ordered).filter(|node| is_any(&moved, &node.inputs));
+    let compared = graph.nodes().iter().filter(ordered).filter(|node| is_any(moved, &node.inputs));
     let numbers: Vec<f64> = compared
         .flat_map(|node| node.inputs.iter().flatten())
-        .filter_map(|value| constants.get(value))
+        .filter_map(|value| constant(makers.get(value)?))
         .flatten()
-        .copied()
         .filter(|number| number.abs() <= COMPARED_MAX)
         .collect();
     let low = numbers.iter().copied().reduce(f64::min)?.floor() - 1.0;
@@ -304,8 +306,7 @@ fn moved(graph: &Graph, input: ValueId) -> Vec<bool> {
 }
 
 /// The smallest table that the input (or something that only moves its elements about) indexes.
-fn index_bound(graph: &Graph, input: ValueId) -> Option<u64> {
-    let moved = moved(graph, input);
+fn index_bound(graph: &Graph, moved: &[bool]) -> Option<u64> {
     let mut bound: Option<u64> = None;
     let mut lower = |size: Option<u64>| {
         if let Some(size) = size {

@@ -168,7 +168,6 @@ impl Texts {
         if !encoding.eq_ignore_ascii_case("utf-8") {
             return Err(l.unsupported(format!("the encoding '{encoding}'; texts are UTF-8")));
         }
-        // A tuple is tagged in some files.
         let ngrams = match l.config.get("ngrams") {
             None => vec![1],
             Some(Json::Array(items)) => items

@@ -279,7 +279,7 @@ impl Upgrade<'_> {
         if layer.class.starts_with("ops.") {
             return (args, kwargs);
         }
-        if self.major < 3 && !self.dialect.is_old() && normalizes(layer) && kwargs.iter().any(trains) {
+        if self.major < 3 && !self.dialect.is_old() && kwargs.iter().any(trains) && normalizes(layer) {
             let detail = "called with training=True: Keras 2 takes the batch's own statistics, Keras 3 the moving ones";
             let finding = Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail);
             self.findings.push(finding.hint("the target `keras2`, and others (onnx), keep what it computes"));

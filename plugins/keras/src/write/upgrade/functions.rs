@@ -407,16 +407,16 @@ fn tuple(value: Value) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use recast_plugin_api::model::ValueRef;
 
-    fn call(args: Vec<Arg>, kwargs: &[(&str, Value)]) -> Call {
+    pub fn call(args: Vec<Arg>, kwargs: &[(&str, Value)]) -> Call {
         let named = |(name, value): &(&str, Value)| NamedArg { name: name.to_string(), arg: Some(Arg::json(value)) };
         Call { layer: 0, args, kwargs: kwargs.iter().map(named).collect() }
     }
 
-    fn layer(class: &str) -> Layer {
+    pub fn layer(class: &str) -> Layer {
         Layer { name: "f".into(), path: "f".into(), class: class.into(), ..Layer::default() }
     }
 

@@ -61,8 +61,7 @@ const POSITIONS: &[(&str, &[&str])] = &[
 ];
 
 /// Keras 2 notes one argument by its place, and all others by their names.
-fn name_positions(class: &str, call: &mut Call) {
-    let Some((_, names)) = POSITIONS.iter().find(|(known, _)| *known == class) else { return };
+pub(super) fn name_positions(names: &[&str], call: &mut Call) {
     if call.args.len() < 2 || call.args.len() > names.len() {
         return;
     }
@@ -132,14 +131,15 @@ fn plain(dialect: Dialect, name: &str) -> String {
 /// The operation as the layer that computes the same: Keras 3 writes its sizes as a list, and wants a tuple when it
 /// reads them.
 fn adaptive_pool(layer: &mut Layer) {
-    let config: Value = serde_json::from_str(&layer.config).unwrap_or_default();
-    let Some(axes) = config["output_size"].as_array().map(Vec::len) else { return };
-    let class = match layer.class.as_str() {
-        "ops.nn.AdaptiveAveragePool" => format!("AdaptiveAveragePooling{axes}D"),
-        "ops.nn.AdaptiveMaxPool" => format!("AdaptiveMaxPooling{axes}D"),
+    let kind = match layer.class.as_str() {
+        "ops.nn.AdaptiveAveragePool" => "Average",
+        "ops.nn.AdaptiveMaxPool" => "Max",
         _ => return,
     };
-    layer.class = class;
+    let config: Value = serde_json::from_str(&layer.config).unwrap_or_default();
+    if let Some(sizes) = config["output_size"].as_array() {
+        layer.class = format!("Adaptive{kind}Pooling{}D", sizes.len());
+    }
 }
 
 struct Prepare<'t> {
@@ -215,7 +215,12 @@ impl Prepare<'_> {
             }
             // Before the layers are ordered: Keras orders them by what it is given in this way.
             match self.dialect {
-                Dialect::Keras2 => calls.iter_mut().for_each(|call| name_positions(&layer.class, call)),
+                Dialect::Keras2 => {
+                    let known = POSITIONS.iter().find(|(class, _)| *class == layer.class);
+                    known
+                        .into_iter()
+                        .for_each(|(_, names)| calls.iter_mut().for_each(|call| name_positions(names, call)));
+                }
                 Dialect::Js => calls.iter_mut().for_each(|call| javascript::list_states(&layer.class, call)),
                 Dialect::Keras3 | Dialect::Both => {}
             }

@@ -2,6 +2,7 @@
 //! that Keras 2 is to read.
 
 use super::functions::{ARRAYS, INDICES, Rule, data_format, find, find_operation, restored, spelled};
+use super::prepare::name_positions;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, NamedArg};
 use serde_json::{Map, Value, json};
@@ -132,12 +133,13 @@ fn retold(layer: &mut Layer, function: &str, calls: &mut [&mut Call]) -> Result<
         Findings::from(Diag::new(Code::UnsupportedLayer, layer.path.as_str(), detail))
     };
     let rule = find(function);
+    let names: Vec<&str> = rule.iter().flat_map(|rule| rule.2.split(' ')).collect();
     for call in calls.iter_mut() {
         let given = call.args.iter().chain(call.kwargs.iter().filter_map(|named| named.arg.as_ref()));
         if !given.flat_map(Arg::leaves).any(|leaf| leaf.is_some()) {
             return Err(refuse("Keras 2 does not store what it is called on".into()));
         }
-        rule.into_iter().for_each(|rule| name_tensors(rule, call));
+        name_positions(&names, call);
         if matches!(function, "size" | "compat.v1.size") {
             let narrow = Some(Arg::json(&json!("int32")));
             call.kwargs.retain(|named| named.name != "out_type" || named.arg != narrow);
@@ -156,17 +158,6 @@ fn retold(layer: &mut Layer, function: &str, calls: &mut [&mut Call]) -> Result<
     layer.config = Value::Object(config).to_string();
     layer.class = format!("tf.{function}");
     Ok(())
-}
-
-/// Keras 2 notes one tensor by its place, and the others by TensorFlow's names.
-fn name_tensors(rule: &Rule, call: &mut Call) {
-    let names: Vec<&str> = rule.2.split(' ').collect();
-    if call.args.len() < 2 || call.args.len() > names.len() {
-        return;
-    }
-    let named = call.args.drain(1..).zip(&names[1..]);
-    let named: Vec<NamedArg> = named.map(|(arg, name)| NamedArg { name: (*name).to_owned(), arg: Some(arg) }).collect();
-    call.kwargs.splice(0..0, named);
 }
 
 /// What stands between brackets as Keras 2 writes it: without saying what is a slice.
@@ -200,17 +191,9 @@ fn list_arrays(arg: &mut Arg, dtypes: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::functions::tests::{call, layer};
     use super::*;
     use recast_plugin_api::model::ValueRef;
-
-    fn call(args: Vec<Arg>, kwargs: &[(&str, Value)]) -> Call {
-        let named = |(name, value): &(&str, Value)| NamedArg { name: name.to_string(), arg: Some(Arg::json(value)) };
-        Call { layer: 0, args, kwargs: kwargs.iter().map(named).collect() }
-    }
-
-    fn layer(class: &str) -> Layer {
-        Layer { name: "f".into(), path: "f".into(), class: class.into(), ..Layer::default() }
-    }
 
     /// Seen in tf.keras 2.15: `reverse` takes a list, `zeros_like` heeds its dtype, `multiply(0, floats)` fails.
     #[test]
