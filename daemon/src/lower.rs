@@ -6,7 +6,7 @@
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::dim::is_symbol_char;
 use recast_plugin_api::ir::wire::GraphProto;
-use recast_plugin_api::ir::{DType, Dim, Graph, RANK_MAX, Type};
+use recast_plugin_api::ir::{DType, Dim, Graph, Op, RANK_MAX, Type, ValueId};
 use recast_plugin_api::lower::{Val, begin, splice};
 use recast_plugin_api::messages::{LowerInput, LowerRequest, Lowered, LoweredOutput};
 use recast_plugin_api::model::{Arg, Call, Layer, LayerModel, Model, ModelInput, NamedArg, SCHEMA_REV, ValueRef};
@@ -123,7 +123,7 @@ pub fn lower(model: &LayerModel, owners: &dyn LayerOwners) -> Result<Graph, Find
         inputs.push(Val::plain(graph.input(input.name.clone(), ty)));
     }
     let lowerer = Lowerer { owners, keras_version: &model.keras_version, format: &model.format, depth: 0 };
-    let outputs = lowerer.model(root, &mut graph, &inputs)?;
+    let outputs = lowerer.model(root, &mut Filling::of(&mut graph), &inputs)?;
     for (output, val) in root.outputs.iter().zip(outputs) {
         graph.output(output_name(root, &output.name, inputs.iter().any(|input| input.value == val.value)), val.value);
     }
@@ -208,9 +208,11 @@ impl Lowerer<'_> {
         };
         let (mut graph, inputs) = begin(request, &layer.path)?;
         let inputs = as_declared(&mut graph, model, inputs, &layer.path)?;
-        let outputs = inner.model(model, &mut graph, &inputs)?;
+        let outputs = inner.model(model, &mut Filling::of(&mut graph), &inputs)?;
         let output = |val: Val| LoweredOutput { value: val.value.0, mask: val.mask.map(|mask| mask.0) };
-        Ok(Lowered { graph: Some(GraphProto::from(&graph)), outputs: outputs.into_iter().map(output).collect() })
+        let outputs = outputs.into_iter().map(output).collect();
+        // What wraps a model gives it tensors of its own.
+        Ok(Lowered { graph: Some(GraphProto::from(&graph)), outputs, unmasked: Vec::new() })
     }
 
     fn deeper(&self, at: &str) -> Result<Lowerer<'_>, Diag> {
@@ -221,7 +223,7 @@ impl Lowerer<'_> {
     }
 
     /// Lowers every call of a model; returns the model's outputs.
-    fn model(&self, model: &Model, graph: &mut Graph, inputs: &[Val]) -> Result<Vec<Val>, Findings> {
+    fn model(&self, model: &Model, filling: &mut Filling<'_>, inputs: &[Val]) -> Result<Vec<Val>, Findings> {
         if inputs.len() != model.inputs.len() {
             let detail = format!("takes {} inputs, is called with {}", model.inputs.len(), inputs.len());
             return Err(Diag::new(Code::Malformed, &model.name, detail).into());
@@ -230,7 +232,7 @@ impl Lowerer<'_> {
         // `None`: the call failed, and its finding is noted; what needs it is passed over.
         let mut results: Vec<Option<Vec<Val>>> = Vec::with_capacity(model.calls.len());
         for call in &model.calls {
-            let outcome = self.call(model, call, graph, inputs, &results);
+            let outcome = self.call(model, call, filling, inputs, &results);
             results.push(outcome.unwrap_or_else(|mut found| {
                 findings.append(&mut found);
                 None
@@ -240,7 +242,7 @@ impl Lowerer<'_> {
             return Err(findings);
         }
         let output = |output: &recast_plugin_api::model::ModelOutput| {
-            let found = output.value.as_ref().and_then(|value| find(value, inputs, &results));
+            let found = output.value.as_ref().and_then(|value| filling.find(value, inputs, &results));
             found.ok_or_else(|| Diag::new(Code::Malformed, &output.name, "an output that no layer gives").into())
         };
         model.outputs.iter().map(output).collect()
@@ -251,7 +253,7 @@ impl Lowerer<'_> {
         &self,
         model: &Model,
         call: &Call,
-        graph: &mut Graph,
+        filling: &mut Filling<'_>,
         inputs: &[Val],
         results: &[Option<Vec<Val>>],
     ) -> Result<Option<Vec<Val>>, Findings> {
@@ -259,12 +261,15 @@ impl Lowerer<'_> {
         let layer = layer.ok_or_else(|| Diag::new(Code::PluginMisbehaved, &model.name, "a call of no layer"))?;
         let mut args = call.args.clone();
         let mut kwargs = call.kwargs.clone();
-        let Some(values) = resolve(&mut args, &mut kwargs, layer, inputs, results)? else { return Ok(None) };
+        let find = |value: &ValueRef| filling.find(value, inputs, results);
+        let Some(values) = resolve(&mut args, &mut kwargs, layer, results, &find)? else { return Ok(None) };
         if let Some(inner) = &layer.model {
             let values = inner_inputs(&mut args, &mut kwargs, &values);
-            let values = as_declared(graph, inner, values, &layer.path)?;
-            return self.deeper(&layer.path)?.model(inner, graph, &values).map(Some);
+            let values = as_declared(filling.graph, inner, values, &layer.path)?;
+            values.iter().for_each(|val| filling.mask(*val));
+            return self.deeper(&layer.path)?.model(inner, filling, &values).map(Some);
         }
+        let graph = &mut *filling.graph;
         let typed = |val: &Val| LowerInput {
             ty: Some(graph.ty(val.value).into()),
             mask: val.mask.map(|mask| graph.ty(mask).into()),
@@ -279,14 +284,64 @@ impl Lowerer<'_> {
             format: self.format.into(),
         };
         let lowered = self.owners.lower(self, &request)?;
-        splice(graph, &lowered, &values, &layer.path).map(Some)
+        let known = graph.nodes().len();
+        let outputs = splice(graph, &lowered, &values, &layer.path)?;
+        filling.recognize(known);
+        lowered.unmasked.iter().filter_map(|at| values.get(*at as usize)).for_each(|val| filling.unmask(*val));
+        Ok(Some(outputs))
     }
 }
 
-fn find(value: &ValueRef, inputs: &[Val], results: &[Option<Vec<Val>>]) -> Option<Val> {
-    match value.call {
-        None => inputs.get(value.index as usize).copied(),
-        Some(call) => results.get(call as usize)?.as_ref()?.get(value.index as usize).copied(),
+/// A graph that is being filled, and what the calls so far did to masks: Keras hangs them on its tensors, and where a
+/// call takes one away, every later call on the same tensor comes without, in models inside and around it.
+struct Filling<'g> {
+    graph: &'g mut Graph,
+    /// In place of the masks that the tensors came with.
+    changed: HashMap<ValueId, Option<ValueId>>,
+    /// What Keras gives on as it came where it does not train: the result of a dropout is the tensor itself.
+    same: HashMap<ValueId, ValueId>,
+}
+
+impl Filling<'_> {
+    fn of(graph: &mut Graph) -> Filling<'_> {
+        Filling { graph, changed: HashMap::new(), same: HashMap::new() }
+    }
+
+    /// Looks through the nodes that a call added, from number `known` on.
+    fn recognize(&mut self, known: usize) {
+        for node in &self.graph.nodes()[known..] {
+            if let (Op::Dropout(_), [Some(input), ..], [output, ..]) = (&node.op, &node.inputs[..], &node.outputs[..]) {
+                self.same.insert(*output, self.tensor(*input));
+            }
+        }
+    }
+
+    fn tensor(&self, value: ValueId) -> ValueId {
+        self.same.get(&value).copied().unwrap_or(value)
+    }
+
+    /// The tensor without a mask from now on. What has none now is perhaps another tensor of the same value.
+    fn unmask(&mut self, val: Val) {
+        if val.mask.is_some() {
+            self.changed.insert(self.tensor(val.value), None);
+        }
+    }
+
+    /// A model inside hangs the mask that it is called with on the tensor, which may have lost it.
+    fn mask(&mut self, val: Val) {
+        let tensor = self.tensor(val.value);
+        if let Some(mask) = self.changed.get_mut(&tensor) {
+            *mask = val.mask;
+        }
+    }
+
+    fn find(&self, value: &ValueRef, inputs: &[Val], results: &[Option<Vec<Val>>]) -> Option<Val> {
+        let came = match value.call {
+            None => inputs.get(value.index as usize).copied(),
+            Some(call) => results.get(call as usize)?.as_ref()?.get(value.index as usize).copied(),
+        }?;
+        let mask = self.changed.get(&self.tensor(came.value)).copied().unwrap_or(came.mask);
+        Some(Val { value: came.value, mask: mask.filter(|_| came.mask.is_some()) })
     }
 }
 
@@ -295,8 +350,8 @@ fn resolve(
     args: &mut [Arg],
     kwargs: &mut [NamedArg],
     layer: &Layer,
-    inputs: &[Val],
     results: &[Option<Vec<Val>>],
+    find: &dyn Fn(&ValueRef) -> Option<Val>,
 ) -> Result<Option<Vec<Val>>, Diag> {
     let mut refs: Vec<&mut ValueRef> = Vec::new();
     args.iter_mut().for_each(|arg| arg.values_mut(&mut refs));
@@ -306,8 +361,7 @@ fn resolve(
         if value.call.is_some_and(|call| results.get(call as usize).is_some_and(Option::is_none)) {
             return Ok(None);
         }
-        let found = find(value, inputs, results);
-        let found = found
+        let found = find(value)
             .ok_or_else(|| Diag::new(Code::Malformed, &layer.path, "is called with a tensor that no layer gives"))?;
         *value = ValueRef { call: None, index: values.len() as u32 };
         values.push(found);

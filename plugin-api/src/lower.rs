@@ -215,6 +215,7 @@ pub struct Lowering<'a> {
     pub graph: Graph,
     inputs: Vec<Val>,
     taken: BTreeSet<String>,
+    unmasked: BTreeSet<u32>,
 }
 
 /// A graph with the request's inputs and masks, and nothing else.
@@ -238,7 +239,7 @@ impl<'a> Lowering<'a> {
         let layer = layer.ok_or_else(|| Diag::new(Code::PluginMisbehaved, "", "a request without layer"))?;
         let config = Config::new(&layer.path, &layer.config)?;
         let (graph, inputs) = begin(request, &layer.path)?;
-        Ok(Lowering { cx, request, layer, config, graph, inputs, taken: BTreeSet::new() })
+        Ok(Lowering { cx, request, layer, config, graph, inputs, taken: BTreeSet::new(), unmasked: BTreeSet::new() })
     }
 
     /// An error at this layer.
@@ -272,15 +273,27 @@ impl<'a> Lowering<'a> {
         &self.inputs
     }
 
-    /// Casts the floating-point tensors of the call to `to`, as Keras autocasts them; others stay what they are.
+    /// Casts the floating-point tensors of the call to `to`, as Keras autocasts them; others stay what they are. In
+    /// Keras 3 before 3.14, the mask does not travel with what is cast.
     pub fn cast_float_inputs(&mut self, to: DType) -> Result<(), Diag> {
+        let loses_mask = ((3, 0)..(3, 14)).contains(&self.keras_version());
         for index in 0..self.inputs.len() {
-            let value = self.inputs[index].value;
+            let Val { value, mask } = self.inputs[index];
             if self.ty(value).dtype.is_float() {
-                self.inputs[index].value = self.cast(value, to)?;
+                let cast = self.cast(value, to)?;
+                self.inputs[index] = Val { value: cast, mask: mask.filter(|_| cast == value || !loses_mask) };
             }
         }
         Ok(())
+    }
+
+    /// The call takes the masks away from those of its inputs that are `value`, for every later call too. A tensor that
+    /// was cast is another one: the input keeps its mask.
+    pub fn unmask(&mut self, value: ValueId) {
+        if self.graph.inputs.iter().any(|input| input.value == value) {
+            let of = self.inputs.iter().enumerate().filter(|(_, input)| input.value == value);
+            self.unmasked.extend(of.map(|(index, _)| index as u32));
+        }
     }
 
     /// The only tensor of the call's positional arguments.
@@ -552,7 +565,11 @@ impl<'a> Lowering<'a> {
             return Err(self.error(Code::WeightLeftover, detail).into());
         }
         let output = |val: &Val| LoweredOutput { value: val.value.0, mask: val.mask.map(|mask| mask.0) };
-        Ok(Lowered { graph: Some(GraphProto::from(&self.graph)), outputs: outputs.iter().map(output).collect() })
+        Ok(Lowered {
+            graph: Some(GraphProto::from(&self.graph)),
+            outputs: outputs.iter().map(output).collect(),
+            unmasked: self.unmasked.into_iter().collect(),
+        })
     }
 }
 

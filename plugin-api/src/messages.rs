@@ -83,6 +83,10 @@ pub struct Lowered {
     /// In the layer's output order.
     #[prost(message, repeated, tag = "2")]
     pub outputs: Vec<LoweredOutput>,
+    /// Positions among the inputs of tensors that lose their masks by this call: to every later call on the same
+    /// tensor, in this model or around it, they come without. MultiHeadAttention of Keras 3.8 and later does that.
+    #[prost(uint32, repeated, tag = "3")]
+    pub unmasked: Vec<u32>,
 }
 
 /// Ids of values of `Lowered::graph`.

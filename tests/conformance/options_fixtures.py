@@ -106,7 +106,7 @@ def models():
         found["nearest_antialias"] = single(lambda: of(L.Resizing(3, 4, "nearest", antialias=True), (6, 5, 2)))
         found.update(unrolled_masks=unrolled_masks, masked_or_not=masked_or_not, masked_groups=masked_groups)
         found.update(whole_numbers=single(whole_numbers), wrapped_whole_numbers=single(wrapped_whole_numbers))
-        found.update(causal_scores=single(causal_scores), masked_softmax=masked_softmax)
+        found.update(causal_scores=single(causal_scores), masked_softmax=masked_softmax, masked_blocks=masked_blocks)
         return found, "keras"
     found = {f"local_{n}": single(lambda n=n: of(L.LocallyConnected2D(2, (3, 2), strides=(1, 2), implementation=n), (4, 5, 2)))
              for n in (1, 2, 3)}
@@ -121,6 +121,7 @@ def models():
     found.update(half_batch_norm=single(half_batch_norm), batch_statistics=single(batch_statistics))
     found["stored_functions"] = single(stored_functions)
     found["cast_query"] = cast_query
+    found["masked_blocks"] = masked_blocks
     found["written_attention"] = single(written_attention)
     found["spectral_embedding"] = single(lambda: of(L.SpectralNormalization(L.Embedding(9, 3)), (4,), "int32"))
     found["conv_lstm_of_any_size"] = single(lambda: of(L.ConvLSTM1D(2, 2), (3, None, 2)))
@@ -237,6 +238,31 @@ def cast_query():
     z = L.MultiHeadAttention(2, 3)(y, y)
     tokens = np.array([[3, 0, 2, 0, 5], [0, 1, 6, 4, 0]], "int32")
     return keras.Model(x, [z, L.LSTM(2)(z)]), [tokens]
+
+
+def masked_blocks():
+    """Since 3.8, MultiHeadAttention of Keras 3 takes the masks away from the tensors that it is called on: in the model
+    around it, in others that are called on them later, and on what a dropout gives on."""
+    def block(*branches):
+        x = keras.Input((5, 4))
+        attended = L.MultiHeadAttention(2, 3)(x, x)
+        return keras.Model(x, L.Concatenate()([branch(x, attended) for branch in branches]))
+
+    def summed(x, attended):
+        return L.LayerNormalization()(L.Add()([L.Dropout(0.1)(x), attended]))
+
+    def before(x, attended):
+        return L.LSTM(2, return_sequences=True)(x)
+
+    def after(x, attended):
+        return L.Dense(2)(L.LSTM(3, return_sequences=True)(L.Add()([x, attended])))
+
+    x = keras.Input((5,), dtype="int32")
+    y = L.Embedding(7, 4, mask_zero=True)(x)
+    twice = [L.MultiHeadAttention(2, 3)(y, y), L.MultiHeadAttention(2, 3)(y, L.Dense(4)(y))]
+    blocks = [block(summed)(block(summed)(y)), block(summed, before, after)(y), *twice, y]
+    tokens = np.array([[3, 0, 2, 0, 5], [0, 1, 6, 4, 0]], "int32")
+    return keras.Model(x, [L.GlobalAveragePooling1D()(block) for block in blocks] + twice), [tokens]
 
 
 def written_attention():

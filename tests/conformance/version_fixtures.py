@@ -80,6 +80,25 @@ def dead_rows(rng):
     return Model(inputs, list(outputs)), xs
 
 
+def taken_masks(rng):
+    """Since 3.8, MultiHeadAttention takes the masks away from the tensors that it is called on."""
+    xs = [holes(rng, (2, 5, 3), (0, 1), (0, 4), (1, 0))]
+    x = Input((5, 3))
+    block = Model(x, L.Add()([x, L.MultiHeadAttention(2, 3)(x, x)]))
+    inputs = Input((5, 3))
+    masked = L.Masking(HOLE)(inputs)
+    return Model(inputs, [L.GlobalAveragePooling1D()(block(masked)), L.LSTM(2)(block(masked))]), xs
+
+
+def cast_masks(rng):
+    """Until 3.13, the mask does not travel with what is cast."""
+    xs = [holes(rng, (2, 5, 3), (0, 1), (0, 4), (1, 0))]
+    x = Input((5, 3))
+    block = Model(x, L.GRU(2, dtype="float64")(x))
+    inputs = Input((5, 3))
+    return Model(inputs, block(L.Masking(HOLE)(inputs))), xs
+
+
 def tiny_rows(rng):
     """Rows that are next to nothing: their square was bounded, since 3.6 their length."""
     x = Input((3, 4))
@@ -104,6 +123,8 @@ MADE_BY = {
     tiny_rows: ("3.5", "3.12"),
     resized_bytes: ("3.5", "3.12"),
     dead_rows: ("3.9", "3.12"),
+    taken_masks: ("3.5", "3.9"),
+    cast_masks: ("3.12", "3.14"),
 }
 
 

@@ -5,6 +5,7 @@ use super::{both, causal, mask_bias, near};
 use crate::core::{ZEROED_SINCE, count};
 use crate::policy;
 use crate::training::refuse_dropout;
+use recast_keras_model::classes::TAKES_MASKS_SINCE;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{
     Attention, BinaryFunction, DType, Dim, MatMul, ReduceFunction, Shape, UnaryFunction, ValueId, Where,
@@ -54,7 +55,8 @@ fn casts_query(l: &Lowering<'_>) -> Result<bool, Diag> {
 pub fn multi_head(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let lost = casts_query(l)?;
     policy::autocast(l)?;
-    let mut call = Call::read(l)?;
+    let takes = l.keras_version() >= TAKES_MASKS_SINCE;
+    let mut call = Call::read(l, takes)?;
     let handed_on = call.query_mask;
     call.query_mask = handed_on.filter(|_| !lost);
     let rank = l.rank(call.query);
@@ -75,7 +77,7 @@ pub fn multi_head(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
 }
 
 pub fn grouped(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
-    let call = Call::read(l)?;
+    let call = Call::read(l, false)?;
     let dim = l.config.u64("head_dim")?;
     let heads = Heads {
         query_heads: l.config.u64("num_query_heads")?,
@@ -137,7 +139,8 @@ fn attention_axes(l: &Lowering<'_>, rank: usize) -> Result<Vec<usize>, Diag> {
 }
 
 impl Call {
-    fn read(l: &mut Lowering<'_>) -> Result<Call, Findings> {
+    /// `takes`: the masks away, as of `TAKES_MASKS_SINCE`.
+    fn read(l: &mut Lowering<'_>, takes: bool) -> Result<Call, Findings> {
         refuse_dropout(l)?;
         let newer = l.keras_major() >= 3;
         // Keras 3 takes the three masks before attention_mask.
@@ -161,7 +164,7 @@ impl Call {
         let aware = newer || l.keras_version() >= (2, 10);
         let own = |val: Option<Val>| val.and_then(|val| val.mask).filter(|_| aware);
         let masks = [
-            stated(l, 3, "query_mask", own(Some(query))),
+            if takes { query.mask } else { stated(l, 3, "query_mask", own(Some(query))) },
             stated(l, 4, "value_mask", own(Some(value))),
             stated(l, 5, "key_mask", own(key)),
             explicit,
@@ -171,9 +174,11 @@ impl Call {
             cast.push(mask.map(|mask| l.cast(mask, DType::Bool)).transpose()?);
         }
         let key = key.unwrap_or(value);
-        let floats = [query.value, value.value, key.value];
         let mut x = Vec::new();
-        for value in floats {
+        for value in [query.value, value.value, key.value] {
+            if takes {
+                l.unmask(value);
+            }
             x.push(policy::as_float(l, value)?);
         }
         if x.iter().any(|&value| l.rank(value) < 3) {

@@ -26,3 +26,8 @@ const MADE_OF_OTHERS: &[&str] = &[
 pub fn is_made_of_others(class: &str) -> bool {
     MADE_OF_OTHERS.contains(&class)
 }
+
+/// Since this Keras, MultiHeadAttention takes the masks away from the tensors that it is called on, so that the layers
+/// that it is made of do not see them, and never gives them back: later calls on the same tensors come without. It
+/// looks for the mask of its query on the tensor alone, whatever the argument says.
+pub const TAKES_MASKS_SINCE: (u32, u32) = (3, 8);

@@ -90,7 +90,8 @@ fn good(path: &str) -> Result<Lowered, Findings> {
     let mut graph = Graph::new(path);
     let x = graph.input("x", recast_plugin_api::ir::Type::known(recast_plugin_api::ir::DType::F32, &[1]));
     graph.output("y", x);
-    Ok(Lowered { graph: Some((&graph).into()), outputs: vec![LoweredOutput { value: x.0, mask: None }] })
+    let outputs = vec![LoweredOutput { value: x.0, mask: None }];
+    Ok(Lowered { graph: Some((&graph).into()), outputs, unmasked: Vec::new() })
 }
 
 /// What the sandbox said: an error here is what the test wants to see.

@@ -7,9 +7,11 @@
 
 use super::Build;
 use super::args::{Args, Link, Place};
+use super::evaluation;
+use crate::classes::TAKES_MASKS_SINCE;
 use crate::json;
 use recast_plugin_api::diag::Diag;
-use recast_plugin_api::model::{Arg, Call, Layer, Model, ModelInput, ModelOutput, NamedArg, ValueRef};
+use recast_plugin_api::model::{Call, Layer, Model, ModelInput, ModelOutput, ValueRef, keras_version};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
@@ -20,17 +22,11 @@ enum Named {
     Layer(usize),
 }
 
-/// A call as written, its tensors still links.
-struct Node {
-    layer: usize,
-    args: Vec<Arg>,
-    kwargs: Vec<NamedArg>,
-}
-
 struct Wiring<'v> {
     names: HashMap<&'v str, Named>,
     links: Vec<Link<'v>>,
-    nodes: Vec<Node>,
+    /// As written, their tensors still links.
+    nodes: Vec<Call>,
     /// By layer: its first node, and how many it has.
     spans: Vec<(usize, usize)>,
 }
@@ -68,8 +64,15 @@ impl Build<'_> {
         let resolved = self.resolve(&wiring, &offsets, &inputs.1)?;
         let name = json::text(config, "name").unwrap_or("model").to_owned();
         let outputs = outputs(&wiring, &ends, &resolved);
-        let (calls, outputs) = self.schedule(wiring, &resolved, outputs, prefix)?;
-        Ok(Model { name, kind: "Functional".into(), layers, calls, inputs: inputs.0, outputs })
+        let mut calls = wiring.nodes;
+        for value in calls.iter_mut().flat_map(evaluation::values) {
+            // Until now the number of a link.
+            *value = value.call.and_then(|link| resolved.get(link as usize)).cloned().unwrap_or_default();
+        }
+        let mut model = Model { name, kind: "Functional".into(), layers, calls, inputs: inputs.0, outputs };
+        let takes_masks = keras_version(&self.version.text) >= TAKES_MASKS_SINCE && evaluation::attends(&model.layers);
+        let ordered = if takes_masks { evaluation::by_depth(&mut model) } else { evaluation::depth_first(&mut model) };
+        if ordered { Ok(model) } else { Err(self.malformed(prefix, "the calls of layers form a circle")) }
     }
 
     /// Adds a layer, or an input, of the model.
@@ -99,7 +102,7 @@ impl Build<'_> {
             let names = &wiring.names;
             let knows = |name: &str| names.contains_key(name);
             let (args, kwargs) = Args { links: &mut wiring.links, path, knows: &knows }.call(node)?;
-            wiring.nodes.push(Node { layer, args, kwargs });
+            wiring.nodes.push(Call { layer: layer as u32, args, kwargs });
         }
         Ok(())
     }
@@ -180,84 +183,6 @@ impl Build<'_> {
             }
         }
     }
-
-    /// Nodes in evaluation order: depth first from the outputs, so what no output needs is left out.
-    fn schedule(
-        &self,
-        wiring: Wiring<'_>,
-        resolved: &[ValueRef],
-        mut outputs: Vec<ModelOutput>,
-        prefix: &str,
-    ) -> Result<(Vec<Call>, Vec<ModelOutput>), Diag> {
-        let mut nodes: Vec<Option<Node>> = wiring.nodes.into_iter().map(Some).collect();
-        for node in nodes.iter_mut().flatten() {
-            for value in node_values(node) {
-                // Until now the number of a link.
-                *value = value.call.and_then(|link| resolved.get(link as usize)).cloned().unwrap_or_default();
-            }
-        }
-        let needs: Vec<Vec<usize>> = nodes.iter_mut().flatten().map(needs).collect();
-        let wanted: Vec<usize> =
-            outputs.iter().filter_map(|output| output.value.as_ref()?.call).map(|c| c as usize).collect();
-        let order = sort(&needs, &wanted).ok_or_else(|| self.malformed(prefix, "the calls of layers form a circle"))?;
-        let mut places = vec![0u32; nodes.len()];
-        order.iter().enumerate().for_each(|(place, &node)| places[node] = place as u32);
-        let mut calls = Vec::with_capacity(order.len());
-        for node in order {
-            let Some(mut node) = nodes[node].take() else { continue };
-            for value in node_values(&mut node) {
-                value.call = value.call.map(|call| places[call as usize]);
-            }
-            calls.push(Call { layer: node.layer as u32, args: node.args, kwargs: node.kwargs });
-        }
-        for value in outputs.iter_mut().filter_map(|output| output.value.as_mut()) {
-            value.call = value.call.map(|call| places[call as usize]);
-        }
-        Ok((calls, outputs))
-    }
-}
-
-fn node_values(node: &mut Node) -> Vec<&mut ValueRef> {
-    let mut values = Vec::new();
-    node.args.iter_mut().for_each(|arg| arg.values_mut(&mut values));
-    node.kwargs.iter_mut().filter_map(|named| named.arg.as_mut()).for_each(|arg| arg.values_mut(&mut values));
-    values
-}
-
-fn needs(node: &mut Node) -> Vec<usize> {
-    node_values(node).into_iter().filter_map(|value| value.call.map(|call| call as usize)).collect()
-}
-
-/// Each node after all that it needs; none when they need each other in a circle.
-fn sort(needs: &[Vec<usize>], wanted: &[usize]) -> Option<Vec<usize>> {
-    let mut order = Vec::with_capacity(needs.len());
-    // 0 untouched, 1 being visited, 2 done.
-    let mut state = vec![0u8; needs.len()];
-    let mut stack: Vec<(usize, usize)> = Vec::new();
-    for &root in wanted {
-        if state[root] == 0 {
-            state[root] = 1;
-            stack.push((root, 0));
-        }
-        while let Some((node, next)) = stack.last_mut() {
-            let (here, need) = (*node, needs[*node].get(*next).copied());
-            *next += 1;
-            match need {
-                None => {
-                    state[here] = 2;
-                    order.push(here);
-                    stack.pop();
-                }
-                Some(need) if state[need] == 0 => {
-                    state[need] = 1;
-                    stack.push((need, 0));
-                }
-                Some(need) if state[need] == 1 => return None,
-                Some(_) => {}
-            }
-        }
-    }
-    Some(order)
 }
 
 /// Keras names an output after its layer, and the second output of a layer `name_1`.

@@ -6,6 +6,7 @@
 
 mod args;
 mod class;
+pub mod evaluation;
 mod feature_space;
 mod functional;
 pub mod keras1;

@@ -281,9 +281,14 @@ fn is_masked(layer: &Layer, typed: &Typed) -> bool {
 
 /// Is it given masks, and a query of other floats than it computes with?
 pub(super) fn casts_query(layer: &Layer, typed: &Typed) -> bool {
-    let query = typed.takes(&layer.path).first().map(|ty| ty.dtype).filter(|dtype| dtype.is_float());
+    is_masked(layer, typed) && casts_first(layer, typed)
+}
+
+/// Is what comes first of other floats than it computes with?
+pub(super) fn casts_first(layer: &Layer, typed: &Typed) -> bool {
+    let first = typed.takes(&layer.path).first().map(|ty| ty.dtype).filter(|dtype| dtype.is_float());
     let own = || policy_dtype(&parsed(&layer.config)).unwrap_or(DType::F32);
-    is_masked(layer, typed) && query.is_some_and(|query| query != own())
+    first.is_some_and(|first| first != own())
 }
 
 /// Options of layers with which Keras 3 computes what the Keras of the source did.

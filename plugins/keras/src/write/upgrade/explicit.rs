@@ -6,11 +6,17 @@
 //! The operations that compute a mask become layers of the model. `ops.numpy.Copy` is how a mask is lost: its result is
 //! another tensor, and nothing else.
 
+mod heads;
+
+use super::casts::casts_first;
 use super::cells;
 use super::layer::parsed;
 use super::masks::{Habit, gives_sequence, habit};
 use super::order::values;
 use super::terms::{Id, Term, Terms};
+use super::typed::Typed;
+use recast_keras_model::classes::TAKES_MASKS_SINCE;
+use recast_keras_model::config::evaluation;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, Model, NamedArg, ValueRef, keras_version};
 use serde_json::{Value, json};
@@ -28,15 +34,35 @@ pub(super) struct Rule {
     arguments: bool,
     /// MultiHeadAttention takes notice of the masks on its tensors, and hands one on.
     heads: bool,
+    /// The mask travels with a tensor that a layer casts for itself.
+    casts: bool,
+    /// MultiHeadAttention takes the masks away from the tensors that it is called on.
+    takes: bool,
     /// A masked step of a loop gives the first state, and not the output of the step before.
     gives_state: bool,
 }
 
 impl Rule {
-    pub const KERAS_2: Rule =
-        Rule { major: 2, any: false, lists: true, arguments: true, heads: true, gives_state: false };
-    pub const KERAS_3: Rule =
-        Rule { major: 3, any: true, lists: true, arguments: true, heads: true, gives_state: false };
+    pub const KERAS_2: Rule = Rule {
+        major: 2,
+        any: false,
+        lists: true,
+        arguments: true,
+        heads: true,
+        casts: true,
+        takes: false,
+        gives_state: false,
+    };
+    pub const KERAS_3: Rule = Rule {
+        major: 3,
+        any: true,
+        lists: true,
+        arguments: true,
+        heads: true,
+        casts: true,
+        takes: true,
+        gives_state: false,
+    };
 
     pub fn of(stated: &str) -> Rule {
         let version = keras_version(stated);
@@ -47,32 +73,41 @@ impl Rule {
             lists: before_3 || version >= (3, 4),
             arguments: before_3 || version >= (3, 11),
             heads: version >= (2, 10),
+            casts: !((3, 0)..(3, 14)).contains(&version),
+            takes: version >= TAKES_MASKS_SINCE,
             // Until Keras took the loop of tf.keras, which lost it with TensorFlow 1.13.
             gives_state: version < if stated.contains("tf") { (2, 2) } else { (2, 3) },
         }
     }
 }
 
-pub(super) struct Rules {
+pub(super) struct Rules<'t> {
     /// Of the Keras that wrote the source.
     pub source: Rule,
     /// Of those that are to read the output.
     pub readers: Vec<Rule>,
     /// Arguments stay where they are not needed, too.
     pub keep: bool,
+    pub typed: &'t Typed,
 }
 
-impl Rules {
+impl Rules<'_> {
     fn all(&self) -> impl Iterator<Item = Rule> {
         std::iter::once(self.source).chain(self.readers.iter().copied())
     }
 }
 
+/// A call's output, or an input of the model: the call, and which of its outputs.
+type Tensor = (Option<u32>, u32);
+
 /// The mask on one tensor as the source's Keras sees it, and as each reader does.
 type Views = Vec<Option<Id>>;
 
 /// Writes masks into `model` where they are needed. `masked`: which of its inputs bring a mask.
-pub(super) fn write_out(model: &mut Model, rules: &Rules, masked: &[bool]) -> (Vec<Ending>, Findings) {
+pub(super) fn write_out(model: &mut Model, rules: &Rules<'_>, masked: &[bool]) -> (Flow, Findings) {
+    if rules.all().any(|rule| rule.takes) && model.kind == "Functional" && evaluation::attends(&model.layers) {
+        evaluation::by_depth(model);
+    }
     let mut writer = Writer::of(model, rules);
     let inputs = (0..model.inputs.len()).map(|index| {
         let value = ValueRef { call: None, index: index as u32 };
@@ -85,45 +120,52 @@ pub(super) fn write_out(model: &mut Model, rules: &Rules, masked: &[bool]) -> (V
     for at in 0..model.calls.len() {
         writer.call(model, at);
     }
-    let ending = |views: Views| match views.split_first() {
-        Some((source, readers)) if readers.iter().all(|reader| reader == source) => match source {
-            Some(_) => Ending::Agreed,
-            None => Ending::Unmasked,
-        },
-        _ => Ending::Disputed,
-    };
-    let ends = model.outputs.iter().filter_map(|output| output.value.as_ref());
-    let endings = ends.map(|value| ending(writer.on(value))).collect();
-    writer.finish(model, endings)
+    // The root is given no list of inputs, and nobody asks for masks on its outputs.
+    let endings = writer.ends(model, !masked.is_empty()).iter().map(ending).collect();
+    let taken =
+        (0..model.inputs.len()).map(|index| writer.taken.get(&(None, index as u32)).cloned().unwrap_or_default());
+    let flow = Flow { endings, taken: taken.collect() };
+    writer.finish(model, flow)
 }
 
-/// What comes out of a model inside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    Unmasked,
-    /// All see the same mask.
-    Agreed,
-    Disputed,
+/// What a model inside does to masks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Flow {
+    /// Of each output, and of each Keras: none without a mask, else the number of the first that sees the same.
+    endings: Vec<Vec<Option<usize>>>,
+    /// Of each input, and of each Keras: whether the mask is taken from it. Empty where no Keras does.
+    taken: Vec<Vec<bool>>,
+}
+
+fn ending(views: &Views) -> Vec<Option<usize>> {
+    let first = |view: &Option<Id>| views.iter().position(|other| other == view);
+    views.iter().map(|view| view.and_then(|_| first(view))).collect()
 }
 
 struct Inside {
     masked: Vec<bool>,
-    endings: Vec<Ending>,
+    flow: Flow,
     before: Model,
 }
 
 struct Writer<'r> {
-    rules: &'r Rules,
+    rules: &'r Rules<'r>,
     terms: Terms,
     inputs: Vec<Views>,
     /// Of each call: the masks on its outputs, as many as may have any: a layer's first, or all of a model's.
     outputs: Vec<Vec<Views>>,
+    /// Tensors from which masks were taken, and by which Keras.
+    taken: HashMap<Tensor, Vec<bool>>,
+    /// What Keras gives on as it came, as layers do that do nothing but in training: the result, and what it is.
+    same: HashMap<Tensor, Tensor>,
     /// Models inside, by their layers, once they are done: which inputs had masks, how it ended, and what they were.
     inside: HashMap<u32, Inside>,
     calls: Vec<Call>,
     /// Where each call went.
     moved: Vec<u32>,
     layers: Vec<Layer>,
+    /// Outputs that became tensors without what travelled with them, by number.
+    ends: HashMap<usize, ValueRef>,
     computed: HashMap<Id, ValueRef>,
     copied: HashMap<(Option<u32>, u32), ValueRef>,
     names: HashSet<String>,
@@ -133,17 +175,20 @@ struct Writer<'r> {
 }
 
 impl<'r> Writer<'r> {
-    fn of(model: &Model, rules: &'r Rules) -> Writer<'r> {
+    fn of(model: &Model, rules: &'r Rules<'r>) -> Writer<'r> {
         let names = model.layers.iter().map(|layer| layer.name.clone());
         Writer {
             rules,
             terms: Terms::default(),
             inputs: Vec::new(),
             outputs: Vec::with_capacity(model.calls.len()),
+            taken: HashMap::new(),
+            same: HashMap::new(),
             inside: HashMap::new(),
             calls: Vec::with_capacity(model.calls.len()),
             moved: Vec::with_capacity(model.calls.len()),
             layers: Vec::new(),
+            ends: HashMap::new(),
             computed: HashMap::new(),
             copied: HashMap::new(),
             names: names.chain(model.inputs.iter().map(|input| input.name.clone())).collect(),
@@ -153,19 +198,61 @@ impl<'r> Writer<'r> {
         }
     }
 
-    fn finish(self, model: &mut Model, endings: Vec<Ending>) -> (Vec<Ending>, Findings) {
+    fn finish(self, model: &mut Model, flow: Flow) -> (Flow, Findings) {
         let moved = |value: &mut ValueRef| {
             if let Some(call) = value.call.as_mut() {
                 *call = self.moved.get(*call as usize).copied().unwrap_or(*call);
             }
         };
         model.outputs.iter_mut().filter_map(|output| output.value.as_mut()).for_each(moved);
+        for (index, unmasked) in self.ends {
+            model.outputs[index].value = Some(unmasked);
+        }
         model.calls = self.calls;
         model.layers.extend(self.layers);
-        (endings, self.findings)
+        (flow, self.findings)
+    }
+
+    /// The masks on the outputs. Of a model `inside` of another, one that only readers see is taken away.
+    fn ends(&mut self, model: &Model, inside: bool) -> Vec<Views> {
+        let mut ends = Vec::with_capacity(model.outputs.len());
+        for (index, value) in model.outputs.iter().enumerate() {
+            let Some(value) = &value.value else { continue };
+            let mut views = self.on(value);
+            let call = value.call.and_then(|call| model.calls.get(call as usize));
+            let layer = call.and_then(|call| model.layers.get(call.layer as usize));
+            if let (Some(layer), true) = (layer, inside && !self.sequential && views[0].is_none())
+                && views.iter().any(Option::is_some)
+            {
+                let mut end = self.moved_to(value);
+                self.unmask_one(layer, &mut end);
+                self.ends.insert(index, end);
+                views.fill(None);
+            }
+            ends.push(views);
+        }
+        ends
+    }
+
+    /// The masks that a layer finds on one of its tensors.
+    fn found(&self, layer: &Layer, value: &ValueRef) -> Views {
+        let mut views = self.on(value);
+        if layer.model.is_none() && casts_first(layer, self.rules.typed) {
+            views.iter_mut().zip(self.rules.all()).filter(|(_, rule)| !rule.casts).for_each(|(view, _)| *view = None);
+        }
+        views
     }
 
     fn on(&self, value: &ValueRef) -> Views {
+        let mut views = self.came(value);
+        if let Some(taken) = self.taken.get(&self.tensor(value)) {
+            views.iter_mut().zip(taken).filter(|(_, taken)| **taken).for_each(|(view, _)| *view = None);
+        }
+        views
+    }
+
+    /// The masks with which a tensor was made.
+    fn came(&self, value: &ValueRef) -> Views {
         let none = || vec![None; self.rules.readers.len() + 1];
         match (value.call, value.index) {
             (None, index) => self.inputs.get(index as usize).cloned().unwrap_or_else(none),
@@ -188,13 +275,16 @@ impl<'r> Writer<'r> {
         };
         let mut inputs = Vec::new();
         old.args.iter().for_each(|arg| values(arg, &mut |value| inputs.push(value.clone())));
-        let views: Vec<Views> = inputs.iter().map(|value| self.on(value)).collect();
+        let views: Vec<Views> = inputs.iter().map(|value| self.found(&layer, value)).collect();
         if layer.model.is_some() {
             let out = self.inside(model, (&old, &mut call), &layer, &views);
             self.moved.push(self.calls.len() as u32);
             self.outputs.push(out);
             self.calls.push(call);
             return;
+        }
+        if let ([input], true) = (&inputs[..], heads::gives_on(&layer)) {
+            self.same.insert((Some(at as u32), 0), self.tensor(input));
         }
         let out = match habit(&layer) {
             Habit::Makes => inputs.first().map(|input| self.terms.made(&layer, input)).map(|id| self.everybody(id)),
@@ -207,7 +297,7 @@ impl<'r> Writer<'r> {
             Habit::Passes => views.first().map(|views| self.passed(&layer, views)),
             Habit::Takes if layer.class == "BatchNormalization" => views.first().cloned(),
             Habit::Takes | Habit::Ends | Habit::Recurrent => Some(self.one(model, &layer, &old, &mut call, &views)),
-            Habit::Attends => Some(self.heads(&layer, &old, &mut call, &views)),
+            Habit::Attends => Some(self.heads(model, (at, &layer), &old, &mut call)),
             Habit::Converts => Some(self.pair(model, &layer, &old, &mut call, &views)),
             Habit::Merges => Some(self.merged(&layer, &mut call, views, &inputs)),
             Habit::Concatenates => Some(self.concatenated(at, &layer, &mut call, views, &inputs)),
@@ -253,22 +343,27 @@ impl<'r> Writer<'r> {
         views: &[Views],
     ) -> Vec<Views> {
         let wanted = self.brought(model, (old, call), layer, views);
-        let Some(endings) = self.written_inside(model, old, layer, wanted.iter().map(Option::is_some).collect()) else {
+        let Some(flow) = self.written_inside(model, old, layer, wanted.iter().map(Option::is_some).collect()) else {
             return Vec::new();
         };
+        let mut inputs = Vec::new();
+        old.args.iter().for_each(|arg| values(arg, &mut |value| inputs.push(value.clone())));
+        let mask = call.kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
+        // A mask that is an argument hangs on the tensor from now on.
+        for (input, _) in
+            inputs.iter().zip(mask.map(Arg::leaves).unwrap_or_default()).filter(|(_, mask)| mask.is_some())
+        {
+            self.taken.remove(&self.tensor(input));
+        }
+        inputs.iter().zip(&flow.taken).for_each(|(input, taken)| self.take(input, taken));
         let value = |index: usize, by: usize| {
             let call = Some(self.outputs.len() as u32);
             Term::Unknown(ValueRef { call, index: index as u32 }, by)
         };
-        let views = |(index, ending): (usize, &Ending)| -> Vec<Option<Term>> {
-            let readers = self.rules.readers.len();
-            match ending {
-                Ending::Unmasked => vec![None; readers + 1],
-                Ending::Agreed => vec![Some(value(index, 0)); readers + 1],
-                Ending::Disputed => (0..=readers).map(|by| Some(value(index, by))).collect(),
-            }
+        let views = |(index, ending): (usize, &Vec<Option<usize>>)| -> Vec<Option<Term>> {
+            ending.iter().map(|by| by.map(|by| value(index, by))).collect()
         };
-        let views: Vec<Vec<Option<Term>>> = endings.iter().enumerate().map(views).collect();
+        let views: Vec<Vec<Option<Term>>> = flow.endings.iter().enumerate().map(views).collect();
         let mut id = |term: Option<Term>| term.map(|term| self.terms.id(term));
         views.into_iter().map(|terms| terms.into_iter().map(&mut id).collect()).collect()
     }
@@ -309,33 +404,27 @@ impl<'r> Writer<'r> {
     }
 
     /// The masks inside of a model, written out for inputs of which these bring one.
-    fn written_inside(
-        &mut self,
-        model: &mut Model,
-        old: &Call,
-        layer: &Layer,
-        masked: Vec<bool>,
-    ) -> Option<Vec<Ending>> {
+    fn written_inside(&mut self, model: &mut Model, old: &Call, layer: &Layer, masked: Vec<bool>) -> Option<Flow> {
         let inner = model.layers[old.layer as usize].model.as_mut()?;
         let Some(known) = self.inside.get(&old.layer) else {
             let before = inner.clone();
-            let (endings, findings) = write_out(inner, self.rules, &masked);
+            let (flow, findings) = write_out(inner, self.rules, &masked);
             self.findings.extend(findings);
-            self.inside.insert(old.layer, Inside { masked, endings: endings.clone(), before });
-            return Some(endings);
+            self.inside.insert(old.layer, Inside { masked, flow: flow.clone(), before });
+            return Some(flow);
         };
         if known.masked == masked {
-            return Some(known.endings.clone());
+            return Some(known.flow.clone());
         }
         // Called with other masks than before: what was written must be right for these, too.
         let mut again = known.before.clone();
-        let (endings, findings) = write_out(&mut again, self.rules, &masked);
+        let (flow, findings) = write_out(&mut again, self.rules, &masked);
         let differs = again != *inner;
         self.findings.extend(findings);
         if differs {
             self.refuse(layer, "a model inside is called with a mask here and without one there");
         }
-        Some(endings)
+        Some(flow)
     }
 
     /// A layer that is given the mask of its sequence. What comes out carries it on, as far as the layer does that.
@@ -420,41 +509,6 @@ impl<'r> Writer<'r> {
         self.rules.all().map(|rule| mask.filter(|_| rule.lists)).collect()
     }
 
-    /// MultiHeadAttention: in Keras 3 each mask is an argument of its own, in Keras 2 none is.
-    fn heads(&mut self, layer: &Layer, old: &Call, call: &mut Call, views: &[Views]) -> Views {
-        let mut all = views.to_vec();
-        for name in ["value", "key"] {
-            let arg = old.kwargs.iter().find(|named| named.name == name).and_then(|named| named.arg.as_ref());
-            if let Some(ArgKind::Value(value)) = arg.and_then(|arg| arg.kind.as_ref()) {
-                all.push(self.on(value));
-            }
-        }
-        if !self.rules.source.heads && layer.class == "MultiHeadAttention" {
-            // Of no mask it takes notice, and none leaves it.
-            if all.iter().flatten().any(Option::is_some) {
-                self.unmask(layer, &mut call.args);
-                let tensors = call.kwargs.iter_mut().filter(|named| matches!(named.name.as_str(), "value" | "key"));
-                tensors
-                    .filter_map(|named| named.arg.as_mut())
-                    .for_each(|arg| self.unmask(layer, std::slice::from_mut(arg)));
-            }
-            return vec![None; self.rules.readers.len() + 1];
-        }
-        for (name, views) in ["query_mask", "value_mask", "key_mask"].into_iter().zip(&all) {
-            let written = old.kwargs.iter().any(|named| named.name == name && named.arg.is_some());
-            if written || views.iter().all(|view| *view == views[0]) {
-                continue;
-            }
-            let mask = views[0].and_then(|id| self.compute(layer, id));
-            match mask.filter(|_| self.rules.readers.iter().all(|rule| rule.major >= 3)) {
-                Some(mask) => call.kwargs.push(named(name, Arg::value(mask))),
-                None => self.refuse(layer, &format!("its {name} is another one by the rules of the output's Keras")),
-            }
-        }
-        let first = all.first().and_then(|views| views[0]);
-        vec![first; self.rules.readers.len() + 1]
-    }
-
     fn merged(&mut self, layer: &Layer, call: &mut Call, mut views: Vec<Views>, inputs: &[ValueRef]) -> Views {
         let counts = |rule: Rule| match layer.class.as_str() {
             "Maximum" | "Minimum" | "Multiply" => rule.any,
@@ -490,7 +544,9 @@ impl<'r> Writer<'r> {
     ) -> Views {
         // Keras 3 joins masks by an operation that takes the name that such a layer has by itself.
         let source = self.rules.source;
-        self.apart(layer, call, (&mut views, inputs), &|rule| rule.major >= 3 && source.major < 3);
+        // A mask that comes with an input of the model it joins only when it runs, without such an operation.
+        let brought = views.iter().flat_map(|views| &views[1..]).flatten().all(|id| self.terms.is_brought(*id));
+        self.apart(layer, call, (&mut views, inputs), &|rule| rule.major >= 3 && source.major < 3 && !brought);
         let axis = parsed(&layer.config).get("axis").and_then(Value::as_i64).unwrap_or(-1);
         let rules: Vec<Rule> = self.rules.all().collect();
         let mixed = |by: usize| {
@@ -551,18 +607,20 @@ impl<'r> Writer<'r> {
         }
         let mut refs: Vec<&mut ValueRef> = Vec::new();
         args.iter_mut().for_each(|arg| arg.values_mut(&mut refs));
-        for value in refs {
-            let key = (value.call, value.index);
-            let copy = match self.copied.get(&key) {
-                Some(copy) => copy.clone(),
-                None => {
-                    let copy = self.operation(layer, "Copy", json!({}), vec![Arg::value(value.clone())]);
-                    self.copied.insert(key, copy.clone());
-                    copy
-                }
-            };
-            *value = copy;
-        }
+        refs.into_iter().for_each(|value| self.unmask_one(layer, value));
+    }
+
+    fn unmask_one(&mut self, layer: &Layer, value: &mut ValueRef) {
+        let key = (value.call, value.index);
+        let copy = match self.copied.get(&key) {
+            Some(copy) => copy.clone(),
+            None => {
+                let copy = self.operation(layer, "Copy", json!({}), vec![Arg::value(value.clone())]);
+                self.copied.insert(key, copy.clone());
+                copy
+            }
+        };
+        *value = copy;
     }
 
     /// The tensor of a mask; none where it is nowhere to be had.
@@ -621,7 +679,11 @@ impl<'r> Writer<'r> {
     }
 
     /// An operation beside `layer`, called.
-    fn operation(&mut self, layer: &Layer, operation: &str, mut config: Value, args: Vec<Arg>) -> ValueRef {
+    fn operation(&mut self, layer: &Layer, operation: &str, config: Value, args: Vec<Arg>) -> ValueRef {
+        self.beside(layer, format!("ops.numpy.{operation}"), config, args)
+    }
+
+    fn beside(&mut self, layer: &Layer, class: String, mut config: Value, args: Vec<Arg>) -> ValueRef {
         let mut number = self.layers.len() + 1;
         while !self.names.insert(format!("mask_{number}")) {
             number += 1;
@@ -633,7 +695,6 @@ impl<'r> Writer<'r> {
             None => name.clone(),
         };
         self.calls.push(Call { layer: (self.old_layers + self.layers.len()) as u32, args, kwargs: Vec::new() });
-        let class = format!("ops.numpy.{operation}");
         self.layers.push(Layer { name, path, class, config: config.to_string(), trainable: true, ..Layer::default() });
         ValueRef { call: Some(self.calls.len() as u32 - 1), index: 0 }
     }

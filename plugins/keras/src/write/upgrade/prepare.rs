@@ -163,7 +163,7 @@ impl Prepare<'_> {
             Dialect::Both => vec![Rule::KERAS_2, Rule::KERAS_3],
             Dialect::Keras2 | Dialect::Js => vec![Rule::KERAS_2],
         };
-        let mut rules = Rules { source, readers, keep: self.dialect == Dialect::Keras3 };
+        let mut rules = Rules { source, readers, keep: self.dialect == Dialect::Keras3, typed: self.typed };
         let mut written = root.clone();
         let (_, mut findings) = write_out(&mut written, &rules, &[]);
         // Masks that are not written count among the operations by which Keras 3 orders weights.
@@ -173,7 +173,7 @@ impl Prepare<'_> {
             (_, findings) = write_out(&mut written, &rules, &[]);
         }
         if let (Dialect::Both, Some(first)) = (self.dialect, findings.first().cloned()) {
-            let rules = Rules { source, readers: vec![Rule::KERAS_3], keep: true };
+            let rules = Rules { source, readers: vec![Rule::KERAS_3], keep: true, typed: self.typed };
             let mut newer = root.clone();
             let (_, others) = write_out(&mut newer, &rules, &[]);
             if others.is_empty() {
