@@ -246,7 +246,8 @@ def masked_blocks():
     def block(*branches):
         x = keras.Input((5, 4))
         attended = L.MultiHeadAttention(2, 3)(x, x)
-        return keras.Model(x, L.Concatenate()([branch(x, attended) for branch in branches]))
+        parts = [branch(x, attended) for branch in branches]
+        return keras.Model(x, L.Concatenate()(parts) if len(parts) > 1 else parts[0])
 
     def summed(x, attended):
         return L.LayerNormalization()(L.Add()([L.Dropout(0.1)(x), attended]))

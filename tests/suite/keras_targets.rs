@@ -336,6 +336,7 @@ fn words_are_those_that_keras_reads() {
         ("options_keras3/gated_attention.keras", "keras", "_gate_dense"),
         ("options_keras3/adaptive_pools.keras", "keras", r#""class_name":"AdaptiveMaxPooling2D""#),
         ("options_keras2/half_batch_norm.keras", "keras", r#""dtype":"mixed_bfloat16""#),
+        ("options_keras2/masked_blocks.keras", "keras", r#""negative_slope":1.0"#),
         ("options_keras2/stored_functions.keras", "keras2", r#""function":"math.add""#),
     ] {
         let bytes = std::fs::read(tests_dir().join("fixtures").join(fixture)).unwrap();
