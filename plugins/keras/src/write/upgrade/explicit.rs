@@ -105,7 +105,9 @@ type Views = Vec<Option<Id>>;
 
 /// Writes masks into `model` where they are needed. `masked`: which of its inputs bring a mask.
 pub(super) fn write_out(model: &mut Model, rules: &Rules<'_>, masked: &[bool]) -> (Flow, Findings) {
-    if rules.all().any(|rule| rule.takes) && model.kind == "Functional" && evaluation::attends(&model.layers) {
+    let ordered =
+        rules.all().any(|rule| rule.takes) && model.kind == "Functional" && evaluation::attends(&model.layers);
+    if ordered {
         evaluation::by_depth(model);
     }
     let mut writer = Writer::of(model, rules);
@@ -125,7 +127,14 @@ pub(super) fn write_out(model: &mut Model, rules: &Rules<'_>, masked: &[bool]) -
     let taken =
         (0..model.inputs.len()).map(|index| writer.taken.get(&(None, index as u32)).cloned().unwrap_or_default());
     let flow = Flow { endings, taken: taken.collect() };
-    writer.finish(model, flow)
+    let done = writer.finish(model, flow);
+    // As it will be read: what is read and written again is the same file.
+    if ordered && rules.readers.iter().any(|rule| rule.takes) {
+        evaluation::by_depth(model);
+    } else if ordered {
+        evaluation::depth_first(model);
+    }
+    done
 }
 
 /// What a model inside does to masks.
@@ -389,9 +398,13 @@ impl<'r> Writer<'r> {
             }
             return wanted;
         }
+        let written = call.kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
+        let written: Vec<Option<ValueRef>> =
+            written.map(Arg::leaves).unwrap_or_default().into_iter().map(|value| value.cloned()).collect();
         let mut masks = Vec::with_capacity(wanted.len());
         for (at, (views, wanted)) in views.iter().zip(&wanted).enumerate() {
-            let mask = wanted.and_then(|id| self.compute(layer, id)).map(Arg::value);
+            let written = written.get(at).cloned().flatten();
+            let mask = written.or_else(|| wanted.and_then(|id| self.compute(layer, id))).map(Arg::value);
             if mask.is_none() && !agreed((views, wanted)) {
                 self.refuse(layer, &format!("a model inside is called with a mask on its input {at}"));
             }
