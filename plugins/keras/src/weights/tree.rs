@@ -244,6 +244,20 @@ mod tests {
         }
     }
 
+    /// Seen in Keras 3.15: it looks for the gate of either attention there, and for the rest where the class has it.
+    #[test]
+    fn parts_of_attention_lie_where_keras_looks() {
+        for (class, part, home) in [
+            ("MultiHeadAttention", "gate", "_gate_dense"),
+            ("MultiHeadAttention", "query", "query_dense"),
+            ("GroupQueryAttention", "gate", "_gate_dense"),
+            ("GroupQueryAttention", "query", "_query_dense"),
+        ] {
+            let layer = Layer { class: class.into(), ..Layer::default() };
+            assert_eq!(role_home(&layer, part), home, "{class} {part}");
+        }
+    }
+
     #[test]
     fn state_that_is_no_weight_is_told_apart() {
         assert!(is_weight("layers/dense/vars/0") && is_weight("vars/0"));
