@@ -19,6 +19,7 @@ use crate::model::{Arg, ArgKind, Layer, NamedArg, ValueRef, keras_version};
 use crate::plugin::LowerCx;
 use serde_json::Value as Json;
 use std::collections::{BTreeSet, HashSet};
+use std::ops::Range;
 
 /// A tensor and the Keras mask that travels with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,6 +219,9 @@ pub struct Lowering<'a> {
     unmasked: BTreeSet<u32>,
 }
 
+/// The versions of Keras in which a tensor that a layer casts for itself comes without its mask.
+pub const CASTS_LOSE_MASKS: Range<(u32, u32)> = (3, 0)..(3, 14);
+
 /// A graph with the request's inputs and masks, and nothing else.
 pub fn begin(request: &LowerRequest, path: &str) -> Result<(Graph, Vec<Val>), Diag> {
     let mut graph = Graph::new(path);
@@ -273,10 +277,10 @@ impl<'a> Lowering<'a> {
         &self.inputs
     }
 
-    /// Casts the floating-point tensors of the call to `to`, as Keras autocasts them; others stay what they are. In
-    /// Keras 3 before 3.14, the mask does not travel with what is cast.
+    /// Casts the floating-point tensors of the call to `to`, as Keras autocasts them; others stay what they are. With
+    /// what is cast, the mask does not travel in `CASTS_LOSE_MASKS`.
     pub fn cast_float_inputs(&mut self, to: DType) -> Result<(), Diag> {
-        let loses_mask = ((3, 0)..(3, 14)).contains(&self.keras_version());
+        let loses_mask = CASTS_LOSE_MASKS.contains(&self.keras_version());
         for index in 0..self.inputs.len() {
             let Val { value, mask } = self.inputs[index];
             if self.ty(value).dtype.is_float() {

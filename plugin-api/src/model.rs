@@ -273,6 +273,21 @@ impl Arg {
     }
 }
 
+impl Call {
+    /// Every tensor that it is called with, in the order of its arguments.
+    pub fn values(&self) -> impl Iterator<Item = &ValueRef> {
+        let kwargs = self.kwargs.iter().filter_map(|named| named.arg.as_ref());
+        self.args.iter().chain(kwargs).flat_map(Arg::leaves).flatten()
+    }
+
+    pub fn values_mut(&mut self) -> Vec<&mut ValueRef> {
+        let mut values = Vec::new();
+        self.args.iter_mut().for_each(|arg| arg.values_mut(&mut values));
+        self.kwargs.iter_mut().filter_map(|named| named.arg.as_mut()).for_each(|arg| arg.values_mut(&mut values));
+        values
+    }
+}
+
 impl Layer {
     pub fn child(&self, attribute: &str) -> Option<&Layer> {
         self.children.iter().find(|child| child.attribute == attribute).and_then(|child| child.layer.as_ref())

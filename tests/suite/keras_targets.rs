@@ -260,66 +260,80 @@ fn classes_that_keras_2_does_not_find_are_said() {
     assert_eq!(custom("keras"), [""; 0]);
 }
 
+/// Sources under `tests`, and the target that each is converted to.
+const COME_BACK: &[(&str, &str)] = &[
+    ("samples/mnist_mlp.h5", "keras"),
+    ("samples/text_lstm.h5", "h5"),
+    ("samples/text_lstm.h5", "keras"),
+    ("fixtures/keras2/activation_hard_sigmoid.h5", "keras"),
+    ("fixtures/keras2/beyond_functions.h5", "keras"),
+    ("fixtures/keras3/beyond_functions.h5", "keras"),
+    // No plugin lowers its class: layers and weights are what is compared.
+    ("fixtures/keras2/custom_layer.h5", "keras"),
+    // Names that Keras 3 does not take, and masks that it joins by another rule.
+    ("fixtures/keras2/slash_names_in_nested.h5", "keras"),
+    ("fixtures/keras2/masks_added_with_none.h5", "keras"),
+    ("fixtures/keras2/masks_order_of_weights.h5", "keras"),
+    ("fixtures/keras2/masks_multiplied.h5", "h5"),
+    // Whole numbers where Keras 2 gave floats, or wider ones.
+    ("fixtures/options_keras2/other_dtypes.keras", "keras"),
+    ("fixtures/options_keras2/other_dtypes.keras", "h5"),
+    ("fixtures/options_keras2/half_in_floats.keras", "keras"),
+    ("fixtures/options_keras2/masked_scores.keras", "keras"),
+    ("fixtures/options_keras2/half_batch_norm.keras", "keras"),
+    ("fixtures/options_keras2/batch_statistics.keras", "keras2"),
+    ("fixtures/options_keras2/stored_functions.keras", "keras2"),
+    ("fixtures/options_keras2/written_attention.keras", "keras"),
+    ("fixtures/options_keras2/written_attention.keras", "keras2"),
+    ("fixtures/options_keras3/endless_norms.keras", "keras"),
+    ("fixtures/options_keras3/endless_norms.keras", "keras2"),
+    // The same of layers in wrappers, and of layers that leave no trace in a graph.
+    ("fixtures/options_keras2/wrapped_dtypes.keras", "keras"),
+    ("fixtures/options_keras2/wrapped_dtypes.keras", "h5"),
+    ("fixtures/options_keras3/wrapped_whole_numbers.keras", "keras2"),
+    // Scores of masked attention, where they can't differ.
+    ("fixtures/options_keras2/unseen_scores.keras", "keras"),
+    ("fixtures/options_keras3/causal_scores.keras", "keras2"),
+    ("fixtures/options_keras3/whole_numbers.keras", "keras2"),
+    ("fixtures/options_keras3/masked_groups.keras", "keras2"),
+    ("fixtures/keras3/odd_names.h5", "keras2"),
+    ("fixtures/keras3/mha_embedding_mask.h5", "keras2"),
+    // Attention that takes no notice of masks, as before Keras 2.10.
+    ("fixtures/old_keras/tf2.9_mha_embedding_mask.h5", "h5"),
+    ("fixtures/old_keras/tf2.9_mha_embedding_mask.h5", "keras2"),
+    ("fixtures/old_keras/tf2.9_mha_embedding_mask_pooled.h5", "keras"),
+    // Attention that takes masks away (from 3.8 on), or not, and what is cast comes without (before 3.14), or not.
+    ("fixtures/options_keras2/masked_blocks.keras", "keras"),
+    ("fixtures/options_keras2/masked_blocks.keras", "h5"),
+    ("fixtures/options_keras2/masked_blocks.keras", "keras2"),
+    ("fixtures/options_keras3/masked_blocks.keras", "keras"),
+    ("fixtures/options_keras3/masked_blocks.keras", "h5"),
+    ("fixtures/options_keras3/masked_blocks.keras", "keras2"),
+    ("fixtures/keras3_versions/taken_masks_of_3.5.keras", "keras"),
+    ("fixtures/keras3_versions/taken_masks_of_3.9.keras", "keras2"),
+    ("fixtures/keras3_versions/cast_masks_of_3.12.keras", "keras"),
+    ("fixtures/keras3_versions/cast_masks_of_3.14.keras", "keras"),
+    // What cuDNN's layers mean by themselves, as layers of a pair.
+    ("fixtures/legacy/cudnn_bidirectional_gru_early.h5", "keras"),
+    ("fixtures/legacy/cudnn_bidirectional_gru_early.h5", "keras2"),
+    // States of a stack of cells, once in one row, and from the last cell to the first.
+    ("fixtures/old_keras/keras2.1.6-tensorflow_cells_turned.h5", "keras"),
+    ("fixtures/old_keras/keras2.1.6-tensorflow_cells_turned.h5", "keras2"),
+    ("fixtures/old_keras/keras2.2.4-tensorflow_cells.h5", "h5"),
+    ("samples/mnist_mlp.h5", "tfjs"),
+    ("samples/text_lstm.h5", "tfjs"),
+    // What TensorFlow.js has other words for: SpatialDropout2D, silu, negative axes, states among the inputs.
+    ("fixtures/keras3/spatial_dropout_2d.h5", "tfjs"),
+    ("fixtures/keras3/dense_swish.h5", "tfjs"),
+    ("fixtures/keras3/lstm_initial_state.h5", "tfjs"),
+    ("fixtures/keras3/bidirectional_lstm_last.h5", "tfjs"),
+    ("fixtures/tensorflow_js/rnn_gru", "tfjs"),
+];
+
 #[test]
 fn converted_by_the_daemon_it_comes_back_as_the_same_graph() {
     let home = tempfile::tempdir().unwrap();
-    for (fixture, target) in [
-        ("samples/mnist_mlp.h5", "keras"),
-        ("samples/text_lstm.h5", "h5"),
-        ("samples/text_lstm.h5", "keras"),
-        ("fixtures/keras2/activation_hard_sigmoid.h5", "keras"),
-        ("fixtures/keras2/beyond_functions.h5", "keras"),
-        ("fixtures/keras3/beyond_functions.h5", "keras"),
-        // No plugin lowers its class: layers and weights are what is compared.
-        ("fixtures/keras2/custom_layer.h5", "keras"),
-        // Names that Keras 3 does not take, and masks that it joins by another rule.
-        ("fixtures/keras2/slash_names_in_nested.h5", "keras"),
-        ("fixtures/keras2/masks_added_with_none.h5", "keras"),
-        ("fixtures/keras2/masks_order_of_weights.h5", "keras"),
-        ("fixtures/keras2/masks_multiplied.h5", "h5"),
-        // Whole numbers where Keras 2 gave floats, or wider ones.
-        ("fixtures/options_keras2/other_dtypes.keras", "keras"),
-        ("fixtures/options_keras2/other_dtypes.keras", "h5"),
-        ("fixtures/options_keras2/half_in_floats.keras", "keras"),
-        ("fixtures/options_keras2/masked_scores.keras", "keras"),
-        ("fixtures/options_keras2/half_batch_norm.keras", "keras"),
-        ("fixtures/options_keras2/batch_statistics.keras", "keras2"),
-        ("fixtures/options_keras2/stored_functions.keras", "keras2"),
-        ("fixtures/options_keras2/written_attention.keras", "keras"),
-        ("fixtures/options_keras2/written_attention.keras", "keras2"),
-        ("fixtures/options_keras3/endless_norms.keras", "keras"),
-        ("fixtures/options_keras3/endless_norms.keras", "keras2"),
-        // The same of layers in wrappers, and of layers that leave no trace in a graph.
-        ("fixtures/options_keras2/wrapped_dtypes.keras", "keras"),
-        ("fixtures/options_keras2/wrapped_dtypes.keras", "h5"),
-        ("fixtures/options_keras3/wrapped_whole_numbers.keras", "keras2"),
-        // Scores of masked attention, where they can't differ.
-        ("fixtures/options_keras2/unseen_scores.keras", "keras"),
-        ("fixtures/options_keras3/causal_scores.keras", "keras2"),
-        ("fixtures/options_keras3/whole_numbers.keras", "keras2"),
-        ("fixtures/options_keras3/masked_groups.keras", "keras2"),
-        ("fixtures/keras3/odd_names.h5", "keras2"),
-        ("fixtures/keras3/mha_embedding_mask.h5", "keras2"),
-        // Attention that takes no notice of masks, as before Keras 2.10.
-        ("fixtures/old_keras/tf2.9_mha_embedding_mask.h5", "h5"),
-        ("fixtures/old_keras/tf2.9_mha_embedding_mask.h5", "keras2"),
-        ("fixtures/old_keras/tf2.9_mha_embedding_mask_pooled.h5", "keras"),
-        // What cuDNN's layers mean by themselves, as layers of a pair.
-        ("fixtures/legacy/cudnn_bidirectional_gru_early.h5", "keras"),
-        ("fixtures/legacy/cudnn_bidirectional_gru_early.h5", "keras2"),
-        // States of a stack of cells, once in one row, and from the last cell to the first.
-        ("fixtures/old_keras/keras2.1.6-tensorflow_cells_turned.h5", "keras"),
-        ("fixtures/old_keras/keras2.1.6-tensorflow_cells_turned.h5", "keras2"),
-        ("fixtures/old_keras/keras2.2.4-tensorflow_cells.h5", "h5"),
-        ("samples/mnist_mlp.h5", "tfjs"),
-        ("samples/text_lstm.h5", "tfjs"),
-        // What TensorFlow.js has other words for: SpatialDropout2D, silu, negative axes, states among the inputs.
-        ("fixtures/keras3/spatial_dropout_2d.h5", "tfjs"),
-        ("fixtures/keras3/dense_swish.h5", "tfjs"),
-        ("fixtures/keras3/lstm_initial_state.h5", "tfjs"),
-        ("fixtures/keras3/bidirectional_lstm_last.h5", "tfjs"),
-        ("fixtures/tensorflow_js/rnn_gru", "tfjs"),
-    ] {
+    for (fixture, target) in COME_BACK {
         let path = tests_dir().join(fixture);
         let done = convert_to(home.path(), &path, target, &[]);
         assert_eq!((done.status(), done.level()), ("verified", "structural"), "{fixture}: {}", done.findings());

@@ -4,6 +4,7 @@ use crate::activations::{self, Activation};
 use crate::policy::{as_float, compute_dtype, float_input, mask, one, through_float, weight};
 use crate::table::{Masks, Row};
 use crate::training::refuse_training;
+use recast_keras_model::classes::ZEROED_SINCE;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{BinaryFunction, Clip, DType, Dim, Dropout, DropoutFunction, Einsum, Gather, MatMul};
 use recast_plugin_api::ir::{ReduceFunction, UnaryFunction, ValueId, Where};
@@ -260,9 +261,6 @@ fn prelu(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
 pub fn large_negative(dtype: DType) -> f64 {
     if dtype == DType::F16 { -3e4 } else { -1e9 }
 }
-
-/// Since this Keras, `Softmax` gives zero for what is masked even where everything is.
-pub const ZEROED_SINCE: (u32, u32) = (3, 10);
 
 fn softmax(l: &mut Lowering<'_>) -> Result<Vec<Val>, Findings> {
     let mut x = float_input(l)?;

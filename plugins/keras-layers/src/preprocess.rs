@@ -2,6 +2,7 @@
 
 use crate::policy::{as_float, compute_dtype, one};
 use crate::table::{Masks, Row};
+use recast_keras_model::classes::SAMPLES_SINCE;
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::types::INLINE_BYTES_MAX;
 use recast_plugin_api::ir::{BinaryFunction, DType, OneHot, ReduceFunction, Tensor, UnaryFunction, ValueId};
@@ -168,9 +169,6 @@ fn discretization(l: &mut Lowering<'_>) -> Outcome {
     let y = encoded(l, bucket, &mode, Encoding { depth: count + 1, dtype, weights: None })?;
     Ok(one(y))
 }
-
-/// Keras 3 leaves the last axis in a `one_hot`, and marks along it in a `multi_hot`, before this version.
-const SAMPLES_SINCE: (u32, u32) = (3, 4);
 
 fn early(l: &Lowering<'_>) -> bool {
     l.keras_major() >= 3 && l.keras_version() < SAMPLES_SINCE

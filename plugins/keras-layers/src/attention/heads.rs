@@ -2,10 +2,10 @@
 
 use super::axes::Axes;
 use super::{both, causal, mask_bias, near};
-use crate::core::{ZEROED_SINCE, count};
+use crate::core::count;
 use crate::policy;
 use crate::training::refuse_dropout;
-use recast_keras_model::classes::TAKES_MASKS_SINCE;
+use recast_keras_model::classes::{TAKES_MASKS_SINCE, ZEROED_SINCE};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{
     Attention, BinaryFunction, DType, Dim, MatMul, ReduceFunction, Shape, UnaryFunction, ValueId, Where,

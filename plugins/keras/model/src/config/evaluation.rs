@@ -49,17 +49,10 @@ pub fn by_depth(model: &mut Model) -> bool {
 }
 
 /// Of each call: the calls that it computes from, in the order of its arguments.
-fn needs(model: &mut Model) -> Vec<Vec<usize>> {
+fn needs(model: &Model) -> Vec<Vec<usize>> {
     let known = model.calls.len();
-    let call = |value: &mut ValueRef| value.call.map(|call| call as usize).filter(|call| *call < known);
-    model.calls.iter_mut().map(|at| values(at).into_iter().filter_map(call).collect()).collect()
-}
-
-pub(super) fn values(call: &mut Call) -> Vec<&mut ValueRef> {
-    let mut values = Vec::new();
-    call.args.iter_mut().for_each(|arg| arg.values_mut(&mut values));
-    call.kwargs.iter_mut().filter_map(|named| named.arg.as_mut()).for_each(|arg| arg.values_mut(&mut values));
-    values
+    let call = |value: &ValueRef| value.call.map(|call| call as usize).filter(|call| *call < known);
+    model.calls.iter().map(|at| at.values().filter_map(call).collect()).collect()
 }
 
 /// The calls in this order, and every reference to where they are now. `order` has each once that one of it needs.
@@ -71,7 +64,7 @@ fn arrange(model: &mut Model, order: &[usize]) {
     };
     let mut calls: Vec<Option<Call>> = std::mem::take(&mut model.calls).into_iter().map(Some).collect();
     model.calls = order.iter().filter_map(|&call| calls[call].take()).collect();
-    model.calls.iter_mut().flat_map(values).for_each(moved);
+    model.calls.iter_mut().flat_map(Call::values_mut).for_each(moved);
     model.outputs.iter_mut().filter_map(|output| output.value.as_mut()).for_each(moved);
 }
 

@@ -65,7 +65,7 @@ impl Build<'_> {
         let name = json::text(config, "name").unwrap_or("model").to_owned();
         let outputs = outputs(&wiring, &ends, &resolved);
         let mut calls = wiring.nodes;
-        for value in calls.iter_mut().flat_map(evaluation::values) {
+        for value in calls.iter_mut().flat_map(Call::values_mut) {
             // Until now the number of a link.
             *value = value.call.and_then(|link| resolved.get(link as usize)).cloned().unwrap_or_default();
         }

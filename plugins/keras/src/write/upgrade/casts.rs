@@ -6,6 +6,7 @@
 use super::layer::parsed;
 use super::prepare::set;
 use super::typed::{Typed, encodes};
+use recast_keras_model::classes::{SAMPLES_SINCE, ZEROED_SINCE};
 use recast_plugin_api::diag::{Code, Diag, Findings};
 use recast_plugin_api::ir::{DType, Dim, Type};
 use recast_plugin_api::model::{Arg, ArgKind, Call, Child, Layer, Model, ValueRef};
@@ -139,10 +140,6 @@ fn policy_dtype(config: &Value) -> Option<DType> {
 /// The Keras of a source: (major, minor).
 type Version = (u32, u32);
 
-/// Since then, what is masked everywhere gives zeros.
-const ZEROED_SINCE: Version = (3, 10);
-/// Since then, `one_hot` of single numbers and `multi_hot` are as in Keras 2.
-const SAMPLES_SINCE: Version = (3, 4);
 /// Since then, a vector as short as the square of this is no longer left shorter than one.
 const UNITS_SINCE: Version = (3, 6);
 
@@ -255,12 +252,8 @@ fn asks_for_scores(call: &Call) -> bool {
 /// Does anybody see more than the first output of a call?
 fn is_shown(model: &Model, at: usize) -> bool {
     let of = |value: &ValueRef| value.call == Some(at as u32) && value.index > 0;
-    let args = model
-        .calls
-        .iter()
-        .flat_map(|call| call.args.iter().chain(call.kwargs.iter().filter_map(|named| named.arg.as_ref())));
     let shown = model.outputs.iter().filter_map(|output| output.value.as_ref()).any(of);
-    shown || args.flat_map(Arg::leaves).flatten().any(of)
+    shown || model.calls.iter().flat_map(Call::values).any(of)
 }
 
 /// Calls that ask for scores which nobody looks at don't ask for them: that way, masks count as they did.
@@ -426,10 +419,7 @@ fn insert(model: &mut Model, at: u32, side: Side, cast: Layer) {
     };
     for mut call in std::mem::take(&mut model.calls) {
         call.layer += u32::from(call.layer >= place);
-        let mut refs = Vec::new();
-        call.args.iter_mut().for_each(|arg| arg.values_mut(&mut refs));
-        call.kwargs.iter_mut().filter_map(|named| named.arg.as_mut()).for_each(|arg| arg.values_mut(&mut refs));
-        refs.into_iter().for_each(|value| follow(value, &moved));
+        call.values_mut().into_iter().for_each(|value| follow(value, &moved));
         let of = |arg: Arg| Call { layer: place, args: vec![arg], kwargs: Vec::new() };
         let output = |calls: &[Call]| ValueRef { call: Some(calls.len() as u32 - 1), index: 0 };
         let first = call.args.first_mut().filter(|arg| matches!(arg.kind, Some(ArgKind::Value(_))));

@@ -138,11 +138,7 @@ fn uses_states(model: &Model, at: usize) -> bool {
         let call = value.call.and_then(|call| model.calls.get(call as usize));
         call.is_some_and(|call| call.layer as usize == at) && value.index > 0
     };
-    let args = model
-        .calls
-        .iter()
-        .flat_map(|call| call.args.iter().chain(call.kwargs.iter().filter_map(|named| named.arg.as_ref())));
-    let given = args.flat_map(Arg::leaves).flatten().any(of);
+    let given = model.calls.iter().flat_map(Call::values).any(of);
     let shown = model.outputs.iter().filter_map(|output| output.value.as_ref()).any(of);
     let own = |call: &Call| call.layer as usize == at && !take_states(&mut call.clone()).is_empty();
     given || shown || model.calls.iter().any(own)
@@ -201,8 +197,7 @@ fn one(model: &mut Model, at: usize, places: &[Place]) {
     };
     let mut refs: Vec<&mut ValueRef> = Vec::new();
     for call in &mut model.calls {
-        call.args.iter_mut().for_each(|arg| arg.values_mut(&mut refs));
-        call.kwargs.iter_mut().filter_map(|named| named.arg.as_mut()).for_each(|arg| arg.values_mut(&mut refs));
+        refs.extend(call.values_mut());
     }
     refs.extend(model.outputs.iter_mut().filter_map(|output| output.value.as_mut()));
     refs.into_iter().for_each(turn);

@@ -18,6 +18,7 @@ use super::typed::Typed;
 use recast_keras_model::classes::TAKES_MASKS_SINCE;
 use recast_keras_model::config::evaluation;
 use recast_plugin_api::diag::{Code, Diag, Findings};
+use recast_plugin_api::lower::CASTS_LOSE_MASKS;
 use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, Model, NamedArg, ValueRef, keras_version};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
@@ -73,7 +74,7 @@ impl Rule {
             lists: before_3 || version >= (3, 4),
             arguments: before_3 || version >= (3, 11),
             heads: version >= (2, 10),
-            casts: !((3, 0)..(3, 14)).contains(&version),
+            casts: !CASTS_LOSE_MASKS.contains(&version),
             takes: version >= TAKES_MASKS_SINCE,
             // Until Keras took the loop of tf.keras, which lost it with TensorFlow 1.13.
             gives_state: version < if stated.contains("tf") { (2, 2) } else { (2, 3) },
@@ -246,8 +247,14 @@ impl<'r> Writer<'r> {
     /// The masks that a layer finds on one of its tensors.
     fn found(&self, layer: &Layer, value: &ValueRef) -> Views {
         let mut views = self.on(value);
-        if layer.model.is_none() && casts_first(layer, self.rules.typed) {
-            views.iter_mut().zip(self.rules.all()).filter(|(_, rule)| !rule.casts).for_each(|(view, _)| *view = None);
+        let mut lost: Vec<&mut Option<Id>> = views
+            .iter_mut()
+            .zip(self.rules.all())
+            .filter(|(view, rule)| view.is_some() && !rule.casts)
+            .map(|(view, _)| view)
+            .collect();
+        if !lost.is_empty() && layer.model.is_none() && casts_first(layer, self.rules.typed) {
+            lost.iter_mut().for_each(|view| **view = None);
         }
         views
     }
@@ -286,13 +293,14 @@ impl<'r> Writer<'r> {
         old.args.iter().for_each(|arg| values(arg, &mut |value| inputs.push(value.clone())));
         let views: Vec<Views> = inputs.iter().map(|value| self.found(&layer, value)).collect();
         if layer.model.is_some() {
-            let out = self.inside(model, (&old, &mut call), &layer, &views);
+            let out = self.inside(model, (&old, &mut call), &layer, (&inputs, &views));
             self.moved.push(self.calls.len() as u32);
             self.outputs.push(out);
             self.calls.push(call);
             return;
         }
-        if let ([input], true) = (&inputs[..], heads::gives_on(&layer)) {
+        let masked = views.iter().flatten().any(Option::is_some);
+        if let ([input], true) = (&inputs[..], masked && heads::gives_on(&layer)) {
             self.same.insert((Some(at as u32), 0), self.tensor(input));
         }
         let out = match habit(&layer) {
@@ -319,10 +327,7 @@ impl<'r> Writer<'r> {
 
     /// The references of a call to those before it, where these are now.
     fn follow(&self, call: &mut Call) {
-        let mut refs: Vec<&mut ValueRef> = Vec::new();
-        call.args.iter_mut().for_each(|arg| arg.values_mut(&mut refs));
-        call.kwargs.iter_mut().filter_map(|named| named.arg.as_mut()).for_each(|arg| arg.values_mut(&mut refs));
-        for value in refs {
+        for value in call.values_mut() {
             *value = self.moved_to(value);
         }
     }
@@ -349,14 +354,12 @@ impl<'r> Writer<'r> {
         model: &mut Model,
         (old, call): (&Call, &mut Call),
         layer: &Layer,
-        views: &[Views],
+        (inputs, views): (&[ValueRef], &[Views]),
     ) -> Vec<Views> {
         let wanted = self.brought(model, (old, call), layer, views);
         let Some(flow) = self.written_inside(model, old, layer, wanted.iter().map(Option::is_some).collect()) else {
             return Vec::new();
         };
-        let mut inputs = Vec::new();
-        old.args.iter().for_each(|arg| values(arg, &mut |value| inputs.push(value.clone())));
         let mask = call.kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
         // A mask that is an argument hangs on the tensor from now on.
         for (input, _) in
@@ -387,8 +390,8 @@ impl<'r> Writer<'r> {
         views: &[Views],
     ) -> Vec<Option<Id>> {
         let mask = old.kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
-        let given = mask.map(Arg::leaves).unwrap_or_default();
-        let given = given.into_iter().map(|value| value.map(|value| self.terms.written(model, value)));
+        let written = mask.map(Arg::leaves).unwrap_or_default();
+        let given = written.iter().map(|value| value.map(|value| self.terms.written(model, value)));
         let given: Vec<Option<Id>> = given.chain(std::iter::repeat(None)).take(views.len()).collect();
         let wanted: Vec<Option<Id>> = views.iter().zip(&given).map(|(views, given)| given.or(views[0])).collect();
         let agreed = |(views, wanted): (&Views, &Option<Id>)| views[1..].iter().all(|view| view == wanted);
@@ -398,12 +401,9 @@ impl<'r> Writer<'r> {
             }
             return wanted;
         }
-        let written = call.kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
-        let written: Vec<Option<ValueRef>> =
-            written.map(Arg::leaves).unwrap_or_default().into_iter().map(|value| value.cloned()).collect();
         let mut masks = Vec::with_capacity(wanted.len());
         for (at, (views, wanted)) in views.iter().zip(&wanted).enumerate() {
-            let written = written.get(at).cloned().flatten();
+            let written = written.get(at).copied().flatten().map(|value| self.moved_to(value));
             let mask = written.or_else(|| wanted.and_then(|id| self.compute(layer, id))).map(Arg::value);
             if mask.is_none() && !agreed((views, wanted)) {
                 self.refuse(layer, &format!("a model inside is called with a mask on its input {at}"));

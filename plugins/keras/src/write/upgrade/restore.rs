@@ -135,8 +135,7 @@ fn retold(layer: &mut Layer, function: &str, calls: &mut [&mut Call]) -> Result<
     let rule = find(function);
     let names: Vec<&str> = rule.iter().flat_map(|rule| rule.2.split(' ')).collect();
     for call in calls.iter_mut() {
-        let given = call.args.iter().chain(call.kwargs.iter().filter_map(|named| named.arg.as_ref()));
-        if !given.flat_map(Arg::leaves).any(|leaf| leaf.is_some()) {
+        if call.values().next().is_none() {
             return Err(refuse("Keras 2 does not store what it is called on".into()));
         }
         name_positions(&names, call);

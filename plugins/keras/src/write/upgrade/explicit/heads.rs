@@ -106,18 +106,19 @@ impl Writer<'_> {
             let own = place == 0 && several && self.rules.all().any(|rule| rule.takes);
             let written = !own && old.kwargs.iter().any(|named| named.name == mask && named.arg.is_some());
             if !written && views.iter().any(|view| *view != views[0]) {
-                self.reconcile(layer, call, (place, &mask), views);
+                self.reconcile(layer, call, (place, &mask, own), views);
                 if place == 0 {
-                    out = vec![views[0]; views.len()];
-                    out[1..].iter_mut().filter(|_| own).for_each(|view| *view = None);
+                    out = vec![views[0].filter(|_| !own); views.len()];
+                    out[0] = views[0];
                 }
             }
         }
         out
     }
 
-    /// One of the tensors has another mask to a reader than to the source's Keras.
-    fn reconcile(&mut self, layer: &Layer, call: &mut Call, (place, mask): (usize, &str), views: &Views) {
+    /// One of the tensors has another mask to a reader than to the source's Keras. `own`: that of the tensor counts
+    /// alone, and not the argument called `mask`.
+    fn reconcile(&mut self, layer: &Layer, call: &mut Call, (place, mask, own): (usize, &str, bool), views: &Views) {
         let Some(id) = views[0] else {
             if let Some(arg) = tensors(call)[place].as_mut() {
                 self.unmask(layer, std::slice::from_mut(*arg));
@@ -125,10 +126,9 @@ impl Writer<'_> {
             return;
         };
         let newer = self.rules.readers.iter().all(|rule| rule.major >= 3);
-        let ignored = place == 0 && layer.class == "MultiHeadAttention" && self.rules.readers.iter().any(|r| r.takes);
         let free = !call.kwargs.iter().any(|named| named.name == "attention_mask") && call.args.len() <= TENSORS.len();
         match self.compute(layer, id).filter(|_| newer) {
-            Some(given) if !ignored => call.kwargs.push(named(mask, Arg::value(given))),
+            Some(given) if !own => call.kwargs.push(named(mask, Arg::value(given))),
             // A query that is masked sees nothing: (batch, query) to (batch, query, 1).
             Some(given) if free => {
                 let wide = self.operation(layer, "ExpandDims", json!({"axis": -1}), vec![Arg::value(given)]);
@@ -142,17 +142,10 @@ impl Writer<'_> {
     fn is_needed_again(&self, model: &Model, at: usize, value: &ValueRef) -> bool {
         let tensor = self.tensor(value);
         let is = |other: &ValueRef| self.tensor(other) == tensor;
-        let uses = |call: &Call| {
-            let kwargs = call.kwargs.iter().filter_map(|named| named.arg.as_ref());
-            call.args.iter().chain(kwargs).flat_map(Arg::leaves).flatten().any(is)
-        };
-        let others = model.calls.iter().enumerate().filter(|(other, _)| *other != at);
-        let outputs = model.outputs.iter().filter_map(|output| output.value.as_ref());
-        tensor.0.is_none()
-            || others
-                .into_iter()
-                .any(|(other, call)| self.same.get(&(Some(other as u32), 0)) != Some(&tensor) && uses(call))
-            || outputs.into_iter().any(is)
+        let gives_on = |call: usize| self.same.get(&(Some(call as u32), 0)) == Some(&tensor);
+        let mut others = model.calls.iter().enumerate().filter(|(other, _)| *other != at && !gives_on(*other));
+        let mut outputs = model.outputs.iter().filter_map(|output| output.value.as_ref());
+        tensor.0.is_none() || others.any(|(_, call)| call.values().any(is)) || outputs.any(is)
     }
 
     /// Another tensor with the same values and mask: x where it is positive, and x where it is not.
