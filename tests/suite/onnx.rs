@@ -40,6 +40,11 @@ fn elementwise_ops_run_right() {
 }
 
 #[test]
+fn far_from_zero_they_run_right() {
+    check_all(onnx_basic::far_from_zero());
+}
+
+#[test]
 fn products_run_right() {
     check_all(onnx_basic::products());
 }

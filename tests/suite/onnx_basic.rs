@@ -1,6 +1,7 @@
 //! Cases of elementwise ops, products, reductions and shapes.
 
 use crate::onnx_kit::{Case, batch, batched, dims, time};
+use recast::verify::runtime::embedded_lacks;
 use recast_plugin_api::ir::*;
 
 fn unary_input(function: UnaryFunction) -> &'static str {
@@ -43,6 +44,45 @@ fn activation(function: ActivationFunction, alpha: f64, beta: f64) -> Case {
         let x = b.input("x", batched(&[4]));
         vec![b.add(Activation { function, alpha, beta }, &[x])]
     })
+}
+
+/// Factors of what is drawn: far from zero, where a function may be finite and a step on the way to it not.
+const FAR: [f64; 4] = [15.0, 60.0, 300.0, 1e4];
+
+fn far(name: &str, input: &str, op: impl Into<Op>) -> Case {
+    let op = op.into();
+    let case = Case::new(&format!("far_{name}"), |b| {
+        let x = b.input(input, batched(&[8]));
+        let mut at = |factor: f64| {
+            let factor = b.graph.scalar_like("layer", x, factor).unwrap();
+            let x = b.add(Binary { function: BinaryFunction::Mul }, &[x, factor]);
+            b.add(op.clone(), &[x])
+        };
+        FAR.map(&mut at).into()
+    });
+    if embedded_lacks(&case.graph).contains(&true) { case.misread() } else { case }
+}
+
+/// Functions that are finite far from zero, and change slowly there.
+pub fn far_from_zero() -> Vec<Case> {
+    use UnaryFunction::*;
+    let near = |function: &UnaryFunction| {
+        let within = matches!(function, Asin | Acos | Atanh | Log1p);
+        let steep = matches!(function, Exp | Expm1 | Sinh | Cosh | Sin | Cos | Tan);
+        within || steep || matches!(function, Not | BitwiseNot | IsNan | IsInf | IsFinite)
+    };
+    let functions = UnaryFunction::ALL.iter().copied().filter(|function| !near(function));
+    let mut cases: Vec<Case> =
+        functions.map(|function| far(&function.to_string(), unary_input(function), Unary { function })).collect();
+    for &function in ActivationFunction::ALL.iter().filter(|function| **function != ActivationFunction::Exp) {
+        let (alpha, beta) = (0.3, 0.5);
+        cases.push(far(&format!("activation_{function}"), "x", Activation { function, alpha, beta }));
+    }
+    cases.push(far("softmax", "x", Softmax { axes: vec![1] }));
+    cases.push(far("log_softmax", "x", LogSoftmax { axis: 1 }));
+    let function = ReduceFunction::LogSumExp;
+    cases.push(far("log_sum_exp", "x", Reduce { function, axes: vec![1], keepdims: false }));
+    cases
 }
 
 fn binary(function: BinaryFunction, dtype: DType) -> Case {

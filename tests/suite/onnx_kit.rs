@@ -303,6 +303,7 @@ pub fn check(case: &Case, ort: Option<&OnnxRuntime>, dir: &Path) -> Vec<String> 
 pub fn all() -> Vec<Case> {
     let groups = [
         onnx_basic::elementwise(),
+        onnx_basic::far_from_zero(),
         onnx_basic::products(),
         onnx_basic::reductions(),
         onnx_basic::shapes(),

@@ -8,7 +8,7 @@ mod recurrent;
 mod widen;
 
 pub use clean::{Keep, clean, is_clean};
-pub use decompose::{Lacking, decompose, is_of_octets};
+pub use decompose::{Lacking, decompose, is_of_octets, is_softplus};
 pub use layout::{Wanted, layout};
 pub use recurrent::{has_loops, recurrent};
 pub use widen::{holds, widen};

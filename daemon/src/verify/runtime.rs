@@ -4,7 +4,7 @@ pub mod command;
 pub mod embedded;
 pub mod onnxruntime;
 
-use crate::passes::is_of_octets;
+use crate::passes::{is_of_octets, is_softplus};
 use recast_plugin_api::ir::{ActivationFunction, ActivationSpec, DType, Graph, Node, Op, PadMode, ResizeMode, ValueId};
 use recast_reference::Array;
 use std::collections::HashSet;
@@ -101,6 +101,8 @@ fn lacks(node: &Node, cell_state_used: bool) -> bool {
         Op::Scan(op) => embedded_lacks(&op.body).contains(&true),
         // Of equal values it takes the last one.
         Op::ArgReduce(_) => true,
+        // Its log(1 + exp(x)) is infinite where exp(x) is.
+        Op::Unary(_) | Op::Activation(_) => is_softplus(&node.op),
         // It ignores `sequence_lens`, which masked layers of two directions and masked cell states need.
         Op::Lstm(op) => {
             let lengths = masked && (op.directions.len() > 1 || cell_state_used);
@@ -123,9 +125,7 @@ fn lacks(node: &Node, cell_state_used: bool) -> bool {
             let others = op.padding.len().saturating_sub(2);
             op.mode != PadMode::Constant && op.padding[..others].iter().any(|padding| *padding != (0, 0))
         }
-        Op::Unary(_)
-        | Op::Activation(_)
-        | Op::Binary(_)
+        Op::Binary(_)
         | Op::Clip(_)
         | Op::Where(_)
         | Op::Cast(_)

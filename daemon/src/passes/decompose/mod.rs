@@ -1,7 +1,9 @@
 //! `decompose`, for checks alone. Before: bound, every size known. After: what `lacking` names is spelled out in ops
 //! that every runtime has, as far as there is a way: recurrent layers and scans step by step, 3-D windows as 2-D ones,
-//! resampling as products with weights, padding as a choice of elements, the place of the largest by comparison.
+//! resampling as products with weights, padding as a choice of elements, the place of the largest by comparison,
+//! softplus in steps that stay finite.
 
+mod elementwise;
 mod index;
 mod octets;
 mod picked;
@@ -10,6 +12,7 @@ mod resize;
 mod scan;
 mod window;
 
+pub use elementwise::is_softplus;
 pub use octets::is_of_octets;
 
 use super::{Keep, cleaned, recognised};
@@ -87,6 +90,8 @@ fn spelled_out(node: &Node, out: &mut Rebuild<'_>) -> Result<Option<Vec<ValueId>
         resize::resize(op, &mut at)?
     } else if let Op::Pad(op) = &node.op {
         picked::pad(op, &mut at)?
+    } else if is_softplus(&node.op) {
+        Some(elementwise::softplus(&mut at)?)
     } else if is_of_octets(at.graph, &node.op, at.inputs) {
         Some(octets::widened(node, &mut at)?)
     } else {
