@@ -1,7 +1,8 @@
 """Composed models: random graphs of layers, saved by the real frameworks, converted, and compared there and back.
 
     keras3/bin/python compose.py make OUT --seed N --count K        (and the same with keras2)
-    python compose.py convert OUT [--recast BINARY] [--plugins DIR] [--verify] [--target T]...
+    keras3/bin/python compose.py masked OUT --seed N --count K      (and with keras2: masks through models in models)
+    python compose.py convert OUT [--recast BINARY] [--plugins DIR] [--target T]...
     keras3/bin/python compose.py check OUT --target onnx ..         (keras2/bin/python for keras2, torch/bin/python for torch)
     python compose.py rounds OUT                                    (what was written becomes what is read: convert again)
     python compose.py report OUT
@@ -29,6 +30,11 @@ def make(args):
 def nets(args):
     import compose_make
     return compose_make.nets(args)
+
+
+def masked(args):
+    import compose_make
+    return compose_make.masked(args)
 
 
 def shrink(args):
@@ -202,7 +208,7 @@ def report(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("make", "nets", "rounds", "convert", "check", "report", "shrink"))
+    parser.add_argument("step", choices=("make", "nets", "masked", "rounds", "convert", "check", "report", "shrink"))
     parser.add_argument("out")
     parser.add_argument("what", nargs="*", help="shrink: NAME CONTAINER TARGET")
     parser.add_argument("--seed", type=int, default=0)
@@ -215,7 +221,7 @@ def main():
     args = parser.parse_args()
     args.out = os.path.abspath(args.out)
     os.makedirs(args.out, exist_ok=True)
-    steps = (make, nets, convert, rounds, check, report, shrink)
+    steps = (make, nets, masked, convert, rounds, check, report, shrink)
     return {step.__name__: step for step in steps}[args.step](args)
 
 

@@ -205,6 +205,24 @@ def nets(args):
     return 0
 
 
+def masked(args):
+    """Random models of masked sequences."""
+    quiet()
+    import compose_masked
+    made = 0
+    for number in range(1, 20 * args.count):
+        if made == args.count:
+            break
+        name = f"k{KERAS}_masked_{args.seed}_{number}"
+        try:
+            rng = np.random.default_rng([args.seed, number])
+            write_net(name, lambda: compose_masked.draw(rng), args.out, number)
+            made += 1
+        except Exception as error:
+            kit.say(f"  {name}: {type(error).__name__}: {' '.join(str(error).split())[:120]}")
+    return 0
+
+
 def quiet():
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     tf.get_logger().setLevel(logging.ERROR)
