@@ -343,6 +343,11 @@ impl<'a> Lowering<'a> {
         };
         match self.argument(place, name) {
             Some(ArgKind::List(list)) => list.items.iter().map(|item| item.kind.as_ref().and_then(one)).collect(),
+            // A list without any tensor: as long as it is, and not absent.
+            Some(ArgKind::Json(text)) => match serde_json::from_str(text) {
+                Ok(Json::Array(items)) => vec![None; items.len()],
+                _ => Vec::new(),
+            },
             Some(kind) => one(kind).map(Some).into_iter().collect(),
             None => Vec::new(),
         }

@@ -107,6 +107,7 @@ def models():
         found.update(unrolled_masks=unrolled_masks, masked_or_not=masked_or_not, masked_groups=masked_groups)
         found.update(whole_numbers=single(whole_numbers), wrapped_whole_numbers=single(wrapped_whole_numbers))
         found.update(causal_scores=single(causal_scores), masked_softmax=masked_softmax, masked_blocks=masked_blocks)
+        found.update(masks_of_none=masks_of_none, joined_inside=joined_inside, one_of_two_masks=one_of_two_masks)
         return found, "keras"
     found = {f"local_{n}": single(lambda n=n: of(L.LocallyConnected2D(2, (3, 2), strides=(1, 2), implementation=n), (4, 5, 2)))
              for n in (1, 2, 3)}
@@ -121,7 +122,7 @@ def models():
     found.update(half_batch_norm=single(half_batch_norm), batch_statistics=single(batch_statistics))
     found["stored_functions"] = single(stored_functions)
     found["cast_query"] = cast_query
-    found["masked_blocks"] = masked_blocks
+    found.update(masked_blocks=masked_blocks, masks_of_none=masks_of_none)
     found["written_attention"] = single(written_attention)
     found["spectral_embedding"] = single(lambda: of(L.SpectralNormalization(L.Embedding(9, 3)), (4,), "int32"))
     found["conv_lstm_of_any_size"] = single(lambda: of(L.ConvLSTM1D(2, 2), (3, None, 2)))
@@ -264,6 +265,36 @@ def masked_blocks():
     blocks = [block(summed)(block(summed)(y)), block(summed, before, after)(y), *twice, y]
     tokens = np.array([[3, 0, 2, 0, 5], [0, 1, 6, 4, 0]], "int32")
     return keras.Model(x, [L.GlobalAveragePooling1D()(block) for block in blocks] + twice), [tokens]
+
+
+def masks_of_none():
+    """A list of no masks is an argument, too: what travels with the tensors does not count then."""
+    x = keras.Input((5,), dtype="int32")
+    y = L.Embedding(7, 4, mask_zero=True)(x)
+    found = [layer([y, y], mask=[None, None]) for layer in (L.Attention(), L.AdditiveAttention())]
+    tokens = np.array([[3, 0, 2, 0, 5], [0, 1, 6, 4, 0]], "int32")
+    return keras.Model(x, found + [L.GlobalAveragePooling1D()(found[0]), L.Attention()([y, y])]), [tokens]
+
+
+def one_of_two_masks():
+    """Attention took the mask from its input, which another one is called on together with what came out."""
+    x = keras.Input((5,), dtype="int32")
+    y = L.Embedding(7, 4, mask_zero=True)(x)
+    seen = L.Attention()([L.MultiHeadAttention(2, 3)(y, y), y])
+    return keras.Model(x, [seen, L.GRU(2)(seen)]), [np.array([[3, 0, 2, 0, 5], [0, 1, 6, 4, 0]], "int32")]
+
+
+def joined_inside():
+    """A mask behind none, in a model that is called with masks as arguments here and there."""
+    ids = keras.Input((5,), dtype="int32")
+    y = L.Embedding(7, 4, mask_zero=True)(ids)
+    a, b = keras.Input((5, 4)), keras.Input((5, 4))
+    pooled = L.GlobalAveragePooling1D()(L.Concatenate(axis=1)([a, b]))
+    inner = keras.Model([a, b], L.Add()([L.RepeatVector(1)(pooled), a]))
+    tokens = np.array([[3, 0, 2, 0, 5], [0, 1, 6, 4, 0]], "int32")
+    attended = L.MultiHeadAttention(2, 3)(y, y)
+    first = inner([attended, L.LSTM(4, return_sequences=True)(y)])
+    return keras.Model(ids, [L.GRU(2)(first), L.GRU(2)(inner([first, attended]))]), [tokens]
 
 
 def written_attention():

@@ -313,6 +313,14 @@ const COME_BACK: &[(&str, &str)] = &[
     ("fixtures/keras3_versions/taken_masks_of_3.9.keras", "keras2"),
     ("fixtures/keras3_versions/cast_masks_of_3.12.keras", "keras"),
     ("fixtures/keras3_versions/cast_masks_of_3.14.keras", "keras"),
+    // A list of no masks, and masks behind none in a model inside.
+    ("fixtures/options_keras2/masks_of_none.keras", "keras"),
+    ("fixtures/options_keras2/masks_of_none.keras", "keras2"),
+    ("fixtures/options_keras3/masks_of_none.keras", "keras"),
+    ("fixtures/options_keras3/masks_of_none.keras", "keras2"),
+    ("fixtures/options_keras3/one_of_two_masks.keras", "keras2"),
+    ("fixtures/options_keras3/joined_inside.keras", "keras"),
+    ("fixtures/options_keras3/joined_inside.keras", "h5"),
     // What cuDNN's layers mean by themselves, as layers of a pair.
     ("fixtures/legacy/cudnn_bidirectional_gru_early.h5", "keras"),
     ("fixtures/legacy/cudnn_bidirectional_gru_early.h5", "keras2"),
@@ -345,6 +353,7 @@ fn converted_by_the_daemon_it_comes_back_as_the_same_graph() {
 fn words_are_those_that_keras_reads() {
     for (fixture, target, said) in [
         ("options_keras3/endless_norms.keras", "keras", r#""ord":Infinity"#),
+        ("options_keras3/one_of_two_masks.keras", "keras2", r#""y":0}"#),
         ("options_keras3/endless_norms.keras", "keras2", r#""ord":Infinity"#),
         ("options_keras3/random_shear.keras", "keras", r#""x_factor":0.5"#),
         ("options_keras3/gated_attention.keras", "keras", "_gate_dense"),

@@ -570,6 +570,10 @@ impl<'r> Writer<'r> {
         if axis != -1 && axis < 2 && source.major >= 3 && (1..rules.len()).any(mixed) {
             self.apart(layer, call, (&mut views, inputs), &|rule| rule.major < 3);
         }
+        // Two of one Keras make the same of the same masks, whatever that is.
+        let alike = |a: usize, b: usize| rules[a].major == rules[b].major && views.iter().all(|of| of[a] == of[b]);
+        let first: Vec<usize> =
+            (0..rules.len()).map(|by| (0..by).find(|other| alike(*other, by)).unwrap_or(by)).collect();
         let mut out = Vec::with_capacity(rules.len());
         for (by, rule) in rules.into_iter().enumerate() {
             let found: Vec<Option<Id>> = views.iter().map(|views| views[by]).collect();
@@ -579,7 +583,7 @@ impl<'r> Writer<'r> {
                 (1 | -2, Some(all)) => Some(self.terms.id(Term::Behind(all))),
                 (1 | -2, None) => {
                     let value = ValueRef { call: Some(at as u32), index: 0 };
-                    Some(self.terms.id(Term::Unknown(value, by)))
+                    Some(self.terms.id(Term::Unknown(value, first[by])))
                 }
                 // Where one has none, its features hold everywhere: with any of them, all does.
                 _ => self.join(rule, &found),

@@ -203,7 +203,9 @@ impl Prepare<'_> {
         for (layer, mut calls) in model.layers.iter_mut().zip(calls) {
             let takes = self.typed.takes(&layer.path);
             let joins = layer.class.strip_prefix("ops.").is_some_and(functions::takes_one_dtype);
-            if joins && self.dialect == Dialect::Keras2 && takes.iter().all(|ty| ty.dtype.is_float()) {
+            // Nothing is known of the operations that masks were written by: their constants fit already.
+            let floats = !takes.is_empty() && takes.iter().all(|ty| ty.dtype.is_float());
+            if joins && self.dialect == Dialect::Keras2 && floats {
                 restore::state_floats(&mut calls);
             }
             let rewritten = match self.dialect {
