@@ -264,7 +264,7 @@ impl Lowerer<'_> {
         let find = |value: &ValueRef| filling.find(value, inputs, results);
         let Some(values) = resolve(&mut args, &mut kwargs, layer, results, &find)? else { return Ok(None) };
         if let Some(inner) = &layer.model {
-            let values = inner_inputs(&mut args, &mut kwargs, &values);
+            let values = inner_inputs(&mut args, &mut kwargs, &values, self.keras_version);
             let values = as_declared(filling.graph, inner, values, &layer.path)?;
             values.iter().for_each(|val| filling.mask(*val));
             return self.deeper(&layer.path)?.model(inner, filling, &values).map(Some);
@@ -370,8 +370,8 @@ fn resolve(
 }
 
 /// What a model inside is called with: the tensors of its arguments, and on them the masks that `mask` names, one for
-/// each tensor in order. Where it names none, a tensor keeps the mask that travels with it.
-fn inner_inputs(args: &mut [Arg], kwargs: &mut [NamedArg], values: &[Val]) -> Vec<Val> {
+/// each tensor in order. Where it names none, a tensor keeps the mask that travels with it in Keras 3, and none before.
+fn inner_inputs(args: &mut [Arg], kwargs: &mut [NamedArg], values: &[Val], keras_version: &str) -> Vec<Val> {
     let mut refs: Vec<&mut ValueRef> = Vec::new();
     args.iter_mut().for_each(|arg| arg.values_mut(&mut refs));
     let others = kwargs.iter_mut().filter(|named| named.name != "mask").filter_map(|named| named.arg.as_mut());
@@ -379,10 +379,10 @@ fn inner_inputs(args: &mut [Arg], kwargs: &mut [NamedArg], values: &[Val]) -> Ve
     let at = |value: &ValueRef| values.get(value.index as usize).copied();
     let mut inputs: Vec<Val> = refs.iter().filter_map(|value| at(value)).collect();
     let mask = kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
-    for (input, mask) in inputs.iter_mut().zip(mask.map(Arg::leaves).unwrap_or_default()) {
-        if let Some(mask) = mask.and_then(at) {
-            input.mask = Some(mask.value);
-        }
+    let travels = recast_plugin_api::model::keras_version(keras_version).0 >= 3;
+    for (input, mask) in inputs.iter_mut().zip(mask.and_then(Arg::masks).unwrap_or_default()) {
+        let named = mask.and_then(at).map(|mask| mask.value);
+        input.mask = named.or(input.mask.filter(|_| travels));
     }
     inputs
 }

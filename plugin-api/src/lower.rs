@@ -335,22 +335,13 @@ impl<'a> Lowering<'a> {
         positional.or_else(|| self.kwarg(name))
     }
 
-    /// The tensors of an argument in place, `None` where its list holds something else (a null mask, say).
+    /// The tensors of an argument in place, `None` where its list holds something else (a null mask, say); empty where
+    /// it is absent (`Arg::masks`).
     pub fn argument_values(&self, place: usize, name: &str) -> Vec<Option<Val>> {
-        let one = |kind: &ArgKind| match kind {
-            ArgKind::Value(value) => self.inputs.get(value.index as usize).copied(),
-            ArgKind::Json(_) | ArgKind::List(_) | ArgKind::Dict(_) => None,
-        };
-        match self.argument(place, name) {
-            Some(ArgKind::List(list)) => list.items.iter().map(|item| item.kind.as_ref().and_then(one)).collect(),
-            // A list without any tensor: as long as it is, and not absent.
-            Some(ArgKind::Json(text)) => match serde_json::from_str(text) {
-                Ok(Json::Array(items)) => vec![None; items.len()],
-                _ => Vec::new(),
-            },
-            Some(kind) => one(kind).map(Some).into_iter().collect(),
-            None => Vec::new(),
-        }
+        let kind = self.argument(place, name).cloned();
+        let named = Arg { kind };
+        let val = |value: &ValueRef| self.inputs.get(value.index as usize).copied();
+        named.masks().unwrap_or_default().into_iter().map(|value| value.and_then(val)).collect()
     }
 
     /// A true-or-false argument of the call; false when it is absent or null.

@@ -271,6 +271,16 @@ impl Arg {
             Some(ArgKind::Json(_)) | None => vec![None],
         }
     }
+
+    /// What an argument `mask` says: none where it is null, which is as if it were absent. A list of nulls is not: it
+    /// says, for each tensor, that it has no mask.
+    pub fn masks(&self) -> Option<Vec<Option<&ValueRef>>> {
+        let Some(ArgKind::Json(text)) = &self.kind else { return self.kind.as_ref().map(|_| self.leaves()) };
+        match serde_json::from_str(text) {
+            Ok(serde_json::Value::Array(items)) => Some(vec![None; items.len()]),
+            _ => None,
+        }
+    }
 }
 
 impl Call {

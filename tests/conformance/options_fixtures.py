@@ -108,6 +108,7 @@ def models():
         found.update(whole_numbers=single(whole_numbers), wrapped_whole_numbers=single(wrapped_whole_numbers))
         found.update(causal_scores=single(causal_scores), masked_softmax=masked_softmax, masked_blocks=masked_blocks)
         found.update(masks_of_none=masks_of_none, joined_inside=joined_inside, one_of_two_masks=one_of_two_masks)
+        found.update(no_masks_inside=no_masks_inside, no_masks_attended=no_masks_attended)
         return found, "keras"
     found = {f"local_{n}": single(lambda n=n: of(L.LocallyConnected2D(2, (3, 2), strides=(1, 2), implementation=n), (4, 5, 2)))
              for n in (1, 2, 3)}
@@ -122,7 +123,7 @@ def models():
     found.update(half_batch_norm=single(half_batch_norm), batch_statistics=single(batch_statistics))
     found["stored_functions"] = single(stored_functions)
     found["cast_query"] = cast_query
-    found.update(masked_blocks=masked_blocks, masks_of_none=masks_of_none)
+    found.update(masked_blocks=masked_blocks, masks_of_none=masks_of_none, no_masks_inside=no_masks_inside)
     found["written_attention"] = single(written_attention)
     found["spectral_embedding"] = single(lambda: of(L.SpectralNormalization(L.Embedding(9, 3)), (4,), "int32"))
     found["conv_lstm_of_any_size"] = single(lambda: of(L.ConvLSTM1D(2, 2), (3, None, 2)))
@@ -274,6 +275,24 @@ def masks_of_none():
     found = [layer([y, y], mask=[None, None]) for layer in (L.Attention(), L.AdditiveAttention())]
     tokens = np.array([[3, 0, 2, 0, 5], [0, 1, 6, 4, 0]], "int32")
     return keras.Model(x, found + [L.GlobalAveragePooling1D()(found[0]), L.Attention()([y, y])]), [tokens]
+
+
+def no_masks_inside():
+    """Keras 2 takes a list of no masks for the inputs of a model inside, too; to Keras 3 it says nothing."""
+    x = keras.Input((5,), dtype="int32")
+    a, b = keras.Input((5, 4)), keras.Input((5, 4))
+    inner = keras.Model([a, b], [L.GRU(2)(a), L.GRU(3)(b)])
+    y = L.Embedding(7, 4, mask_zero=True)(x)
+    tokens = np.array([[3, 0, 2, 0, 5], [0, 1, 6, 4, 0]], "int32")
+    return keras.Model(x, inner([y, y], mask=[None, None])), [tokens]
+
+
+def no_masks_attended():
+    """Attention that is told of no masks, one of which was taken before."""
+    x = keras.Input((5,), dtype="int32")
+    y = L.Embedding(7, 4, mask_zero=True)(x)
+    seen = L.Attention()([L.MultiHeadAttention(2, 3)(y, y), y], mask=[None, None])
+    return keras.Model(x, [seen, L.GRU(2)(seen)]), [np.array([[3, 0, 2, 0, 5], [0, 1, 6, 4, 0]], "int32")]
 
 
 def one_of_two_masks():

@@ -319,6 +319,9 @@ const COME_BACK: &[(&str, &str)] = &[
     ("fixtures/options_keras3/masks_of_none.keras", "keras"),
     ("fixtures/options_keras3/masks_of_none.keras", "keras2"),
     ("fixtures/options_keras3/one_of_two_masks.keras", "keras2"),
+    ("fixtures/options_keras3/no_masks_attended.keras", "keras"),
+    ("fixtures/options_keras3/no_masks_attended.keras", "keras2"),
+    ("fixtures/options_keras3/no_masks_inside.keras", "keras2"),
     ("fixtures/options_keras3/joined_inside.keras", "keras"),
     ("fixtures/options_keras3/joined_inside.keras", "h5"),
     // What cuDNN's layers mean by themselves, as layers of a pair.

@@ -390,10 +390,14 @@ impl<'r> Writer<'r> {
         views: &[Views],
     ) -> Vec<Option<Id>> {
         let mask = old.kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
-        let written = mask.map(Arg::leaves).unwrap_or_default();
+        let written = mask.and_then(Arg::masks);
+        // Before Keras 3, a list of masks says of which tensors there are none, too.
+        let travels = self.rules.source.major >= 3 || written.is_none();
+        let written = written.unwrap_or_default();
         let given = written.iter().map(|value| value.map(|value| self.terms.written(model, value)));
         let given: Vec<Option<Id>> = given.chain(std::iter::repeat(None)).take(views.len()).collect();
-        let wanted: Vec<Option<Id>> = views.iter().zip(&given).map(|(views, given)| given.or(views[0])).collect();
+        let found = |(views, given): (&Views, &Option<Id>)| given.or(views[0].filter(|_| travels));
+        let wanted: Vec<Option<Id>> = views.iter().zip(&given).map(found).collect();
         let agreed = |(views, wanted): (&Views, &Option<Id>)| views[1..].iter().all(|view| view == wanted);
         if views.iter().zip(&wanted).all(agreed) {
             if !self.rules.keep {
@@ -401,11 +405,13 @@ impl<'r> Writer<'r> {
             }
             return wanted;
         }
+        // Beside another mask, none is an argument to Keras 2.
+        let said = wanted.iter().any(Option::is_some) && self.rules.readers.iter().all(|rule| rule.major < 3);
         let mut masks = Vec::with_capacity(wanted.len());
         for (at, (views, wanted)) in views.iter().zip(&wanted).enumerate() {
             let written = written.get(at).copied().flatten().map(|value| self.moved_to(value));
             let mask = written.or_else(|| wanted.and_then(|id| self.compute(layer, id))).map(Arg::value);
-            if mask.is_none() && !agreed((views, wanted)) {
+            if mask.is_none() && !agreed((views, wanted)) && !said {
                 self.refuse(layer, &format!("a model inside is called with a mask on its input {at}"));
             }
             masks.push(mask.unwrap_or_else(|| Arg::json(&Value::Null)));
@@ -487,12 +493,9 @@ impl<'r> Writer<'r> {
     fn pair(&mut self, model: &Model, layer: &Layer, old: &Call, call: &mut Call, views: &[Views]) -> Views {
         let none = || vec![None; self.rules.readers.len() + 1];
         let given = old.kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
-        if let Some(Arg { kind: Some(ArgKind::List(list)) }) = given {
+        if let Some(given) = given.and_then(Arg::masks) {
             // What is written already is what counts for all.
-            let first = list.items.first().and_then(|arg| match &arg.kind {
-                Some(ArgKind::Value(value)) => Some(self.terms.written(model, value)),
-                _ => None,
-            });
+            let first = given.first().copied().flatten().map(|value| self.terms.written(model, value));
             return self.of_list(first);
         }
         let differs = |views: &Views| views.iter().any(|view| *view != views[0]);
