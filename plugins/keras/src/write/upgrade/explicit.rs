@@ -7,7 +7,9 @@
 //! another tensor, and nothing else.
 
 mod heads;
+mod inside;
 
+use self::inside::{Doors, Flow, Inside, Seen};
 use super::casts::casts_first;
 use super::cells;
 use super::layer::parsed;
@@ -104,14 +106,36 @@ type Tensor = (Option<u32>, u32);
 /// The mask on one tensor as the source's Keras sees it, and as each reader does.
 type Views = Vec<Option<Id>>;
 
-/// Writes masks into `model` where they are needed. `masked`: which of its inputs bring a mask.
-pub(super) fn write_out(model: &mut Model, rules: &Rules<'_>, masked: &[bool]) -> (Flow, Findings) {
+/// The model with masks written into it where they are needed.
+pub(super) fn write_out(root: &Model, rules: &Rules<'_>) -> (Model, Findings) {
+    let mut doors = Doors::default();
+    loop {
+        let mut model = root.clone();
+        let (_, findings) = write(&mut model, rules, Writer::of(root, rules, None, &mut doors), &[]);
+        // A model inside has no more than its inputs and outputs to ask for: this ends.
+        if !std::mem::take(&mut doors.grown) {
+            return (model, findings);
+        }
+    }
+}
+
+/// The same for a model inside: the path of its layer, and which of its inputs bring a mask.
+fn write_inside(
+    model: &mut Model,
+    rules: &Rules<'_>,
+    (path, masked): (&str, &[bool]),
+    doors: &mut Doors,
+) -> (Flow, Findings) {
+    let writer = Writer::of(model, rules, Some(path.to_owned()), doors);
+    write(model, rules, writer, masked)
+}
+
+fn write(model: &mut Model, rules: &Rules<'_>, mut writer: Writer<'_>, masked: &[bool]) -> (Flow, Findings) {
     let ordered =
         rules.all().any(|rule| rule.takes) && model.kind == "Functional" && evaluation::attends(&model.layers);
     if ordered {
         evaluation::by_depth(model);
     }
-    let mut writer = Writer::of(model, rules);
     let inputs = (0..model.inputs.len()).map(|index| {
         let value = ValueRef { call: None, index: index as u32 };
         let known = masked.get(index).copied().unwrap_or(false);
@@ -123,43 +147,26 @@ pub(super) fn write_out(model: &mut Model, rules: &Rules<'_>, masked: &[bool]) -
     for at in 0..model.calls.len() {
         writer.call(model, at);
     }
-    // The root is given no list of inputs, and nobody asks for masks on its outputs.
-    let endings = writer.ends(model, !masked.is_empty()).iter().map(ending).collect();
-    let taken =
-        (0..model.inputs.len()).map(|index| writer.taken.get(&(None, index as u32)).cloned().unwrap_or_default());
-    let flow = Flow { endings, taken: taken.collect() };
-    let done = writer.finish(model, flow);
+    let ends = writer.ends(model);
+    let flow = writer.flow(model, &ends);
+    let (inputs, outputs) = writer.open(model, &ends);
+    let findings = writer.finish(model);
+    model.inputs.extend(inputs);
+    model.outputs.extend(outputs);
     // As it will be read: what is read and written again is the same file.
     if ordered && rules.readers.iter().any(|rule| rule.takes) {
         evaluation::by_depth(model);
     } else if ordered {
         evaluation::depth_first(model);
     }
-    done
-}
-
-/// What a model inside does to masks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Flow {
-    /// Of each output, and of each Keras: none without a mask, else the number of the first that sees the same.
-    endings: Vec<Vec<Option<usize>>>,
-    /// Of each input, and of each Keras: whether the mask is taken from it. Empty where no Keras does.
-    taken: Vec<Vec<bool>>,
-}
-
-fn ending(views: &Views) -> Vec<Option<usize>> {
-    let first = |view: &Option<Id>| views.iter().position(|other| other == view);
-    views.iter().map(|view| view.and_then(|_| first(view))).collect()
-}
-
-struct Inside {
-    masked: Vec<bool>,
-    flow: Flow,
-    before: Model,
+    (flow, findings)
 }
 
 struct Writer<'r> {
     rules: &'r Rules<'r>,
+    /// The path of the layer that the model is inside of.
+    here: Option<String>,
+    doors: &'r mut Doors,
     terms: Terms,
     inputs: Vec<Views>,
     /// Of each call: the masks on its outputs, as many as may have any: a layer's first, or all of a model's.
@@ -170,6 +177,8 @@ struct Writer<'r> {
     same: HashMap<Tensor, Tensor>,
     /// Models inside, by their layers, once they are done: which inputs had masks, how it ended, and what they were.
     inside: HashMap<u32, Inside>,
+    /// The same, by their calls.
+    seen: HashMap<u32, Seen>,
     calls: Vec<Call>,
     /// Where each call went.
     moved: Vec<u32>,
@@ -185,16 +194,19 @@ struct Writer<'r> {
 }
 
 impl<'r> Writer<'r> {
-    fn of(model: &Model, rules: &'r Rules<'r>) -> Writer<'r> {
+    fn of(model: &Model, rules: &'r Rules<'r>, here: Option<String>, doors: &'r mut Doors) -> Writer<'r> {
         let names = model.layers.iter().map(|layer| layer.name.clone());
         Writer {
             rules,
+            here,
+            doors,
             terms: Terms::default(),
             inputs: Vec::new(),
             outputs: Vec::with_capacity(model.calls.len()),
             taken: HashMap::new(),
             same: HashMap::new(),
             inside: HashMap::new(),
+            seen: HashMap::new(),
             calls: Vec::with_capacity(model.calls.len()),
             moved: Vec::with_capacity(model.calls.len()),
             layers: Vec::new(),
@@ -208,7 +220,7 @@ impl<'r> Writer<'r> {
         }
     }
 
-    fn finish(self, model: &mut Model, flow: Flow) -> (Flow, Findings) {
+    fn finish(self, model: &mut Model) -> Findings {
         let moved = |value: &mut ValueRef| {
             if let Some(call) = value.call.as_mut() {
                 *call = self.moved.get(*call as usize).copied().unwrap_or(*call);
@@ -220,11 +232,13 @@ impl<'r> Writer<'r> {
         }
         model.calls = self.calls;
         model.layers.extend(self.layers);
-        (flow, self.findings)
+        self.findings
     }
 
-    /// The masks on the outputs. Of a model `inside` of another, one that only readers see is taken away.
-    fn ends(&mut self, model: &Model, inside: bool) -> Vec<Views> {
+    /// The masks on the outputs. Of a model inside of another, one that only readers see is taken away; nobody asks for
+    /// those of the root.
+    fn ends(&mut self, model: &Model) -> Vec<Views> {
+        let inside = self.here.is_some();
         let mut ends = Vec::with_capacity(model.outputs.len());
         for (index, value) in model.outputs.iter().enumerate() {
             let Some(value) = &value.value else { continue };
@@ -346,104 +360,6 @@ impl<'r> Writer<'r> {
         let late = matches!(layer.class.as_str(), "Identity" | "Normalization" | "Rescaling");
         let pass = |(view, rule): (&Option<Id>, Rule)| view.filter(|_| !late || rule.major >= 3);
         views.iter().zip(self.rules.all()).map(pass).collect()
-    }
-
-    /// A model inside: masks go in with its inputs, or as an argument, and come out with its outputs.
-    fn inside(
-        &mut self,
-        model: &mut Model,
-        (old, call): (&Call, &mut Call),
-        layer: &Layer,
-        (inputs, views): (&[ValueRef], &[Views]),
-    ) -> Vec<Views> {
-        let wanted = self.brought(model, (old, call), layer, views);
-        let Some(flow) = self.written_inside(model, old, layer, wanted.iter().map(Option::is_some).collect()) else {
-            return Vec::new();
-        };
-        let mask = call.kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
-        // A mask that is an argument hangs on the tensor from now on.
-        for (input, _) in
-            inputs.iter().zip(mask.map(Arg::leaves).unwrap_or_default()).filter(|(_, mask)| mask.is_some())
-        {
-            self.taken.remove(&self.tensor(input));
-        }
-        inputs.iter().zip(&flow.taken).for_each(|(input, taken)| self.take(input, taken));
-        let value = |index: usize, by: usize| {
-            let call = Some(self.outputs.len() as u32);
-            Term::Unknown(ValueRef { call, index: index as u32 }, by)
-        };
-        let views = |(index, ending): (usize, &Vec<Option<usize>>)| -> Vec<Option<Term>> {
-            ending.iter().map(|by| by.map(|by| value(index, by))).collect()
-        };
-        let views: Vec<Vec<Option<Term>>> = flow.endings.iter().enumerate().map(views).collect();
-        let mut id = |term: Option<Term>| term.map(|term| self.terms.id(term));
-        views.into_iter().map(|terms| terms.into_iter().map(&mut id).collect()).collect()
-    }
-
-    /// The masks that a model inside has on its inputs by the source's rules; its call is given as an argument what its
-    /// readers would not find.
-    fn brought(
-        &mut self,
-        model: &Model,
-        (old, call): (&Call, &mut Call),
-        layer: &Layer,
-        views: &[Views],
-    ) -> Vec<Option<Id>> {
-        let mask = old.kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
-        let written = mask.and_then(Arg::masks);
-        // Before Keras 3, a list of masks says of which tensors there are none, too.
-        let travels = self.rules.source.major >= 3 || written.is_none();
-        let written = written.unwrap_or_default();
-        let given = written.iter().map(|value| value.map(|value| self.terms.written(model, value)));
-        let given: Vec<Option<Id>> = given.chain(std::iter::repeat(None)).take(views.len()).collect();
-        let found = |(views, given): (&Views, &Option<Id>)| given.or(views[0].filter(|_| travels));
-        let wanted: Vec<Option<Id>> = views.iter().zip(&given).map(found).collect();
-        let agreed = |(views, wanted): (&Views, &Option<Id>)| views[1..].iter().all(|view| view == wanted);
-        if views.iter().zip(&wanted).all(agreed) {
-            if !self.rules.keep {
-                call.kwargs.retain(|named| named.name != "mask");
-            }
-            return wanted;
-        }
-        // Beside another mask, none is an argument to Keras 2.
-        let said = wanted.iter().any(Option::is_some) && self.rules.readers.iter().all(|rule| rule.major < 3);
-        let mut masks = Vec::with_capacity(wanted.len());
-        for (at, (views, wanted)) in views.iter().zip(&wanted).enumerate() {
-            let written = written.get(at).copied().flatten().map(|value| self.moved_to(value));
-            let mask = written.or_else(|| wanted.and_then(|id| self.compute(layer, id))).map(Arg::value);
-            if mask.is_none() && !agreed((views, wanted)) && !said {
-                self.refuse(layer, &format!("a model inside is called with a mask on its input {at}"));
-            }
-            masks.push(mask.unwrap_or_else(|| Arg::json(&Value::Null)));
-        }
-        let mask = if masks.len() == 1 { masks.remove(0) } else { Arg::list(masks) };
-        call.kwargs.retain(|named| named.name != "mask");
-        call.kwargs.push(named("mask", mask));
-        wanted
-    }
-
-    /// The masks inside of a model, written out for inputs of which these bring one.
-    fn written_inside(&mut self, model: &mut Model, old: &Call, layer: &Layer, masked: Vec<bool>) -> Option<Flow> {
-        let inner = model.layers[old.layer as usize].model.as_mut()?;
-        let Some(known) = self.inside.get(&old.layer) else {
-            let before = inner.clone();
-            let (flow, findings) = write_out(inner, self.rules, &masked);
-            self.findings.extend(findings);
-            self.inside.insert(old.layer, Inside { masked, flow: flow.clone(), before });
-            return Some(flow);
-        };
-        if known.masked == masked {
-            return Some(known.flow.clone());
-        }
-        // Called with other masks than before: what was written must be right for these, too.
-        let mut again = known.before.clone();
-        let (flow, findings) = write_out(&mut again, self.rules, &masked);
-        let differs = again != *inner;
-        self.findings.extend(findings);
-        if differs {
-            self.refuse(layer, "a model inside is called with a mask here and without one there");
-        }
-        Some(flow)
     }
 
     /// A layer that is given the mask of its sequence. What comes out carries it on, as far as the layer does that.
@@ -655,7 +571,7 @@ impl<'r> Writer<'r> {
             parts.iter().map(|part| writer.compute(layer, *part).map(Arg::value)).collect()
         };
         let value = match self.terms.get(id).clone() {
-            Term::Unknown(..) => return None,
+            Term::Unknown(value, by) => self.through(&value, by)?,
             Term::Given(value) => self.moved_to(&value),
             Term::Differs(x, number) => self.differs(layer, &x, number),
             Term::AnyDiffers(x, number) => {
@@ -703,12 +619,16 @@ impl<'r> Writer<'r> {
         self.beside(layer, format!("ops.numpy.{operation}"), config, args)
     }
 
-    fn beside(&mut self, layer: &Layer, class: String, mut config: Value, args: Vec<Arg>) -> ValueRef {
+    fn name(&mut self) -> String {
         let mut number = self.layers.len() + 1;
         while !self.names.insert(format!("mask_{number}")) {
             number += 1;
         }
-        let name = format!("mask_{number}");
+        format!("mask_{number}")
+    }
+
+    fn beside(&mut self, layer: &Layer, class: String, mut config: Value, args: Vec<Arg>) -> ValueRef {
+        let name = self.name();
         config["name"] = json!(name);
         let path = match layer.path.rsplit_once('/') {
             Some((above, _)) => format!("{above}/{name}"),

@@ -164,18 +164,15 @@ impl Prepare<'_> {
             Dialect::Keras2 | Dialect::Js => vec![Rule::KERAS_2],
         };
         let mut rules = Rules { source, readers, keep: self.dialect == Dialect::Keras3, typed: self.typed };
-        let mut written = root.clone();
-        let (_, mut findings) = write_out(&mut written, &rules, &[]);
+        let (mut written, mut findings) = write_out(root, &rules);
         // Masks that are not written count among the operations by which Keras 3 orders weights.
         if self.dialect == Dialect::Both && orders_differ(&written).is_some() && orders_differ(root).is_none() {
             rules.keep = true;
-            written = root.clone();
-            (_, findings) = write_out(&mut written, &rules, &[]);
+            (written, findings) = write_out(root, &rules);
         }
         if let (Dialect::Both, Some(first)) = (self.dialect, findings.first().cloned()) {
             let rules = Rules { source, readers: vec![Rule::KERAS_3], keep: true, typed: self.typed };
-            let mut newer = root.clone();
-            let (_, others) = write_out(&mut newer, &rules, &[]);
+            let (newer, others) = write_out(root, &rules);
             if others.is_empty() {
                 self.newer = Some((first.at, first.detail));
                 return newer;
