@@ -109,6 +109,7 @@ def models():
         found.update(causal_scores=single(causal_scores), masked_softmax=masked_softmax, masked_blocks=masked_blocks)
         found.update(masks_of_none=masks_of_none, joined_inside=joined_inside, one_of_two_masks=one_of_two_masks)
         found.update(no_masks_inside=no_masks_inside, no_masks_attended=no_masks_attended)
+        found.update(masks_through_models=masks_through_models, mask_that_hangs=mask_that_hangs)
         return found, "keras"
     found = {f"local_{n}": single(lambda n=n: of(L.LocallyConnected2D(2, (3, 2), strides=(1, 2), implementation=n), (4, 5, 2)))
              for n in (1, 2, 3)}
@@ -124,6 +125,7 @@ def models():
     found["stored_functions"] = single(stored_functions)
     found["cast_query"] = cast_query
     found.update(masked_blocks=masked_blocks, masks_of_none=masks_of_none, no_masks_inside=no_masks_inside)
+    found.update(masks_through_models=masks_through_models)
     found["written_attention"] = single(written_attention)
     found["spectral_embedding"] = single(lambda: of(L.SpectralNormalization(L.Embedding(9, 3)), (4,), "int32"))
     found["conv_lstm_of_any_size"] = single(lambda: of(L.ConvLSTM1D(2, 2), (3, None, 2)))
@@ -293,6 +295,34 @@ def no_masks_attended():
     y = L.Embedding(7, 4, mask_zero=True)(x)
     seen = L.Attention()([L.MultiHeadAttention(2, 3)(y, y), y], mask=[None, None])
     return keras.Model(x, [seen, L.GRU(2)(seen)]), [np.array([[3, 0, 2, 0, 5], [0, 1, 6, 4, 0]], "int32")]
+
+
+def masks_through_models():
+    """Masks that Keras 3 loses where Keras 2 keeps them, needed on the other side of a model inside: one that comes out
+    of it, one that goes in, and one that goes through two."""
+    ids, inner_ids = keras.Input((5,), dtype="int32"), keras.Input((5,), dtype="int32")
+    y = L.Embedding(7, 4, mask_zero=True)(inner_ids)
+    x = keras.Model(inner_ids, L.Add()([y, L.Conv1D(4, 1)(y)]))(ids)
+    lowest, between = keras.Input((5, 4)), keras.Input((5, 4))
+    half = L.Average()([lowest, L.Conv1D(4, 2, padding="same")(lowest)])
+    below = keras.Model(lowest, [L.GRU(4, return_sequences=True)(half), half])
+    first, second = below(L.Dense(4)(between))
+    block = keras.Model(between, L.Add()([L.LSTM(4, return_sequences=True)(first), second]))
+    z = block(block(x))
+    ends = [L.GRU(2)(x), L.LSTM(2)(z), L.GlobalAveragePooling1D()(z)]
+    return keras.Model(ids, ends), [np.array([[3, 0, 2, 0, 5], [0, 1, 6, 4, 0]], "int32")]
+
+
+def mask_that_hangs():
+    """A model called on what came out of it: in Keras 2, a mask that its call names hangs on that tensor."""
+    ids = keras.Input((5,), dtype="int32")
+    x = L.Embedding(7, 4, mask_zero=True)(ids)
+    a, b = keras.Input((5, 4)), keras.Input((5, 4))
+    inner = keras.Model([a, b], L.Identity()(L.Dense(4)(L.MultiHeadAttention(2, 3)(b, a))))
+    once = inner([x, x])
+    both = L.Add()([once, inner([once, once])])
+    tokens = np.array([[3, 0, 2, 0, 5], [0, 1, 6, 4, 0]], "int32")
+    return keras.Model(ids, L.GRU(2)(L.Attention()([both, both]))), [tokens]
 
 
 def one_of_two_masks():

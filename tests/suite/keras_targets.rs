@@ -324,6 +324,12 @@ const COME_BACK: &[(&str, &str)] = &[
     ("fixtures/options_keras3/no_masks_inside.keras", "keras2"),
     ("fixtures/options_keras3/joined_inside.keras", "keras"),
     ("fixtures/options_keras3/joined_inside.keras", "h5"),
+    // Masks as inputs and outputs of models inside.
+    ("fixtures/options_keras2/masks_through_models.keras", "keras"),
+    ("fixtures/options_keras2/masks_through_models.keras", "h5"),
+    ("fixtures/options_keras2/masks_through_models.keras", "keras2"),
+    ("fixtures/options_keras3/masks_through_models.keras", "keras2"),
+    ("fixtures/options_keras3/mask_that_hangs.keras", "keras2"),
     // What cuDNN's layers mean by themselves, as layers of a pair.
     ("fixtures/legacy/cudnn_bidirectional_gru_early.h5", "keras"),
     ("fixtures/legacy/cudnn_bidirectional_gru_early.h5", "keras2"),

@@ -477,7 +477,7 @@ impl<'r> Writer<'r> {
         // Keras 3 joins masks by an operation that takes the name that such a layer has by itself.
         let source = self.rules.source;
         // A mask that comes with an input of the model it joins only when it runs, without such an operation.
-        let brought = views.iter().flat_map(|views| &views[1..]).flatten().all(|id| self.terms.is_brought(*id));
+        let brought = views.iter().flat_map(|views| &views[1..]).flatten().all(|id| self.only_brought(*id).is_some());
         self.apart(layer, call, (&mut views, inputs), &|rule| rule.major >= 3 && source.major < 3 && !brought);
         let axis = parsed(&layer.config).get("axis").and_then(Value::as_i64).unwrap_or(-1);
         let rules: Vec<Rule> = self.rules.all().collect();

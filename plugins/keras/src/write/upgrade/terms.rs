@@ -46,17 +46,6 @@ impl Terms {
         &self.terms[id]
     }
 
-    /// Does it come with inputs of a model inside, and with nothing else?
-    pub fn is_brought(&self, id: Id) -> bool {
-        match self.get(id) {
-            Term::Unknown(value, _) => value.call.is_none(),
-            Term::All(parts) | Term::Any(parts) | Term::Behind(parts) => {
-                parts.iter().all(|part| self.is_brought(*part))
-            }
-            Term::Differs(..) | Term::AnyDiffers(..) | Term::Given(_) => false,
-        }
-    }
-
     /// Of one kind, each once; one alone is itself.
     pub fn joined(&mut self, ids: impl IntoIterator<Item = Id>, kind: fn(Vec<Id>) -> Term) -> Option<Id> {
         let mut flat: Vec<Id> = Vec::new();

@@ -139,7 +139,7 @@ impl Writer<'_> {
     }
 
     /// Is the tensor, or one that is the same, used by another call, or by what is around the model?
-    fn is_needed_again(&self, model: &Model, at: usize, value: &ValueRef) -> bool {
+    pub(super) fn is_needed_again(&self, model: &Model, at: usize, value: &ValueRef) -> bool {
         let tensor = self.tensor(value);
         let is = |other: &ValueRef| self.tensor(other) == tensor;
         let gives_on = |call: usize| self.same.get(&(Some(call as u32), 0)) == Some(&tensor);

@@ -5,7 +5,7 @@
 use super::super::terms::{Id, Term};
 use super::{Views, Writer, named, write_inside};
 use recast_plugin_api::model::{Arg, ArgKind, Call, Layer, Model, ModelInput, ModelOutput, ValueRef};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 
 /// What models inside are given and give beside what they are called with, by the paths of their layers.
@@ -59,7 +59,7 @@ enum Ending {
 
 /// A `Term` of nothing but the masks on the inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Brought {
+pub(super) enum Brought {
     Input(usize),
     All(Vec<Brought>),
     Any(Vec<Brought>),
@@ -90,7 +90,8 @@ impl Writer<'_> {
         Flow { endings: endings.collect(), taken: (0..model.inputs.len()).map(taken).collect() }
     }
 
-    fn only_brought(&self, id: Id) -> Option<Brought> {
+    /// The mask as it comes with inputs of a model inside, and with nothing else.
+    pub(super) fn only_brought(&self, id: Id) -> Option<Brought> {
         let all = |parts: &[Id]| parts.iter().map(|part| self.only_brought(*part)).collect::<Option<Vec<_>>>();
         match self.terms.get(id) {
             Term::Unknown(ValueRef { call: None, index }, _) => Some(Brought::Input(*index as usize)),
@@ -103,16 +104,23 @@ impl Writer<'_> {
 
     /// The term around the model, of these masks on its inputs.
     fn around(&mut self, brought: &Brought, inputs: &[Option<Id>]) -> Option<Id> {
-        let (parts, kind): (&[Brought], fn(Vec<Id>) -> Term) = match brought {
-            Brought::Input(at) => return inputs.get(*at).copied().flatten(),
-            Brought::All(parts) => (parts, Term::All),
-            Brought::Any(parts) => (parts, Term::Any),
-            Brought::Behind(parts) => (parts, Term::Behind),
+        let all = |writer: &mut Self, parts: &[Brought]| -> Option<Vec<Id>> {
+            parts.iter().map(|part| writer.around(part, inputs)).collect()
         };
-        let parts: Vec<Id> = parts.iter().map(|part| self.around(part, inputs)).collect::<Option<_>>()?;
         match brought {
-            Brought::Behind(_) => Some(self.terms.id(kind(parts))),
-            Brought::Input(_) | Brought::All(_) | Brought::Any(_) => self.terms.joined(parts, kind),
+            Brought::Input(at) => inputs.get(*at).copied().flatten(),
+            Brought::All(parts) => {
+                let parts = all(self, parts)?;
+                self.terms.joined(parts, Term::All)
+            }
+            Brought::Any(parts) => {
+                let parts = all(self, parts)?;
+                self.terms.joined(parts, Term::Any)
+            }
+            Brought::Behind(parts) => {
+                let parts = all(self, parts)?;
+                Some(self.terms.id(Term::Behind(parts)))
+            }
         }
     }
 
@@ -125,15 +133,17 @@ impl Writer<'_> {
         (inputs, views): (&[ValueRef], &[Views]),
     ) -> Vec<Views> {
         let at = self.outputs.len() as u32;
-        let (wanted, unmasked) = self.brought(model, (old, call), layer, views);
+        let (wanted, unmasked) = self.brought(model, (old, call), layer, (inputs, views));
         let Some(flow) = self.written_inside(model, old, layer, wanted.iter().map(Option::is_some).collect()) else {
             return Vec::new();
         };
         let mask = call.kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
         let given = mask.map(Arg::leaves).unwrap_or_default();
         // A mask that is an argument hangs on the tensor from now on.
-        for (input, _) in inputs.iter().zip(given).filter(|(_, mask)| mask.is_some()) {
-            self.taken.remove(&self.tensor(input));
+        for (index, (input, mask)) in inputs.iter().zip(given).enumerate() {
+            if mask.is_some() && !unmasked.contains(&index) {
+                self.taken.remove(&self.tensor(input));
+            }
         }
         for (index, (input, taken)) in inputs.iter().zip(&flow.taken).enumerate() {
             let mut taken = taken.clone();
@@ -239,7 +249,7 @@ impl Writer<'_> {
         model: &Model,
         (old, call): (&Call, &mut Call),
         layer: &Layer,
-        views: &[Views],
+        (inputs, views): (&[ValueRef], &[Views]),
     ) -> (Vec<Option<Id>>, Vec<usize>) {
         let mask = old.kwargs.iter().find(|named| named.name == "mask").and_then(|named| named.arg.as_ref());
         let written = mask.and_then(Arg::masks);
@@ -259,18 +269,26 @@ impl Writer<'_> {
         }
         // Beside another mask, none is an argument to Keras 2.
         let said = wanted.iter().any(Option::is_some) && self.rules.readers.iter().all(|rule| rule.major < 3);
-        let (mut masks, mut unmasked) = (Vec::with_capacity(wanted.len()), Vec::new());
+        let mut masks = Vec::with_capacity(wanted.len());
+        let mut unmasked: Vec<usize> = Vec::new();
         for (at, (views, wanted)) in views.iter().zip(&wanted).enumerate() {
             let written = written.get(at).copied().flatten().map(|value| self.moved_to(value));
             let mask = written.or_else(|| wanted.and_then(|id| self.compute(layer, id))).map(Arg::value);
-            let differs = mask.is_none() && !agreed((views, wanted)) && !said;
-            if differs && (wanted.is_some() || self.sequential) {
+            let differs = !agreed((views, wanted));
+            let lost = differs && mask.is_none() && !said;
+            // What is an argument hangs on the tensor from then on, and nobody else is to find it there.
+            let hangs = differs && mask.is_some() && !self.sequential;
+            if lost && (wanted.is_some() || self.sequential) {
                 self.refuse(layer, &format!("a model inside is called with a mask on its input {at}"));
-            } else if differs {
-                let mut refs = Vec::new();
+            } else if lost || (hangs && self.is_needed_again(model, self.outputs.len(), &inputs[at])) {
+                let mut refs: Vec<&mut ValueRef> = Vec::new();
                 call.args.iter_mut().for_each(|arg| arg.values_mut(&mut refs));
+                // One tensor stays one.
+                let known = unmasked.iter().find(|other| inputs[**other] == inputs[at]);
+                let known = known.and_then(|other| refs.get(*other)).map(|value| (**value).clone());
                 if let Some(value) = refs.into_iter().nth(at) {
-                    self.unmask_one(layer, value);
+                    let args = vec![Arg::value(value.clone())];
+                    *value = known.unwrap_or_else(|| self.operation(layer, "Copy", json!({}), args));
                 }
                 unmasked.push(at);
             }
@@ -307,5 +325,4 @@ impl Writer<'_> {
         }
         Some(flow)
     }
-
 }
